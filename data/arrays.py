@@ -1,0 +1,44 @@
+"""ArraySource: a split held in memory."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from data.source import IndexedSource
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArraySource(IndexedSource):
+    """Images uint8 [N, H, W, C] and, where asked for, labels int32 [N]."""
+
+    images: tf.Tensor = dataclasses.field(repr=False)
+    labels: tf.Tensor | None = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        split: str,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        num_labels: int | None,
+    ) -> "ArraySource":
+        """The source of checked arrays; labels of any integer dtype."""
+        # On a machine with GPUs tensors go there unless told otherwise.
+        with tf.device("CPU:0"):
+            return cls(
+                name=name,
+                split=split,
+                image_shape=images.shape[1:],
+                num_images=len(images),
+                num_labels=num_labels,
+                images=tf.constant(images),
+                labels=None if labels is None else tf.constant(labels.astype(np.int32)),
+            )
+
+    def _take(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+        examples = {"image": tf.gather(self.images, indices)}  # [N, H, W, C]
+        if self.labels is not None:
+            examples["label"] = tf.gather(self.labels, indices)  # [N]
+        return examples

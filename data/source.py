@@ -1,0 +1,90 @@
+"""Source: what every data set offers, and the order of its examples."""
+
+import abc
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+SPLITS = ("train", "test")
+CHUNK = (
+    64  # Examples read at once: tf.data spends more on an element than on its bytes.
+)
+
+
+def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
+    """Order of `num` examples, int64 [num]: as stored, or as (seed, epoch) say."""
+    if epoch is None:
+        return np.arange(num)
+    return np.random.default_rng([seed, epoch]).permutation(num)
+
+
+def check_image_size(
+    name: str, image_shape: tuple[int, int, int], image_size: int | None
+) -> None:
+    """Refuses an image_size other than that of a data set that has its own."""
+    h, w, _ = image_shape
+    if image_size is not None and (image_size, image_size) != (h, w):
+        raise ValueError(
+            f"image_size={image_size}: the images of {name} are {h}×{w} and are not "
+            "resized; leave image_size out (it is for shapes and folder)."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source(abc.ABC):
+    """One split of a data set.
+
+    image_shape is (H, W, C); num_labels is the number of classes L, or None where
+    labels were not asked for.
+    """
+
+    name: str
+    split: str
+    image_shape: tuple[int, int, int]
+    num_images: int
+    num_labels: int | None
+
+    def examples(
+        self, epoch: int | None = None, seed: int = 0, start: int = 0
+    ) -> tf.data.Dataset:
+        """Every example once: {'image': uint8 [H, W, C]}, with 'label' int32 [] if any.
+
+        As stored where epoch is None, else in an order that follows from (seed, epoch)
+        alone. `start` leaves out the first examples of that order.
+        """
+        if seed < 0 or (epoch is not None and epoch < 0):
+            raise ValueError(
+                f"seed={seed}, epoch={epoch}: orders are numbered from 0; "
+                "use a seed and an epoch ≥ 0."
+            )
+        if not 0 <= start <= self.num_images:
+            raise ValueError(
+                f"start={start}: {self.name} {self.split} has {self.num_images} "
+                f"images; use 0 … {self.num_images}."
+            )
+        return self._examples(epoch, seed, start)
+
+    @abc.abstractmethod
+    def _examples(
+        self, epoch: int | None, seed: int, start: int
+    ) -> tf.data.Dataset: ...
+
+
+class IndexedSource(Source):
+    """A source that can read any example by its index."""
+
+    def _examples(self, epoch: int | None, seed: int, start: int) -> tf.data.Dataset:
+        order = permutation(self.num_images, epoch, seed)[start:]
+        examples = self._read(tf.data.Dataset.from_tensor_slices(order))
+        return examples.apply(
+            tf.data.experimental.assert_cardinality(self.num_images - start)
+        )
+
+    def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
+        """Examples of the indices, int64 [], that `order` gives."""
+        return order.batch(CHUNK).map(self._take).unbatch()
+
+    def _take(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Examples of the indices, int64 [N]: image [N, H, W, C] and label [N]."""
+        raise NotImplementedError

@@ -1,0 +1,142 @@
+"""Checkpoints of a run: write, find, read back; a run's averaged model."""
+
+import os
+import re
+
+import tensorflow as tf
+from absl import logging
+
+from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.model import PixelCNNPP
+
+CONFIG = "config.json"
+FOLDER = "checkpoints"
+KEPT = 2
+_NAME = re.compile(r"ckpt-(\d+)\.index$")
+# What TensorFlow raises on truncated, missing or altered checkpoint files.
+_DAMAGE = (tf.errors.OpError, IndexError, ValueError)
+
+Groups = dict[str, dict[str, tf.Variable]]
+
+
+def list_checkpoints(save_dir: str) -> list[tuple[int, str]]:
+    """(step, prefix) of the complete checkpoints in a run's folder, newest first.
+
+    Complete: TensorFlow writes the index last.
+    """
+    folder = os.path.join(save_dir, FOLDER)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    steps = sorted((int(m[1]) for m in map(_NAME.match, names) if m), reverse=True)
+    return [(step, os.path.join(folder, f"ckpt-{step}")) for step in steps]
+
+
+def write(save_dir: str, step: int, groups: Groups) -> str:
+    """Writes all variables of all groups; returns the prefix.
+
+    Older checkpoints but the newest are deleted once the new one is complete.
+    """
+    prefix = os.path.join(save_dir, FOLDER, f"ckpt-{step}")
+    tf.train.Checkpoint(**groups).write(prefix)
+    for _, old in list_checkpoints(save_dir)[KEPT:]:
+        for path in tf.io.gfile.glob(old + ".*"):
+            tf.io.gfile.remove(path)
+    return prefix
+
+
+def read(prefix: str, groups: Groups) -> None:
+    """Sets each variable of the groups from a checkpoint; other groups may lie in it.
+
+    Raises ValueError that lists what is missing in the checkpoint, left over in these
+    groups, or of another shape.
+    """
+    reader = tf.train.load_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
+    keys = {_name(key): key for key in shapes if key.partition("/")[0] in groups}
+    wanted = {
+        f"{group}/{name}": variable
+        for group, variables in groups.items()
+        for name, variable in variables.items()
+    }
+    check_fit(
+        prefix,
+        {name: variable.shape.as_list() for name, variable in wanted.items()},
+        {name: shapes[key] for name, key in keys.items()},
+    )
+    for name, variable in wanted.items():
+        variable.assign(reader.get_tensor(keys[name]))
+
+
+def _name(key: str) -> str:
+    """group/name of a key, in which TensorFlow writes each slash of a name as '.S'."""
+    group, _, name = key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").partition("/")
+    return f"{group}/{name.replace('.S', '/')}"
+
+
+def check_fit(
+    prefix: str, wanted: dict[str, list[int]], saved: dict[str, list[int]]
+) -> None:
+    """Raises one ValueError that lists all in which names and shapes differ."""
+    missing = sorted(set(wanted) - set(saved))
+    left_over = sorted(set(saved) - set(wanted))
+    reshaped = [
+        f"{name} {saved[name]} for {shape}"
+        for name, shape in wanted.items()
+        if name in saved and saved[name] != shape
+    ]
+    if missing or left_over or reshaped:
+        raise ValueError(
+            f"{prefix}: does not fit this model; "
+            f"missing: {_listed(missing)}; left over: {_listed(left_over)}; "
+            f"of another shape: {_listed(reshaped)}."
+        )
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more
+
+
+def read_newest(save_dir: str, groups: Groups) -> int | None:
+    """Reads the newest intact checkpoint; returns its step, None where there is none.
+
+    A damaged one is reported and the one before it taken; ValueError where all are.
+    """
+    checkpoints = list_checkpoints(save_dir)
+    for step, prefix in checkpoints:
+        try:
+            read(prefix, groups)
+            return step
+        except _DAMAGE as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            logging.warning("%s cannot be used: %s", prefix, reason)
+            last = reason
+    if checkpoints:
+        raise ValueError(
+            f"{save_dir}: none of its {len(checkpoints)} checkpoints can be used ({last})"
+        )
+    return None
+
+
+def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config]:
+    """The model of a run with its newest averaged (or raw) parameters, and its Config.
+
+    Raises FileNotFoundError or ValueError where the folder holds no usable run.
+    """
+    path = os.path.join(save_dir, CONFIG)
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"--save_dir={save_dir}: holds no {CONFIG}; give the folder that train.py wrote."
+        )
+    config = Config.load(path)
+    model = PixelCNNPP(**config.model_arguments())
+    group = "averages" if averaged else "parameters"
+    if read_newest(save_dir, {group: variables(model)}) is None:
+        raise FileNotFoundError(
+            f"--save_dir={save_dir}: holds no checkpoint yet; train longer."
+        )
+    return model, config
+
+
+def variables(model: PixelCNNPP) -> dict[str, tf.Variable]:
+    """The tf.Variables of a model by their official names."""
+    return {name: parameter.value for name, parameter in model.parameters.items()}

@@ -1,0 +1,148 @@
+"""Config: the settings of a training run, checked, to and from JSON."""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+
+from pixel_cnn_pp.nn import NONLINEARITIES
+
+# Settings that the shape or meaning of the parameters depends on.
+ARCHITECTURE = (
+    "image_shape",
+    "nr_resnet",
+    "nr_filters",
+    "nr_logistic_mix",
+    "resnet_nonlinearity",
+    "num_labels",
+    "num_levels",
+    "energy_distance",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that a run depends on besides its images; a flag of train.py each.
+
+    `image_shape` and `num_labels` come from the data. Raises ValueError with the value,
+    the rule and the remedy where a setting is not allowed.
+    """
+
+    image_shape: tuple[int, int, int] = (32, 32, 3)
+    num_labels: int | None = None
+    data_set: str = "cifar"
+    data_dir: str = ""
+    image_size: int | None = None
+    save_interval: int = 20
+    save_steps: int = 0
+    log_interval: int = 100
+    nr_resnet: int = 5
+    nr_filters: int = 160
+    nr_logistic_mix: int = 10
+    resnet_nonlinearity: str = "concat_elu"
+    num_levels: int = 256
+    class_conditional: bool = False
+    energy_distance: bool = False
+    learning_rate: float = 0.001
+    lr_decay: float = 0.999995
+    batch_size: int = 16
+    init_batch_size: int = 16
+    dropout_p: float = 0.5
+    max_epochs: int = 5000
+    max_steps: int | None = None
+    nr_gpu: int | None = None
+    polyak_decay: float = 0.9995
+    polyak_warmup: bool = True
+    num_samples: int = 1
+    seed: int = 1
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_shape", tuple(self.image_shape))
+        at_least = dict.fromkeys(
+            ["nr_resnet", "nr_filters", "nr_logistic_mix", "batch_size"], 1
+        )
+        at_least |= dict.fromkeys(
+            ["save_interval", "log_interval", "init_batch_size", "max_epochs"], 1
+        )
+        at_least |= {"save_steps": 0, "num_samples": 0, "seed": 0}
+        at_least |= {"nr_gpu": 1, "max_steps": 1, "image_size": 1, "num_labels": 1}
+        for name, bound in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"--{name}={value}: must be {bound} or more.")
+        if not 2 <= self.num_levels <= 256:
+            raise ValueError(
+                f"--num_levels={self.num_levels}: must be from 2 to 256; 256 is 8 bits."
+            )
+        if self.resnet_nonlinearity not in NONLINEARITIES:
+            raise ValueError(
+                f"--resnet_nonlinearity={self.resnet_nonlinearity}: must be one of "
+                f"{', '.join(NONLINEARITIES)}."
+            )
+        if not 0 <= self.dropout_p < 1:
+            raise ValueError(
+                f"--dropout_p={self.dropout_p}: must be from 0 to below 1; 0 drops "
+                "nothing."
+            )
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"--learning_rate={self.learning_rate}: must be above 0.")
+        for name in ("lr_decay", "polyak_decay"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"--{name}={getattr(self, name)}: must be above 0 and at most 1."
+                )
+        if self.seed >= 2**31:
+            raise ValueError(f"--seed={self.seed}: must be below 2147483648.")
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(f"image_shape={self.image_shape}: must be (H, W, C).")
+
+    def model_arguments(self) -> dict:
+        """Keyword arguments of the PixelCNNPP that this run trains."""
+        names = (*ARCHITECTURE, "dropout_p", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def refuse_other_architecture(self, saved: "Config") -> None:
+        """Raises ValueError where `saved`, a run's own settings, has other shapes."""
+        for name in ARCHITECTURE:
+            now, then = getattr(self, name), getattr(saved, name)
+            if now != then:
+                raise ValueError(
+                    f"--{name}={now}: the run in this --save_dir has {then}; give "
+                    f"--{name}={then} to go on with it, or another --save_dir."
+                )
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=4) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """The Config that `to_json` wrote. ValueError names what does not fit."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"config {values!r:.60}: must be a JSON object.")
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(
+                f"config has {', '.join(unknown)}: not known here; was it written by a "
+                "newer version?"
+            )
+        return cls(**values)
+
+    def save(self, path: str) -> None:
+        """Writes the JSON in one piece: the file is the old one or the new one."""
+        folder = os.path.dirname(path)
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(self.to_json())
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+
+    @classmethod
+    def load(cls, path: str) -> "Config":
+        """Reads what `save` wrote. ValueError or OSError names the file."""
+        with open(path) as file:
+            text = file.read()
+        try:
+            return cls.from_json(text)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: not a readable config: {error}") from error

@@ -1,0 +1,122 @@
+"""Evaluation: the exact loss of every image of a data set, in bits/dim."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.model import PixelCNNPP
+
+
+def bits_per_dim(nats: np.ndarray | float, image_shape: tuple[int, int, int]):
+    """Nats per image as bits per sub-pixel."""
+    return nats / (math.log(2.0) * math.prod(image_shape))
+
+
+class Evaluator:
+    """Losses of single images on all replicas of the strategy it is made under.
+
+    The compiled step is kept, so one Evaluator serves a whole run.
+    """
+
+    def __init__(self, model: PixelCNNPP, batch_size: int, seed: int = 0):
+        """`batch_size`: images per step, all replicas together."""
+        self.strategy = tf.distribute.get_strategy()
+        replicas = self.strategy.num_replicas_in_sync
+        self.batch_size = -(-batch_size // replicas) * replicas
+        self.model = model
+        self.seed = tf.constant([seed, 0], tf.int32)
+        self._step = tf.function(self._losses, autograph=False)
+
+    def _losses(self, batch):
+        def losses(batch):
+            images = image_ops.quantize(batch["image"], self.model.num_levels)
+            labels = batch.get("label")
+            return self.model.image_loss(images, labels, seed=self.seed)
+
+        return self.strategy.run(losses, args=(batch,))
+
+    def losses(self, examples: tf.data.Dataset) -> Iterator[np.ndarray]:
+        """Loss of each example in order, a float32 array for each batch.
+
+        Each image counts once: a last partial batch is filled up with zeros, and their
+        losses are left out.
+        """
+        batches = examples.batch(self.batch_size).map(self._fill).prefetch(2)
+        for batch in self.strategy.experimental_distribute_dataset(batches):
+            counts = self.strategy.experimental_local_results(batch.pop("real"))
+            parts = self.strategy.experimental_local_results(self._step(batch))
+            losses = np.concatenate([part.numpy() for part in parts])
+            yield losses[np.concatenate([count.numpy() for count in counts])]
+
+    def _fill(self, batch):
+        count = tf.shape(batch["image"])[0]
+
+        def fill(values):
+            lacking = self.batch_size - count
+            shape = values.shape.as_list()[1:]
+            zeros = tf.zeros([lacking, *shape], values.dtype)
+            return tf.ensure_shape(
+                tf.concat([values, zeros], 0), [self.batch_size, *shape]
+            )
+
+        filled = {name: fill(values) for name, values in batch.items()}
+        return filled | {"real": tf.range(self.batch_size) < count}
+
+    def mean_loss(self, examples: tf.data.Dataset) -> float:
+        """Mean over all images, each counted once, in float64."""
+        losses = np.concatenate(list(self.losses(examples)))
+        return float(losses.astype(np.float64).mean())
+
+
+def refuse_unfit(model: PixelCNNPP, images) -> None:
+    """Raises ValueError where the images are none that the model can score."""
+    if model.energy_distance:
+        raise ValueError(
+            "energy_distance=True: such a model draws images but has no likelihood, so "
+            "it has no bits/dim."
+        )
+    if images.image_shape != model.image_shape:
+        raise ValueError(
+            f"images {images.image_shape}: this model takes {model.image_shape}; give the "
+            "images it was trained on, or ones of that size."
+        )
+    if model.num_labels is not None and images.num_labels > model.num_labels:
+        raise ValueError(
+            f"images with {images.num_labels} labels: this model knows "
+            f"{model.num_labels}."
+        )
+
+
+def scores(
+    model: PixelCNNPP, images, batch_size: int, max_images: int | None = None
+) -> dict:
+    """bits_per_dim, num_images, bits_per_dim_per_image of the first `max_images`."""
+    examples = images.examples()
+    if max_images is not None:
+        examples = examples.take(max_images)
+    losses = np.concatenate(list(Evaluator(model, batch_size).losses(examples)))
+    per_image = bits_per_dim(losses.astype(np.float64), model.image_shape)
+    return {
+        "bits_per_dim": float(per_image.mean()),
+        "num_images": len(per_image),
+        "bits_per_dim_per_image": per_image.tolist(),
+    }
+
+
+def refuse_unwritable(path: str) -> None:
+    """Raises OSError where the folder of `path` is none that can be written to."""
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise OSError(
+            f"{path}: cannot be written; give a file in a folder that exists."
+        )
+
+
+def write_json(path: str, scores: dict) -> None:
+    with open(path, "w") as file:
+        json.dump(scores, file)

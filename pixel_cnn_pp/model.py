@@ -1,0 +1,324 @@
+"""PixelCNNPP: the network, its topology declared once."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp import nn, noise, sampling
+from pixel_cnn_pp.likelihood import (
+    DiscretizedMixLogistic,
+    EnergyDistance,
+    round_to_levels,
+)
+
+IMAGE = -1  # in place of a block's index: the image and its channel of ones
+STRIDES = (1, 2, 4)
+COARSEST = STRIDES[-1]
+
+
+class Block(NamedTuple):
+    """One step of the network; its output is a map of its stream at its stage."""
+
+    kind: str  # 'input', 'gated_resnet', 'conv' or 'deconv'
+    stream: str  # 'u' sees the rows above, 'ul' those and the pixels to the left
+    stride: int  # its output is [N, H / stride, W / stride, F]
+    x: int  # index of the block that it reads
+    a: tuple[int, ...] = ()  # blocks whose maps side by side are its short-cut input
+
+
+def topology(nr_resnet: int) -> list[Block]:
+    """The blocks of the official `model_spec` in their order; the last is the output."""
+    blocks: list[Block] = []
+
+    def add(*block) -> int:
+        blocks.append(Block(*block))
+        return len(blocks) - 1
+
+    # Up pass: every output goes on the list of its stream.
+    u = [add("input", "u", 1, IMAGE)]
+    ul = [add("input", "ul", 1, IMAGE)]
+    for stride in STRIDES:
+        if stride > 1:
+            u.append(add("conv", "u", stride, u[-1]))
+            ul.append(add("conv", "ul", stride, ul[-1]))
+        for _ in range(nr_resnet):
+            u.append(add("gated_resnet", "u", stride, u[-1]))
+            ul.append(add("gated_resnet", "ul", stride, ul[-1], (u[-1],)))
+
+    # Down pass: the lists come back as short-cuts, last in, first out.
+    u_top, ul_top = u.pop(), ul.pop()
+    for stride in reversed(STRIDES):
+        if stride < COARSEST:
+            u_top = add("deconv", "u", stride, u_top)
+            ul_top = add("deconv", "ul", stride, ul_top)
+        for _ in range(nr_resnet + (stride < COARSEST)):
+            u_top = add("gated_resnet", "u", stride, u_top, (u.pop(),))
+            ul_top = add("gated_resnet", "ul", stride, ul_top, (u_top, ul.pop()))
+    assert not u and not ul
+    return blocks
+
+
+CONVS = {
+    "u": (nn.DownShiftedConv2D, nn.DownShiftedDeconv2D, (2, 3)),
+    "ul": (nn.DownRightShiftedConv2D, nn.DownRightShiftedDeconv2D, (2, 2)),
+}
+# stream: (conv, filter size, shift of its output) of each part of its first layer
+INPUTS = {
+    "u": [(nn.DownShiftedConv2D, (2, 3), nn.down_shift)],
+    "ul": [
+        (nn.DownShiftedConv2D, (1, 3), nn.down_shift),
+        (nn.DownRightShiftedConv2D, (2, 1), nn.right_shift),
+    ],
+}
+
+
+class PixelCNNPP(keras.Model):
+    """PixelCNN++ of Salimans et al. 2017, as openai/pixel-cnn builds it.
+
+    Args:
+        image_shape: (H, W, C) of the images, any sizes, C ≥ 1.
+        nr_resnet: residual blocks per stage.
+        nr_filters: F, channels of both streams.
+        nr_logistic_mix: K, components of the mixture.
+        resnet_nonlinearity: 'concat_elu', 'elu' or 'relu'.
+        num_labels: L where the model is class-conditional.
+        dropout_p: share of each residual block's activations that training drops.
+        num_levels: levels of a sub-pixel, 2 … 256.
+        energy_distance: train with the energy distance instead of the likelihood.
+        seed: the first weights follow from it.
+
+    Images are uint8 levels 0 … num_levels − 1 wherever they are called images; `call`
+    takes floats in [-1, 1]. `parameters` maps the official names (conv2d_0/V, …) to the
+    variables, in the official order of creation.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (32, 32, 3),
+        nr_resnet: int = 5,
+        nr_filters: int = 160,
+        nr_logistic_mix: int = 10,
+        resnet_nonlinearity: str = "concat_elu",
+        num_labels: int | None = None,
+        dropout_p: float = 0.5,
+        num_levels: int = 256,
+        energy_distance: bool = False,
+        seed: int = 0,
+        name: str = "pixel_cnn_pp",
+    ):
+        super().__init__(name=name)
+        self.config = {
+            "image_shape": tuple(image_shape),
+            "nr_resnet": nr_resnet,
+            "nr_filters": nr_filters,
+            "nr_logistic_mix": nr_logistic_mix,
+            "resnet_nonlinearity": resnet_nonlinearity,
+            "num_labels": num_labels,
+            "dropout_p": dropout_p,
+            "num_levels": num_levels,
+            "energy_distance": energy_distance,
+            "seed": seed,
+        }
+        self.image_shape = tuple(image_shape)
+        self.num_labels = num_labels
+        self.num_levels = num_levels
+        self.energy_distance = energy_distance
+        channels = self.image_shape[-1]
+        make = nn.LayerFactory(seed)
+        self.topology = topology(nr_resnet)
+        self.blocks = [self._make_block(block, make) for block in self.topology]
+        if energy_distance:
+            self.objective = EnergyDistance(num_levels)
+            self.head = nn.EnergyHead(make, nr_filters, channels)
+            self.noise_size = self.head.noise_channels
+        else:
+            self.objective = DiscretizedMixLogistic(
+                channels, nr_logistic_mix, num_levels
+            )
+            units = self.objective.num_parameters
+            self.head = nn.MixtureHead(make, nr_filters, units)
+            self.noise_size = self.objective.noise_size
+        self.parameters = {
+            f"{layer.name}/{weight.name}": weight
+            for layer in make.layers
+            for weight in layer.trainable_weights
+        }
+        self.built = True
+        self._compiled_log_prob = tf.function(
+            self._log_prob, reduce_retracing=True, autograph=False
+        )
+
+    def _make_block(self, block: Block, make: nn.LayerFactory) -> keras.layers.Layer:
+        f = self.config["nr_filters"]
+        conv, deconv, filter_size = CONVS[block.stream]
+        if block.kind == "input":
+            channels = self.image_shape[-1] + 1
+            convs = [
+                make(conv, channels, f, filter_size=size)
+                for conv, size, _ in INPUTS[block.stream]
+            ]
+            return nn.ShiftedInput(convs, [shift for *_, shift in INPUTS[block.stream]])
+        if block.kind == "gated_resnet":
+            return nn.GatedResnet(
+                make,
+                conv,
+                filter_size,
+                f,
+                self.config["resnet_nonlinearity"],
+                len(block.a) * f,
+                self.num_labels,
+                self.config["dropout_p"],
+            )
+        layer = conv if block.kind == "conv" else deconv
+        return make(layer, f, f, filter_size=filter_size, strides=(2, 2))
+
+    def run_block(self, index, run, x, a=None, h=None, dropout_seed=None) -> tf.Tensor:
+        """Block `index` on its operands: whole maps here, or windows elsewhere."""
+        layer = self.blocks[index]
+        kind = self.topology[index].kind
+        if kind == "input":
+            return layer.forward(run, x)
+        if kind == "gated_resnet":
+            return layer.forward(run, x, a, h, dropout_seed)
+        return run(layer, x)
+
+    def features(self, x, labels=None, seed=None, run=nn.call_layer) -> tf.Tensor:
+        """What the output layer reads: ul [N, H, W, F] from x [N, H, W, C] in [-1, 1].
+
+        `seed`, int32 [2], turns dropout on.
+        """
+        h = self.condition(labels)
+        height, width = x.shape[1:3]
+        # The channel of ones tells the image from what is padded, here and in the convs.
+        x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+        below, right = -height % COARSEST, -width % COARSEST
+        if below or right:
+            x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
+        maps: list[tf.Tensor] = []
+        for index, block in enumerate(self.topology):
+            operand = x if block.x == IMAGE else maps[block.x]
+            a = (
+                ops.concatenate([maps[i] for i in block.a], axis=-1)
+                if block.a
+                else None
+            )
+            block_seed = None if seed is None else noise.fold_in(seed, index)
+            maps.append(self.run_block(index, run, operand, a, h, block_seed))
+        return maps[-1][:, :height, :width]
+
+    def condition(self, labels) -> tf.Tensor | None:
+        """Labels, int [N], as one-hot rows h [N, L]."""
+        if (labels is None) != (self.num_labels is None):
+            raise ValueError(
+                f"labels={labels}: a model with num_labels={self.num_labels} "
+                + ("needs labels." if labels is None else "takes none.")
+            )
+        return None if labels is None else ops.one_hot(labels, self.num_labels)
+
+    def call(self, x, labels=None, training=False, seed=None, run=nn.call_layer):
+        """Parameters of the pixels' distributions, [N, H, W, D], for x in [-1, 1].
+
+        With `energy_distance` 10 samples, [10, N, H, W, C]. Training needs `seed`, int32
+        [2], from which the dropout masks follow (and the samples, always).
+        """
+        drops = training and self.config["dropout_p"] > 0
+        if seed is None and (drops or self.energy_distance):
+            raise ValueError(
+                "seed=None: give int32 [2]; what is drawn follows from it."
+            )
+        x = ops.cast(x, "float32")
+        ul = self.features(x, labels, noise.fold_in(seed, 0) if drops else None, run)
+        if not self.energy_distance:
+            return self.head.forward(run, ul)
+        samples_from = self.energy_noise(ops.shape(ul), noise.fold_in(seed, 1))
+        return self.head.forward(run, ul, samples_from)
+
+    def energy_noise(self, shape, seed) -> tf.Tensor:
+        """Uniform noise in [-1, 1), [10·N, H, W, 4], for ul of `shape`."""
+        n, height, width, _ = shape
+        count = self.objective.num_samples * n
+        return 2.0 * noise.uniform((count, height, width, self.noise_size), seed) - 1.0
+
+    def initialize(self, x, labels=None, seed=(0, 0)) -> tf.Tensor:
+        """Data-dependent initialisation, once, on x [N, H, W, C] in [-1, 1].
+
+        Runs with dropout, as the official code does; returns the network's output.
+        """
+        seed = tf.constant(seed, tf.int32)
+        return self.call(x, labels, training=True, seed=seed, run=nn.initialize_layer)
+
+    def image_loss(self, images, labels=None, training=False, seed=None) -> tf.Tensor:
+        """Loss of each of the uint8 images: nats, or energy distance. [N]"""
+        x = image_ops.to_float(images, self.num_levels)
+        output = self(x, labels, training=training, seed=seed)
+        return self.objective.loss(x, output)
+
+    def log_prob(self, images, labels=None) -> tf.Tensor:
+        """Log-probability in nats, [N], of uint8 images [N, H, W, C]."""
+        if self.energy_distance:
+            raise ValueError(
+                "energy_distance=True: such a model draws images but has no likelihood; "
+                "train without it."
+            )
+        images = self.check_images(images)
+        if labels is not None:
+            labels = self.check_labels(labels, len(images))
+        return self._compiled_log_prob(images, labels)
+
+    def _log_prob(self, images, labels):
+        return -self.image_loss(images, labels)
+
+    def check_images(self, images) -> tf.Tensor:
+        """The images as a tensor, or a ValueError that says what is wrong with them."""
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"images {images.dtype} {list(images.shape)}: this model takes uint8 "
+                f"{['N', *self.image_shape]}."
+            )
+        if images.size and images.max() >= self.num_levels:
+            raise ValueError(
+                f"image level {images.max()}: this model has levels 0 … "
+                f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."
+            )
+        return tf.constant(images)
+
+    def check_labels(self, labels, n: int) -> tf.Tensor:
+        """The labels as int32 [n], or a ValueError that says what is wrong with them."""
+        labels = np.asarray(labels)
+        if labels.shape != (n,) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "
+                f"[{n}]."
+            )
+        if n and not 0 <= labels.min() <= labels.max() < (self.num_labels or 0):
+            raise ValueError(
+                f"labels from {labels.min()} to {labels.max()}: this model has "
+                f"num_labels={self.num_labels}."
+            )
+        return tf.constant(labels, tf.int32)
+
+    def draw_pixels(self, ul, u, temperature=1.0) -> tf.Tensor:
+        """Pixels [N, H, W, C] in [-1, 1], rounded to their bins, from ul [N, H, W, F].
+
+        u [N, H, W, noise_size] in (0, 1); see `DiscretizedMixLogistic.draw`.
+        """
+        if self.energy_distance:
+            drawn = self.head(ul, 2.0 * u - 1.0)[0]
+            return round_to_levels(drawn, self.num_levels)
+        return self.objective.draw(self.head(ul), u, temperature)
+
+    def sample(self, n: int, labels=None, seed=(0, 0), temperature=1.0) -> tf.Tensor:
+        """Draws uint8 images [n, H, W, C]; image i follows from (seed, i) alone."""
+        return sampling.draw_images(self, n, labels, seed, temperature)
+
+    def get_config(self):
+        return self.config
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)

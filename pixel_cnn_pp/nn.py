@@ -1,0 +1,404 @@
+"""Layers: weight-normalised dense, conv and deconv, shifted forms, gated resnet."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp import noise
+
+Run = Callable[[keras.layers.Layer, tf.Tensor], tf.Tensor]
+
+
+def call_layer(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+    """The ordinary way to run a layer; `initialize_layer` is the other."""
+    return layer(x)
+
+
+def initialize_layer(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+    """Runs a layer after setting its g and b from the data, where it has them."""
+    return layer.initialize(x) if isinstance(layer, WeightNorm) else layer(x)
+
+
+def concat_elu(x: tf.Tensor) -> tf.Tensor:
+    """elu of x and −x side by side: [..., F] → [..., 2F]."""
+    return ops.elu(ops.concatenate([x, -x], axis=-1))
+
+
+# name: (function, how many times it widens the channels)
+NONLINEARITIES = {
+    "concat_elu": (concat_elu, 2),
+    "elu": (ops.elu, 1),
+    "relu": (ops.relu, 1),
+}
+
+
+def dropout(x: tf.Tensor, p: float, seed: tf.Tensor) -> tf.Tensor:
+    """Zeroes each element with probability p and scales the rest by 1 / (1 − p).
+
+    The mask follows from `seed`, int32 [2], alone.
+    """
+    keep = ops.cast(noise.keep_mask(tf.shape(x), p, seed), x.dtype)
+    return x * (keep * (1.0 / (1.0 - p)))
+
+
+def down_shift(x: tf.Tensor) -> tf.Tensor:
+    """Moves [N, H, W, F] one row down; zeros come in at the top."""
+    return ops.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
+
+
+def right_shift(x: tf.Tensor) -> tf.Tensor:
+    """Moves [N, H, W, F] one column to the right; zeros come in on the left."""
+    return ops.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
+
+
+class WeightNorm(keras.layers.Layer):
+    """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
+
+    A subclass says how V is shaped (`kernel_shape`, `unit_axis`), how it is applied to
+    an input (`linear`), and what is padded before and cropped after (`pad`, `crop`).
+    """
+
+    kind = ""
+    unit_axis = -1
+
+    def __init__(self, units: int, init_scale: float = 1.0, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.init_scale = init_scale
+        self.seed = seed
+
+    def build(self, input_shape):
+        normal = keras.initializers.RandomNormal(stddev=0.05, seed=self.seed)
+        shape = self.kernel_shape(input_shape[-1])
+        self.V = self.add_weight(name="V", shape=shape, initializer=normal)
+        self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones")
+        self.b = self.add_weight(name="b", shape=(self.units,), initializer="zeros")
+
+    def kernel(self) -> tf.Tensor:
+        """g · V / ‖V‖, the norm over all axes but the one of the output units."""
+        rank = len(self.V.shape)
+        unit_axis = self.unit_axis % rank
+        others = [axis for axis in range(rank) if axis != unit_axis]
+        # In the official order of operations: the outputs are the same to the last bit.
+        direction = tf.nn.l2_normalize(ops.convert_to_tensor(self.V), others)
+        return ops.reshape(self.g, [-1] + [1] * (rank - 1 - unit_axis)) * direction
+
+    def kernel_shape(self, in_channels: int) -> tuple[int, ...]:
+        raise TypeError(f"{type(self).__name__} must say how V is shaped.")
+
+    def linear(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        raise TypeError(f"{type(self).__name__} must say how its kernel is applied.")
+
+    def output(self, x: tf.Tensor) -> tf.Tensor:
+        """The linear map of a padded input, with its bias."""
+        return self.linear(x, self.kernel()) + self.b
+
+    def pad(self, x: tf.Tensor) -> tf.Tensor:
+        return x
+
+    def crop(self, y: tf.Tensor) -> tf.Tensor:
+        return y
+
+    def call(self, x):
+        return self.crop(self.output(self.pad(x)))
+
+    def initialize(self, x: tf.Tensor) -> tf.Tensor:
+        """Sets g and b so that each unit's output on x has mean 0 and standard
+        deviation `init_scale`; returns that output. The moments are those before the
+        cropping, as in the official code."""
+        y = self.output(self.pad(x))
+        mean, variance = ops.moments(y, axes=list(range(len(y.shape) - 1)))
+        scale = self.init_scale / ops.sqrt(variance + 1e-10)
+        self.g.assign(self.g * scale)
+        self.b.assign(self.b - mean * scale)
+        return self(x)
+
+    def get_config(self):
+        own = {"units": self.units, "init_scale": self.init_scale, "seed": self.seed}
+        return super().get_config() | own
+
+
+class Dense(WeightNorm):
+    """Dense layer on the last axis: the official `dense` and `nin` (1×1 conv)."""
+
+    kind = "dense"
+
+    def kernel_shape(self, in_channels):
+        return (in_channels, self.units)
+
+    def linear(self, x, kernel):
+        rows = ops.reshape(x, (-1, x.shape[-1]))
+        y = ops.matmul(rows, kernel)
+        return ops.reshape(y, (*ops.shape(x)[:-1], self.units))
+
+    def output(self, x):
+        # The official dense scales after the product; so does this, to the last bit.
+        V = ops.convert_to_tensor(self.V)
+        scale = self.g / ops.sqrt(ops.sum(ops.square(V), axis=0))
+        return scale * self.linear(x, V) + self.b
+
+
+class _Spatial(WeightNorm):
+    """What conv and deconv share: kernel size, strides, and where the zeros lie."""
+
+    def __init__(self, units: int, filter_size=(2, 3), strides=(1, 1), **kwargs):
+        super().__init__(units, **kwargs)
+        self.filter_size = tuple(filter_size)
+        self.strides = tuple(strides)
+
+    def margins(self) -> tuple[int, int, int]:
+        """Zeros that a stride-1 conv needs on top, on the left and on the right."""
+        return (0, 0, 0)
+
+    def get_config(self):
+        own = {"filter_size": self.filter_size, "strides": self.strides}
+        return super().get_config() | own
+
+
+class Conv2D(_Spatial):
+    """VALID convolution of the input, padded by `margins`."""
+
+    kind = "conv2d"
+
+    def kernel_shape(self, in_channels):
+        return (*self.filter_size, in_channels, self.units)
+
+    def linear(self, x, kernel):
+        return ops.conv(x, kernel, strides=self.strides, padding="valid")
+
+    def pad(self, x):
+        top, left, right = self.margins()
+        return ops.pad(x, [[0, 0], [top, 0], [left, right], [0, 0]])
+
+
+class Deconv2D(_Spatial):
+    """VALID transposed convolution, its output cropped by the mirrored `margins`."""
+
+    kind = "deconv2d"
+    unit_axis = 2
+
+    def kernel_shape(self, in_channels):
+        return (*self.filter_size, self.units, in_channels)
+
+    def linear(self, x, kernel):
+        n, h, w, _ = ops.shape(x)
+        rows, columns = self.filter_size
+        height = h * self.strides[0] + rows - 1
+        width = w * self.strides[1] + columns - 1
+        shape = (n, height, width, self.units)
+        return tf.nn.conv2d_transpose(x, kernel, shape, self.strides, padding="VALID")
+
+    def crop(self, y):
+        bottom, right, left = self.margins()
+        height, width = y.shape[1:3]
+        return y[:, : height - bottom, left : width - right]
+
+
+class _DownShifted:
+    """Sees the rows up to its own, as many columns to the left as to the right."""
+
+    def margins(self):
+        rows, columns = self.filter_size
+        return (rows - 1, (columns - 1) // 2, (columns - 1) // 2)
+
+
+class _DownRightShifted:
+    """Sees the rows up to its own and the columns up to its own."""
+
+    def margins(self):
+        rows, columns = self.filter_size
+        return (rows - 1, columns - 1, 0)
+
+
+class DownShiftedConv2D(_DownShifted, Conv2D):
+    """The official `down_shifted_conv2d`."""
+
+
+class DownShiftedDeconv2D(_DownShifted, Deconv2D):
+    """The official `down_shifted_deconv2d`."""
+
+
+class DownRightShiftedConv2D(_DownRightShifted, Conv2D):
+    """The official `down_right_shifted_conv2d`."""
+
+
+class DownRightShiftedDeconv2D(_DownRightShifted, Deconv2D):
+    """The official `down_right_shifted_deconv2d`."""
+
+
+class ConditionalWeights(keras.layers.Layer):
+    """Projection of a condition, [N, L] → [N, 1, 1, units], without bias or norm."""
+
+    kind = "conditional_weights"
+
+    def __init__(self, units: int, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.seed = seed
+
+    def build(self, input_shape):
+        normal = keras.initializers.RandomNormal(stddev=0.05, seed=self.seed)
+        shape = (input_shape[-1], self.units)
+        self.hw = self.add_weight(name="hw", shape=shape, initializer=normal)
+
+    def call(self, h):
+        return ops.matmul(h, self.hw)[:, None, None]  # [N, 1, 1, units]
+
+    def get_config(self):
+        return super().get_config() | {"units": self.units, "seed": self.seed}
+
+
+class LayerFactory:
+    """Makes built layers under the official names, in the official order of creation.
+
+    `layers` lists them. Each draws its first V or hw from a seed of its own.
+    """
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+        self.layers: list[keras.layers.Layer] = []
+        self._counts = Counter()
+
+    def __call__(self, layer_class, in_channels: int, units: int, **kwargs):
+        name = f"{layer_class.kind}_{self._counts[layer_class.kind]}"
+        self._counts[layer_class.kind] += 1
+        seed = self.seed * 1_000_003 + len(self.layers)
+        layer = layer_class(units, name=name, seed=seed, **kwargs)
+        layer.build((None, None, None, in_channels))
+        self.layers.append(layer)
+        return layer
+
+
+class GatedResnet(keras.layers.Layer):
+    """The official `gated_resnet`: x + a · σ(b), with a, b from two shifted convs.
+
+    Args:
+        make: the factory of its layers.
+        conv: class of its two convs, and their `filter_size`.
+        nr_filters: F, channels of x and of the output.
+        nonlinearity: a key of NONLINEARITIES.
+        shortcut_channels: channels of the short-cut input `a`; 0 where there is none.
+        num_labels: L, length of the condition `h`; None where there is none.
+        dropout_p: share of the inner activations that training drops.
+    """
+
+    def __init__(
+        self,
+        make: LayerFactory,
+        conv: type[Conv2D],
+        filter_size: tuple[int, int],
+        nr_filters: int,
+        nonlinearity: str = "concat_elu",
+        shortcut_channels: int = 0,
+        num_labels: int | None = None,
+        dropout_p: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.nonlinearity, widening = NONLINEARITIES[nonlinearity]
+        self.dropout_p = dropout_p
+        wide = widening * nr_filters
+        self.conv_1 = make(conv, wide, nr_filters, filter_size=filter_size)
+        self.nin = (
+            make(Dense, widening * shortcut_channels, nr_filters)
+            if shortcut_channels
+            else None
+        )
+        self.conv_2 = make(
+            conv, wide, 2 * nr_filters, filter_size=filter_size, init_scale=0.1
+        )
+        self.conditional = (
+            make(ConditionalWeights, num_labels, 2 * nr_filters) if num_labels else None
+        )
+
+    def call(self, x, a=None, h=None, dropout_seed=None):
+        return self.forward(call_layer, x, a, h, dropout_seed)
+
+    def forward(
+        self,
+        run: Run,
+        x: tf.Tensor,
+        a: tf.Tensor | None = None,
+        h: tf.Tensor | None = None,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """x [N, H, W, F] → [N, H, W, F]; a [N, H, W, shortcut_channels]; h [N, L].
+
+        `run` says how each layer is run. Nothing is dropped without `dropout_seed`.
+        """
+        c1 = run(self.conv_1, self.nonlinearity(x))
+        if self.nin is not None:
+            c1 = c1 + run(self.nin, self.nonlinearity(a))
+        c1 = self.nonlinearity(c1)
+        if self.dropout_p > 0 and dropout_seed is not None:
+            c1 = dropout(c1, self.dropout_p, dropout_seed)
+        c2 = run(self.conv_2, c1)  # [N, H, W, 2F]
+        if self.conditional is not None:
+            c2 = c2 + run(self.conditional, h)
+        a, b = ops.split(c2, 2, axis=-1)
+        return x + a * ops.sigmoid(b)
+
+
+class ShiftedInput(keras.layers.Layer):
+    """First layer of a stream: the sum of convs of the image, each output shifted.
+
+    The shift moves the output, so the first row or column holds zeros, not biases.
+    """
+
+    def __init__(self, convs: list[Conv2D], shifts: list[Callable], **kwargs):
+        super().__init__(**kwargs)
+        self.convs = convs
+        self.shifts = shifts
+
+    def call(self, x):
+        return self.forward(call_layer, x)
+
+    def forward(self, run: Run, x: tf.Tensor) -> tf.Tensor:
+        """x [N, H, W, C + 1], the image and its channel of ones → [N, H, W, F]."""
+        parts = zip(self.convs, self.shifts, strict=True)
+        return sum(shift(run(conv, x)) for conv, shift in parts)
+
+
+class MixtureHead(keras.layers.Layer):
+    """Output layer: nin(elu(ul)) to the parameters of the pixels' distribution."""
+
+    def __init__(self, make: LayerFactory, nr_filters: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.nin = make(Dense, nr_filters, units)
+
+    def call(self, ul):
+        return self.forward(call_layer, ul)
+
+    def forward(self, run: Run, ul: tf.Tensor) -> tf.Tensor:
+        """ul [N, H, W, F] → [N, H, W, units]."""
+        return run(self.nin, ops.elu(ul))
+
+
+class EnergyHead(keras.layers.Layer):
+    """Output layer of the energy distance: noise in, samples in [-1, 1] out."""
+
+    width = 64
+    noise_channels = 4
+
+    def __init__(self, make: LayerFactory, nr_filters: int, channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.nin_ul = make(Dense, nr_filters, self.width)
+        self.nin_noise = make(Dense, self.noise_channels, self.width)
+        self.nin_inner = make(Dense, 2 * self.width, self.width)
+        self.nin_out = make(Dense, 2 * self.width, channels, init_scale=0.1)
+
+    def call(self, ul, noise):
+        return self.forward(call_layer, ul, noise)
+
+    def forward(self, run: Run, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → samples [S, N, H, W, C]."""
+        f = run(self.nin_ul, ops.elu(ul))
+        n = ops.shape(f)[0]
+        copies = ops.shape(noise)[0] // n
+        f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
+        f = run(self.nin_inner, concat_elu(f))
+        x = ops.tanh(run(self.nin_out, concat_elu(f)))
+        return ops.reshape(x, (copies, n, *x.shape[1:]))

@@ -1,0 +1,373 @@
+"""Training: the state of a run, its step, and its loop."""
+
+import os
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from pixel_cnn_pp import checkpoint, evaluation, noise, openai_checkpoint, polyak
+from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.optimizer import Adam
+from pixel_cnn_pp.run_log import RunLog
+
+# What is drawn from --seed, each under a number of its own.
+INITIALIZATION, DROPOUT, EVALUATION, SAMPLES = range(4)
+
+
+class Images(Protocol):
+    """A split of a data set: what training asks of it."""
+
+    image_shape: tuple[int, int, int]
+    num_images: int
+
+    def examples(
+        self, epoch: int | None = None, seed: int = 0, start: int = 0
+    ) -> tf.data.Dataset:
+        """Dicts of 'image' uint8 [H, W, C] (and 'label' int32), each image once.
+
+        In stored order, or for an epoch in the order that follows from (seed, epoch),
+        its first `start` examples left out.
+        """
+
+
+def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
+    """The strategy for `nr_gpu` devices: GPUs, or CPUs where there is no GPU.
+
+    None takes all GPUs, or one CPU. Raises ValueError where there are fewer devices.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
+    count = nr_gpu or max(len(gpus), 1)
+    if count > len(devices):
+        kind = "GPU" if gpus else "CPU device"
+        raise ValueError(
+            f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most that "
+            "many, or leave the flag out."
+        )
+    if count == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(devices[:count])
+
+
+class TrainState:
+    """All that a run carries from one step to the next. Made under its strategy."""
+
+    def __init__(self, config: Config):
+        self.model = PixelCNNPP(**config.model_arguments(), name="model")
+        self.averaged = PixelCNNPP(**config.model_arguments(), name="averaged")
+        self.parameters = checkpoint.variables(self.model)
+        self.averages = checkpoint.variables(self.averaged)
+        self.adam = Adam(self.parameters)
+        self.counters = {
+            # Steps done; epochs done; images of the epoch's order that were taken.
+            "step": tf.Variable(0, trainable=False, dtype=tf.int64),
+            "epoch": tf.Variable(0, trainable=False, dtype=tf.int64),
+            "position": tf.Variable(0, trainable=False, dtype=tf.int64),
+            # Sums of the training loss and of images, since the epoch began and since
+            # the last row of metrics.
+            "epoch_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
+            "interval_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
+            "interval_images": tf.Variable(0, trainable=False, dtype=tf.int64),
+        }
+
+    def groups(self) -> checkpoint.Groups:
+        """Every variable by its name in a checkpoint."""
+        return {
+            "parameters": self.parameters,
+            "averages": self.averages,
+            "adam_v": self.adam.v,
+            "adam_mg": self.adam.mg,
+            "counters": self.counters,
+        }
+
+    def count(self, name: str) -> int:
+        return int(self.counters[name].numpy())
+
+
+def seed_for(config: Config, purpose: int) -> tf.Tensor:
+    return tf.constant([config.seed, purpose], tf.int32)
+
+
+def learning_rate_at(config: Config, step: tf.Tensor) -> tf.Tensor:
+    """Rate of the step after `step` earlier ones: decayed before every step.
+
+    A function of the step, so a resumed run goes on where it was (the official one starts
+    again from the full rate).
+    """
+    decay = tf.pow(
+        tf.constant(config.lr_decay, tf.float64), tf.cast(step + 1, tf.float64)
+    )
+    return tf.cast(config.learning_rate * decay, tf.float32)
+
+
+def make_train_step(state: TrainState, config: Config):
+    """The compiled step: a batch of all replicas → its summed loss, in nats.
+
+    Losses and gradients are summed over the images of all replicas, as the official code
+    sums them. Dropout masks follow from the seed, the step and the replica.
+    """
+    strategy = tf.distribute.get_strategy()
+    names = list(state.parameters)
+    parameters = list(state.parameters.values())
+    step = state.counters["step"]
+
+    def gradients_of(batch, seed):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        images = image_ops.quantize(batch["image"], config.num_levels)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(parameters)
+            losses = state.model.image_loss(
+                images,
+                batch.get("label"),
+                training=True,
+                seed=noise.fold_in(seed, replica),
+            )
+            loss = tf.reduce_sum(losses)
+        return loss, tape.gradient(loss, parameters)
+
+    def train_step(batch):
+        seed = noise.fold_in(seed_for(config, DROPOUT), tf.cast(step, tf.int32))
+        loss, gradients = strategy.run(gradients_of, args=(batch, seed))
+        total = tf.distribute.ReduceOp.SUM
+        loss = strategy.reduce(total, loss, axis=None)
+        pairs = list(zip(gradients, parameters, strict=True))
+        gradients = strategy.extended.batch_reduce_to(total, pairs)
+        state.adam.apply(
+            dict(zip(names, gradients, strict=True)),
+            learning_rate_at(config, step),
+            step + 1,
+        )
+        decay = polyak.decay_at(step, config.polyak_decay, config.polyak_warmup)
+        polyak.update(state.averages, state.parameters, decay)
+
+        images = config.batch_size * strategy.num_replicas_in_sync
+        state.counters["epoch_loss"].assign_add(tf.cast(loss, tf.float64))
+        state.counters["interval_loss"].assign_add(tf.cast(loss, tf.float64))
+        state.counters["interval_images"].assign_add(images)
+        state.counters["position"].assign_add(images)
+        step.assign_add(1)
+        return loss
+
+    return tf.function(train_step, autograph=False)
+
+
+def initialize(state: TrainState, config: Config, train: Images) -> None:
+    """Data-dependent initialisation on the first images of the first epoch's order."""
+    examples = train.examples(0, config.seed).batch(config.init_batch_size)
+    batch = next(iter(examples))
+    images = image_ops.quantize(batch["image"], config.num_levels)
+    state.model.initialize(
+        image_ops.to_float(images, config.num_levels),
+        batch.get("label"),
+        seed_for(config, INITIALIZATION),
+    )
+    polyak.start(state.averages, state.parameters)
+
+
+def initialize_from_official(state: TrainState, prefix: str) -> None:
+    """Starts from an official checkpoint: parameters, averages and Adam's state.
+
+    The learning rate is the one that the official run had reached without a resume.
+    """
+    openai_checkpoint.load(state.model, prefix, averaged=False)
+    openai_checkpoint.load(state.averaged, prefix, averaged=True)
+    t = openai_checkpoint.load_adam(state.adam, prefix)
+    state.counters["step"].assign(t - 1)
+
+
+def refuse_used(save_dir: str, load_params: bool) -> None:
+    """Raises ValueError where a run would be overwritten, or is not there to go on."""
+    used = os.path.exists(os.path.join(save_dir, checkpoint.CONFIG))
+    used = used or bool(checkpoint.list_checkpoints(save_dir))
+    if used and not load_params:
+        raise ValueError(
+            f"--save_dir={save_dir}: holds a run; give --load_params to go on with it, or "
+            "another --save_dir."
+        )
+    if load_params and not used:
+        raise ValueError(
+            f"--load_params: --save_dir={save_dir} holds no run to go on with; leave the "
+            "flag out to start one."
+        )
+
+
+def refuse_too_few(config: Config, train: Images, test: Images, replicas: int) -> None:
+    """Raises ValueError where the images do not fill a batch or do not match."""
+    batch = config.batch_size * replicas
+    if train.num_images < batch:
+        raise ValueError(
+            f"--batch_size={config.batch_size}: {replicas} replicas take {batch} images a "
+            f"step, and the training set has {train.num_images}; give a smaller one."
+        )
+    if train.num_images < config.init_batch_size:
+        raise ValueError(
+            f"--init_batch_size={config.init_batch_size}: the training set has "
+            f"{train.num_images} images; give a smaller one."
+        )
+    if test.image_shape != train.image_shape:
+        raise ValueError(
+            f"test images {test.image_shape}: must have the training images' shape, "
+            f"{train.image_shape}."
+        )
+
+
+def prepare(
+    config: Config,
+    train_images: Images,
+    test_images: Images,
+    save_dir: str,
+    load_params: bool = False,
+    official_checkpoint: str | None = None,
+) -> "Loop":
+    """A run ready to go, its checks done, nothing written yet.
+
+    With `load_params` it goes on from the newest intact checkpoint under `save_dir`, as
+    if it had never stopped; with `official_checkpoint`, the prefix of a TF1 checkpoint,
+    from there. Raises ValueError where the settings, the images and the folder do not
+    fit.
+    """
+    refuse_used(save_dir, load_params)
+    strategy = make_strategy(config.nr_gpu)
+    refuse_too_few(config, train_images, test_images, strategy.num_replicas_in_sync)
+    if load_params:
+        saved = Config.load(os.path.join(save_dir, checkpoint.CONFIG))
+        config.refuse_other_architecture(saved)
+    with strategy.scope():
+        state = TrainState(config)
+        if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
+            print(f"going on from step {state.count('step')}", flush=True)
+        elif official_checkpoint:
+            initialize_from_official(state, official_checkpoint)
+        else:
+            initialize(state, config, train_images)
+        return Loop(config, state, train_images, test_images, save_dir)
+
+
+class Loop:
+    """The loop over steps and epochs, and what is written on the way."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: TrainState,
+        train_images: Images,
+        test_images: Images,
+        save_dir: str,
+    ):
+        self.config = config
+        self.state = state
+        self.train_images = train_images
+        self.test_images = test_images
+        self.save_dir = save_dir
+        self.strategy = tf.distribute.get_strategy()
+        self.global_batch = config.batch_size * self.strategy.num_replicas_in_sync
+        self.train_step = make_train_step(state, config)
+        self.evaluator = evaluation.Evaluator(
+            state.averaged, self.global_batch, config.seed
+        )
+
+    def run(self) -> None:
+        """Trains to the end and writes the run under `save_dir`."""
+        os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
+        self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
+        with self.strategy.scope():
+            self._run()
+
+    def _run(self) -> None:
+        config, state = self.config, self.state
+        epochs_left = config.max_epochs - state.count("epoch")
+        steps_left = epochs_left * (self.train_images.num_images // self.global_batch)
+        last_step = config.max_steps or state.count("step") + steps_left
+        step = state.count("step")
+        with RunLog(self.save_dir, config, step, last_step, self.global_batch) as log:
+            while self._goes_on():
+                for batch in self._batches():
+                    self.train_step(batch)
+                    log.step_done()
+                    self._after_step(log)
+                    if log.step == config.max_steps:
+                        break
+                if self._epoch_is_over():
+                    self._end_epoch(log)
+                else:
+                    self._report(log, self._interval_loss(), self._test_loss())
+                    self._save(log)
+                    self._draw(log)
+
+    def _goes_on(self) -> bool:
+        step, epoch = self.state.count("step"), self.state.count("epoch")
+        in_steps = self.config.max_steps is None or step < self.config.max_steps
+        return in_steps and epoch < self.config.max_epochs
+
+    def _epoch_is_over(self) -> bool:
+        left = self.train_images.num_images - self.state.count("position")
+        return left < self.global_batch
+
+    def _batches(self):
+        """The rest of the epoch's batches, the last incomplete one dropped."""
+        epoch, position = self.state.count("epoch"), self.state.count("position")
+        examples = self.train_images.examples(epoch, self.config.seed, position)
+        batches = examples.batch(self.global_batch, drop_remainder=True)
+        return self.strategy.experimental_distribute_dataset(batches.prefetch(2))
+
+    def _after_step(self, log: RunLog) -> None:
+        config = self.config
+        if log.step % config.log_interval == 0:
+            self._report(log, self._interval_loss(), None)
+            self._clear("interval_loss", "interval_images")
+        if config.save_steps and log.step % config.save_steps == 0:
+            self._save(log)
+
+    def _end_epoch(self, log: RunLog) -> None:
+        """Row of metrics, then the checkpoint that begins with the next epoch."""
+        state = self.state
+        epoch, images = state.count("epoch"), state.count("position")
+        epoch_loss = float(state.counters["epoch_loss"].numpy()) / images
+        self._report(log, epoch_loss, self._test_loss())
+        self._clear("interval_loss", "interval_images", "epoch_loss", "position")
+        state.counters["epoch"].assign(epoch + 1)
+        if epoch % self.config.save_interval == 0 or not self._goes_on():
+            self._save(log)
+            self._draw(log)
+        log.restart_clock()
+
+    def _interval_loss(self) -> float | None:
+        images = self.state.count("interval_images")
+        if not images:
+            return None
+        return float(self.state.counters["interval_loss"].numpy()) / images
+
+    def _test_loss(self) -> float:
+        return self.evaluator.mean_loss(self.test_images.examples())
+
+    def _clear(self, *names: str) -> None:
+        for name in names:
+            counter = self.state.counters[name]
+            counter.assign(tf.zeros_like(counter))
+
+    def _report(self, log: RunLog, train_loss, test_loss) -> None:
+        rate = learning_rate_at(self.config, self.state.counters["step"] - 1)
+        log.row(self.state.count("epoch"), train_loss, test_loss, float(rate))
+
+    def _save(self, log: RunLog) -> None:
+        checkpoint.write(self.save_dir, log.step, self.state.groups())
+        log.restart_clock()
+
+    def _draw(self, log: RunLog) -> None:
+        """Samples of the averaged model: the first 100 as a PNG, all as an NPZ."""
+        config = self.config
+        n = config.num_samples * self.global_batch
+        if not n:
+            return
+        labels = np.arange(n) % config.num_labels if config.num_labels else None
+        seed = noise.fold_in(seed_for(config, SAMPLES), log.step)
+        images = self.state.averaged.sample(n, labels, seed.numpy()).numpy()
+        path = os.path.join(self.save_dir, "samples", f"step-{log.step:07d}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shown = image_ops.to_8_bit(images[:100], config.num_levels)
+        image_ops.write_png(path + ".png", image_ops.tile(shown))
+        np.savez(path + ".npz", images=images)
+        log.pictures(images=shown)

@@ -1,0 +1,177 @@
+"""Trains a PixelCNN++: flags to a Config to one run."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+
+import data
+from absl import app, flags
+
+from pixel_cnn_pp import openai_checkpoint, training
+from pixel_cnn_pp.command_line import errors_in_one_line
+from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.nn import NONLINEARITIES
+
+# The flags of the official train.py: names, short forms, defaults. Its two folders are
+# its author's own, so they have other defaults here, and --nr_gpu is what there is.
+flags.DEFINE_string(
+    "data_dir",
+    "",
+    "Where the images are: for npz the file, for folder the folder that holds train/ and "
+    "test/, for cifar the folder of the original archive or of tensorflow-datasets.",
+    short_name="i",
+)
+flags.DEFINE_string(
+    "save_dir",
+    "save",
+    "Folder of the run: checkpoints, samples, metrics.",
+    short_name="o",
+)
+flags.DEFINE_enum(
+    "data_set",
+    "cifar",
+    data.NAMES,
+    "The images. shapes needs no download. cifar and cifar10 are one; imagenet and "
+    "imagenet32 are the 32x32 set of van den Oord et al. (downsampled_imagenet), whose "
+    "bits/dim do not compare with those of imagenet_resized.",
+    short_name="d",
+)
+flags.DEFINE_integer(
+    "save_interval", 20, "Epochs between checkpoints and samples.", short_name="t"
+)
+flags.DEFINE_bool(
+    "load_params", False, "Go on with the run in --save_dir.", short_name="r"
+)
+flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
+flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
+flags.DEFINE_integer(
+    "nr_logistic_mix", 10, "Logistic components of the mixture.", short_name="m"
+)
+flags.DEFINE_enum(
+    "resnet_nonlinearity",
+    "concat_elu",
+    list(NONLINEARITIES),
+    "Nonlinearity of the residual blocks.",
+    short_name="z",
+)
+flags.DEFINE_bool(
+    "class_conditional", False, "Condition the model on the labels.", short_name="c"
+)
+flags.DEFINE_bool(
+    "energy_distance",
+    False,
+    "Train with the energy distance in place of the likelihood.",
+    short_name="ed",
+)
+flags.DEFINE_float("learning_rate", 0.001, "Base learning rate.", short_name="l")
+flags.DEFINE_float(
+    "lr_decay",
+    0.999995,
+    "Factor on the learning rate before every step.",
+    short_name="e",
+)
+flags.DEFINE_integer("batch_size", 16, "Images per step on each GPU.", short_name="b")
+flags.DEFINE_integer(
+    "init_batch_size",
+    16,
+    "Images of the data-dependent initialisation.",
+    short_name="u",
+)
+flags.DEFINE_float(
+    "dropout_p", 0.5, "Share of activations that training drops.", short_name="p"
+)
+flags.DEFINE_integer("max_epochs", 5000, "Epochs in all.", short_name="x")
+flags.DEFINE_integer(
+    "nr_gpu",
+    None,
+    "GPUs to train on; all there are by default, or one CPU where there is none.",
+    short_name="g",
+)
+flags.DEFINE_float("polyak_decay", 0.9995, "Decay of the averaged parameters.")
+flags.DEFINE_integer(
+    "num_samples",
+    1,
+    "Batches (of all GPUs together) of samples to draw with a checkpoint.",
+    short_name="ns",
+)
+flags.DEFINE_integer("seed", 1, "All that is random follows from it.", short_name="s")
+
+# Flags of this port.
+flags.DEFINE_integer("max_steps", None, "End the run at this step.")
+flags.DEFINE_integer(
+    "save_steps", 0, "Steps between further checkpoints; 0 writes none."
+)
+flags.DEFINE_integer("log_interval", 100, "Steps between rows of metrics.csv.")
+flags.DEFINE_bool(
+    "polyak_warmup",
+    True,
+    "Let the decay of the averages grow: min(polyak_decay, (1 + t) / (10 + t)). "
+    "--nopolyak_warmup is the official rule.",
+)
+flags.DEFINE_integer(
+    "num_levels", 256, "Levels of a sub-pixel; fewer than 256 coarsen the images."
+)
+flags.DEFINE_integer(
+    "image_size", None, "Side of the images in pixels, for shapes and folder."
+)
+flags.DEFINE_string(
+    "official_checkpoint",
+    None,
+    "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt); the "
+    "size of the model is read from it.",
+)
+FLAGS = flags.FLAGS
+
+FROM_CHECKPOINT = (
+    "nr_resnet",
+    "nr_filters",
+    "nr_logistic_mix",
+    "resnet_nonlinearity",
+    "energy_distance",
+)
+FROM_DATA = ("image_shape", "num_labels")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(
+            f"unexpected argument {argv[1]!r}; every setting is a flag."
+        )
+    with errors_in_one_line():
+        names = set(Config.__dataclass_fields__) - set(FROM_DATA)
+        settings = {name: FLAGS[name].value for name in names}
+        if FLAGS.official_checkpoint:
+            given = FLAGS.resnet_nonlinearity
+            nonlinearity = given if FLAGS["resnet_nonlinearity"].present else None
+            found = openai_checkpoint.infer(FLAGS.official_checkpoint, nonlinearity)
+            settings |= {name: found[name] for name in FROM_CHECKPOINT}
+            settings["class_conditional"] = found["num_labels"] is not None
+        config = Config(**settings)
+        training.refuse_used(FLAGS.save_dir, FLAGS.load_params)
+        splits = [
+            data.load(
+                FLAGS.data_set,
+                FLAGS.data_dir,
+                split,
+                labels=config.class_conditional,
+                image_size=FLAGS.image_size,
+            )
+            for split in ("train", "test")
+        ]
+        config = Config(
+            **settings,
+            image_shape=splits[0].image_shape,
+            num_labels=splits[0].num_labels,
+        )
+        run = training.prepare(
+            config,
+            *splits,
+            FLAGS.save_dir,
+            FLAGS.load_params,
+            FLAGS.official_checkpoint,
+        )
+    run.run()
+
+
+if __name__ == "__main__":
+    app.run(main)
