@@ -8,7 +8,7 @@ import tensorflow as tf
 from data.source import IndexedSource
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySource(IndexedSource):
     """Images uint8 [N, H, W, C] and, where asked for, labels int32 [N]."""
 

@@ -100,15 +100,9 @@ def parse_python(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:
     batch = safe_pickle.loads(contents, source)
     if not isinstance(batch, dict):
         batch = {}
-    data = batch.get("data", batch.get(b"data"))
+    data = safe_pickle.uint8_array(batch.get("data", batch.get(b"data")))
     labels = batch.get("labels", batch.get(b"labels"))
-    if not (
-        isinstance(data, np.ndarray)
-        and data.dtype == np.uint8
-        and data.ndim == 2
-        and data.shape[1] == PIXELS
-        and len(data) > 0
-    ):
+    if data is None or data.ndim != 2 or data.shape[1] != PIXELS or not len(data):
         raise ValueError(
             f"{source}: 'data' is not uint8 [N, {PIXELS}]; get the original file again."
         )

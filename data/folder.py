@@ -38,7 +38,7 @@ def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round(small), tf.uint8)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSource(IndexedSource):
     """Image files: paths [N] and, where asked for, labels int32 [N]."""
 
@@ -63,7 +63,11 @@ class FolderSource(IndexedSource):
 def find_images(root: str) -> list[str]:
     """Paths below root, relative to it, of all image files, sorted."""
     found = []
-    for folder, folders, files in os.walk(root):
+
+    def fail(error: OSError) -> None:
+        raise error  # os.walk would pass over a folder that it cannot read.
+
+    for folder, folders, files in os.walk(root, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if name.lower().endswith(EXTENSIONS) and not name.startswith("."):

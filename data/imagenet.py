@@ -24,7 +24,7 @@ SHUFFLED = 8192  # Images that are shuffled together, and held in memory meanwhi
 CYCLE = 16  # Files, and images of each in turn, that are read together.
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ImagenetSource(Source):
     """Images read from files in an order of files, then shuffled block by block."""
 

@@ -105,7 +105,7 @@ def draw(split: str, index: int, size: int) -> np.ndarray:
     return np.floor(picture * 255 + 0.5).astype(np.uint8)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ShapesSource(IndexedSource):
     """Images drawn from their index; nothing is kept."""
 

@@ -7,9 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 SPLITS = ("train", "test")
-CHUNK = (
-    64  # Examples read at once: tf.data spends more on an element than on its bytes.
-)
+CHUNK = 64  # Examples read at once: tf.data is slow by the element, not the byte.
 
 
 def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
@@ -31,7 +29,7 @@ def check_image_size(
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Source(abc.ABC):
     """One split of a data set.
 

@@ -401,4 +401,4 @@ class EnergyHead(keras.layers.Layer):
         f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
         f = run(self.nin_inner, concat_elu(f))
         x = ops.tanh(run(self.nin_out, concat_elu(f)))
-        return ops.reshape(x, (copies, n, *x.shape[1:]))
+        return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))

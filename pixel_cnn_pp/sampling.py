@@ -42,14 +42,15 @@ def _draw_full_passes(model, n, labels, seed, temperature):
     u = noise.uniform_per_image(n, (height, width, model.noise_size), seed)
     positions = tf.reshape(tf.range(height * width), [1, height, width, 1])
 
+    shape = tf.TensorShape([None, height, width, channels])
+
     def draw_pixel(index, x):
         i, j = index // width, index % width
         ul = model.features(x, labels)[:, i : i + 1, j : j + 1]  # [N, 1, 1, F]
         pixel = model.draw_pixels(ul, u[:, i : i + 1, j : j + 1], temperature)
-        return index + 1, tf.where(positions == index, pixel, x)
+        return index + 1, tf.ensure_shape(tf.where(positions == index, pixel, x), shape)
 
     start = tf.zeros([n, height, width, channels])
-    shape = tf.TensorShape([None, height, width, channels])
     _, x = tf.while_loop(
         lambda index, _: index < height * width,
         draw_pixel,

@@ -1,0 +1,49 @@
+"""Two logical CPU devices for all tests, and what several of them share."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(scope="session")
+def npz_path(tmp_path_factory):
+    """A labelled data set of 40 training and 11 test images, 8×8×3."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    np.savez(
+        path,
+        train_images=rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8),
+        train_labels=np.arange(40) % 3,
+        test_images=rng.integers(0, 256, (11, 8, 8, 3), dtype=np.uint8),
+        test_labels=np.arange(11) % 3,
+    )
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def run_command():
+    """Runs an entry point as a user does, from the checkout."""
+
+    def run(script, *arguments, cwd=ROOT, timeout=300):
+        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run

@@ -1,0 +1,277 @@
+"""CIFAR-10 from its original files, written here as the originals are."""
+
+import gzip
+import io
+import os
+import pickle
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+
+import data
+from data import safe_pickle
+
+BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+PER_BATCH = 3
+
+
+def batch(number):
+    """Images uint8 [N, 32, 32, 3] and labels of one of the six batches."""
+    rng = np.random.default_rng(number)
+    images = rng.integers(0, 256, (PER_BATCH, 32, 32, 3), dtype=np.uint8)
+    return images, [(number + i) % 10 for i in range(PER_BATCH)]
+
+
+def planes(images):
+    """uint8 [N, 3072]: all of red, then green, then blue."""
+    return images.transpose(0, 3, 1, 2).reshape(len(images), 3072)
+
+
+def text(string):
+    """Opcode for a str of Python 2."""
+    return b"U" + bytes([len(string)]) + string
+
+
+def python_2_pickle(images, labels):
+    """The bytes that Python 2 and NumPy of its time wrote for a batch, protocol 2."""
+    raw = planes(images).tobytes()
+    int32 = struct.pack("<i", len(images))
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04"
+        + (b"K\x00\x85U\x01b\x87Rq\x05(K\x01J" + int32 + b"M\x00\x0c\x86")
+        + (b"cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07")
+        + b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        + (b"T" + struct.pack("<i", len(raw)) + raw + b"tb")
+    )
+    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    names = b"](" + b"".join(text(b"%d.png" % i) for i in range(len(labels))) + b"e"
+    return (
+        (b"\x80\x02}q\x01(" + text(b"batch_label") + text(b"training batch 1 of 5"))
+        + (text(b"labels") + numbers + text(b"data") + array)
+        + (text(b"filenames") + names + b"u.")
+    )
+
+
+def python_3_pickle(images, labels):
+    return pickle.dumps({"data": planes(images), "labels": labels}, protocol=2)
+
+
+def binary(images, labels):
+    records = np.concatenate([np.array(labels)[:, None], planes(images)], axis=1)
+    return records.astype(np.uint8).tobytes()
+
+
+def files(version, encode=None):
+    """Path in the archive and contents of all batches of a version."""
+    if version == "python":
+        encode = encode or python_2_pickle
+        return {
+            f"cifar-10-batches-py/{name}": encode(*batch(i))
+            for i, name in enumerate(BATCHES)
+        }
+    return {
+        f"cifar-10-batches-bin/{name}.bin": binary(*batch(i))
+        for i, name in enumerate(BATCHES)
+    }
+
+
+def unpacked(folder, contents):
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return str(folder)
+
+
+def archived(folder, contents, version):
+    """Members in another order than the batches', as in the originals."""
+    folder.mkdir(exist_ok=True)
+    with tarfile.open(folder / f"cifar-10-{version}.tar.gz", "w:gz") as archive:
+        for name in sorted(contents, reverse=True):
+            member = tarfile.TarInfo(name)
+            member.size = len(contents[name])
+            archive.addfile(member, io.BytesIO(contents[name]))
+    return str(folder)
+
+
+def assert_is_the_set(data_dir):
+    for split, numbers in (("train", range(5)), ("test", [5])):
+        source = data.load("cifar", data_dir, split, labels=True)
+        examples = list(source.examples().as_numpy_iterator())
+        images = np.concatenate([batch(number)[0] for number in numbers])
+        labels = np.concatenate([batch(number)[1] for number in numbers])
+        np.testing.assert_array_equal([e["image"] for e in examples], images)
+        np.testing.assert_array_equal([e["label"] for e in examples], labels)
+        assert (source.num_images, source.num_labels) == (len(images), 10)
+        assert source.image_shape == (32, 32, 3)
+
+
+def test_the_pickles_written_here_are_those_of_python_2():
+    images, labels = batch(0)
+    read = pickle.loads(python_2_pickle(images, labels), encoding="latin1")
+    np.testing.assert_array_equal(read["data"], planes(images))
+    assert read["labels"] == labels
+    assert read["filenames"] == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("version", ["python", "binary"])
+def test_an_archive_is_read_where_it_lies(tmp_path, version):
+    data_dir = archived(tmp_path, files(version), version)
+    assert_is_the_set(data_dir)
+    assert os.listdir(data_dir) == [f"cifar-10-{version}.tar.gz"]
+
+
+@pytest.mark.parametrize("version", ["python", "binary"])
+def test_an_unpacked_archive_is_read(tmp_path, version):
+    assert_is_the_set(unpacked(tmp_path, files(version)))
+
+
+@pytest.mark.parametrize("version", ["python", "binary"])
+def test_the_folder_of_the_batches_itself_is_read(tmp_path, version):
+    contents = files(version)
+    data_dir = unpacked(tmp_path, contents)
+    assert_is_the_set(os.path.join(data_dir, os.path.dirname(next(iter(contents)))))
+
+
+def test_the_folder_of_the_official_code_is_looked_into(tmp_path):
+    unpacked(tmp_path / "a" / "cifar-10-python", files("python"))
+    assert_is_the_set(str(tmp_path / "a"))
+    (tmp_path / "b").mkdir()
+    archived(tmp_path / "b" / "cifar-10-python", files("python"), "python")
+    assert_is_the_set(str(tmp_path / "b"))
+
+
+def test_pickles_rewritten_by_python_3_are_read(tmp_path):
+    assert_is_the_set(unpacked(tmp_path, files("python", python_3_pickle)))
+
+
+def test_labels_are_left_out_where_not_asked_for(tmp_path):
+    source = data.load("cifar10", unpacked(tmp_path, files("binary")), "test")
+    assert source.num_labels is None
+    assert list(source.examples().element_spec) == ["image"]
+
+
+class Malicious:
+    """Unpickled in the usual way, it makes the file `marker`."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+def test_pickled_code_is_refused_and_not_run(tmp_path):
+    marker = str(tmp_path / "marker")
+    contents = files("python")
+    for protocol in range(6):
+        bad = {"data": Malicious(marker), "labels": [0]}
+        contents["cifar-10-batches-py/test_batch"] = pickle.dumps(bad, protocol)
+        data_dir = unpacked(tmp_path / str(protocol), contents)
+        with pytest.raises(ValueError, match="asks for (posix|nt|os).mkdir") as error:
+            data.load("cifar", data_dir, "test")
+        assert "\n" not in str(error.value)
+        assert not os.path.exists(marker)
+    pickle.loads(contents["cifar-10-batches-py/test_batch"])
+    assert os.path.exists(marker)
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins\neval", "os\nsystem", "numpy\nload", "numpy.lib.npyio\nload"]
+)
+def test_names_are_not_looked_up(name):
+    with pytest.raises(ValueError, match="asks for " + name.replace("\n", ".")):
+        safe_pickle.loads(b"c" + name.encode() + b"\n(U\x01xtR.", "it")
+
+
+def with_two_rows_too_many(images, labels):
+    whole = python_2_pickle(images, labels)
+    return whole.replace(b"J\x03\0\0\0", b"J\x05\0\0\0")  # 5 rows, bytes for 3.
+
+
+@pytest.mark.parametrize(
+    "encode, message",
+    [
+        (lambda images, labels: b"", "not a pickle of plain arrays"),
+        (lambda *args: python_2_pickle(*args)[:5000], "not a pickle of plain arrays"),
+        (lambda images, labels: pickle.dumps([1, 2]), "'data' is not uint8"),
+        (lambda images, labels: pickle.dumps({"data": [0]}), "'data' is not uint8"),
+        (lambda images, labels: python_2_pickle(images[:0], []), "'data' is not uint8"),
+        (with_two_rows_too_many, "'data' is not uint8"),
+        (
+            lambda images, labels: pickle.dumps(
+                {"data": planes(images) / 255, "labels": labels}, 2
+            ),
+            "'data' is not uint8",
+        ),
+        (
+            lambda images, labels: pickle.dumps(
+                {"data": planes(images)[:, :768], "labels": labels}, 2
+            ),
+            "'data' is not uint8",
+        ),
+        (lambda images, labels: python_2_pickle(images, [1, 2]), "not a list of 3 num"),
+        (lambda images, labels: python_2_pickle(images, [1, 2, 10]), "from 0 to 9"),
+    ],
+)
+def test_python_batches_that_do_not_fit_are_refused(tmp_path, encode, message):
+    data_dir = unpacked(tmp_path, files("python", encode))
+    with pytest.raises(ValueError, match="data_batch_1.*" + message):
+        data.load("cifar", data_dir, "train", labels=True)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "has 0 bytes where a batch has records of 3073"),
+        (bytes(3072), "has 3072 bytes"),
+        (b"\x0a" + bytes(3072), "has label 10"),
+    ],
+)
+def test_binary_batches_that_do_not_fit_are_refused(tmp_path, content, message):
+    contents = files("binary")
+    contents["cifar-10-batches-bin/data_batch_2.bin"] = content
+    data_dir = archived(tmp_path, contents, "binary")
+    with pytest.raises(ValueError, match="data_batch_2.bin.*" + message):
+        data.load("cifar", data_dir, "train")
+    assert data.load("cifar", data_dir, "test").num_images == PER_BATCH
+
+
+def test_missing_batches_are_named(tmp_path):
+    contents = files("python")
+    del contents["cifar-10-batches-py/data_batch_4"]
+    with pytest.raises(FileNotFoundError, match="data_batch_4 is missing"):
+        data.load("cifar", unpacked(tmp_path / "a", contents), "train")
+    with pytest.raises(ValueError, match="has no cifar-10-batches-py/data_batch_4"):
+        data.load("cifar", archived(tmp_path / "b", contents, "python"), "train")
+
+
+def test_damaged_archives_are_refused(tmp_path):
+    path = os.path.join(archived(tmp_path, files("python"), "python"), "")
+    path += "cifar-10-python.tar.gz"
+    with open(path, "rb") as file:
+        whole = file.read()
+    wrong_sum = whole[:-8] + bytes(4) + whole[-4:]
+    for contents in (b"", b"hello", whole[:-2000], wrong_sum, gzip.compress(b"tar?")):
+        with open(path, "wb") as file:
+            file.write(contents)
+        with pytest.raises(ValueError, match="is damaged or no .tar.gz|has no cifar"):
+            data.load("cifar", str(tmp_path), "train")
+
+
+def test_the_archive_itself_is_no_data_dir(tmp_path):
+    data_dir = archived(tmp_path, files("python"), "python")
+    path = os.path.join(data_dir, "cifar-10-python.tar.gz")
+    with pytest.raises(NotADirectoryError, match="give the folder that it lies in"):
+        data.load("cifar", path, "train")
+
+
+def test_another_image_size_is_refused(tmp_path):
+    data_dir = unpacked(tmp_path, files("binary"))
+    assert data.load("cifar", data_dir, "test", image_size=32).num_images == PER_BATCH
+    with pytest.raises(
+        ValueError, match="image_size=16: the images of cifar are 32×32"
+    ):
+        data.load("cifar", data_dir, "test", image_size=16)

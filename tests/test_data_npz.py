@@ -1,0 +1,144 @@
+"""One .npz file: what it gives, and how each fault in it is named."""
+
+import numpy as np
+import pytest
+
+import data
+
+IMAGES = np.arange(4 * 2 * 3 * 2, dtype=np.uint8).reshape(4, 2, 3, 2)
+GOOD = {
+    "train_images": IMAGES,
+    "test_images": IMAGES[::-1],
+    "train_labels": np.array([0, 2, 1, 0]),
+    "test_labels": np.array([0, 5, 1, 1], np.uint8),
+}
+
+
+def write(tmp_path, without=(), compressed=False, **arrays):
+    path = str(tmp_path / "images.npz")
+    arrays = {k: v for k, v in {**GOOD, **arrays}.items() if k not in without}
+    (np.savez_compressed if compressed else np.savez)(path, **arrays)
+    return path
+
+
+def read(source):
+    examples = list(source.examples().as_numpy_iterator())
+    return {
+        key: np.stack([example[key] for example in examples]) for key in examples[0]
+    }
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_images_and_labels_come_as_they_are_stored(tmp_path, compressed):
+    source = data.load(
+        "npz", write(tmp_path, compressed=compressed), "test", labels=True
+    )
+    examples = read(source)
+    np.testing.assert_array_equal(examples["image"], IMAGES[::-1])
+    np.testing.assert_array_equal(examples["label"], [0, 5, 1, 1])
+    assert (source.image_shape, source.num_images) == ((2, 3, 2), 4)
+
+
+def test_labels_are_counted_over_both_splits(tmp_path):
+    assert data.load("npz", write(tmp_path), "train", labels=True).num_labels == 6
+
+
+def test_labels_are_left_out_where_not_asked_for(tmp_path):
+    source = data.load("npz", write(tmp_path), "train")
+    assert source.num_labels is None
+    assert list(read(source)) == ["image"]
+
+
+def test_grey_images_without_a_channel_axis_get_one(tmp_path):
+    path = write(tmp_path, train_images=IMAGES[..., 0], test_images=IMAGES[..., 1])
+    source = data.load("npz", path, "train")
+    assert source.image_shape == (2, 3, 1)
+    np.testing.assert_array_equal(read(source)["image"], IMAGES[..., :1])
+
+
+def test_arrays_in_column_order_are_read_alike(tmp_path):
+    path = write(tmp_path, train_images=np.asfortranarray(IMAGES))
+    np.testing.assert_array_equal(
+        read(data.load("npz", path, "train"))["image"], IMAGES
+    )
+
+
+def test_a_file_with_one_split_gives_that_split(tmp_path):
+    path = write(tmp_path, without=("train_images", "train_labels"))
+    assert data.load("npz", path, "test", labels=True).num_labels == 6
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"train_images": IMAGES / 255}, "train_images is float64 where images are"),
+        ({"train_images": IMAGES[0, 0]}, r"train_images has shape \[3, 2\] where"),
+        ({"train_images": IMAGES[:0]}, "it holds no images"),
+        ({"train_images": np.array([None])}, "train_images is object"),
+        ({"test_images": IMAGES[:, :1]}, r"\[2, 3, 2\] but .* \[1, 3, 2\]"),
+        ({"train_labels": np.arange(3)}, "3 labels for 4 images"),
+        ({"train_labels": np.array([0, 1, -1, 0])}, "train_labels holds -1"),
+        (
+            {"test_labels": np.array([0, 1, 2**40, 0])},
+            "test_labels holds 1099511627776",
+        ),
+        ({"train_labels": np.zeros(4)}, "train_labels is float64 where"),
+        ({"train_labels": np.zeros(4, bool)}, "train_labels is bool where"),
+        ({"train_labels": np.zeros((4, 1), int)}, r"has shape \[4, 1\] where"),
+        ({"train_labels": np.array([0, 1, 2, None])}, "train_labels is object"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
+    with pytest.raises(ValueError, match=message) as error:
+        data.load("npz", write(tmp_path, **arrays), "train", labels=True)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_arrays_are_named_with_those_found(tmp_path):
+    path = write(tmp_path, without=("train_images", "train_labels"))
+    with pytest.raises(ValueError, match="no train_images .it has test_images, test_l"):
+        data.load("npz", path, "train")
+    path = write(tmp_path, without=("train_labels", "test_labels"))
+    with pytest.raises(ValueError, match="has no train_labels"):
+        data.load("npz", path, "train", labels=True)
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path):
+    text = tmp_path / "text.npz"
+    text.write_text("hello")
+    array = tmp_path / "array.npy"
+    np.save(array, IMAGES)
+    empty = tmp_path / "empty.npz"
+    empty.touch()
+    for path in (text, array, empty, tmp_path):
+        with pytest.raises(ValueError, match=path.name):
+            data.load("npz", str(path), "train")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        data.load("npz", str(tmp_path / "none.npz"), "train")
+    with pytest.raises(ValueError, match="needs data_dir"):
+        data.load("npz", None, "train")
+
+
+def test_truncated_and_altered_files_are_refused(tmp_path):
+    path = write(tmp_path)
+    with open(path, "rb") as file:
+        whole = file.read()
+    for contents in (
+        whole[: len(whole) // 2],
+        flip(whole, whole.index(b"\x04\x05\x06")),
+    ):
+        with open(path, "wb") as file:
+            file.write(contents)
+        with pytest.raises(ValueError, match="is not a whole .npz file|is damaged"):
+            data.load("npz", path, "train")
+
+
+def flip(contents, position):
+    altered = bytearray(contents)
+    altered[position] ^= 0xFF
+    return bytes(altered)
+
+
+def test_another_image_size_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="image_size=16: the images of npz are 2×3"):
+        data.load("npz", write(tmp_path), "train", image_size=16)

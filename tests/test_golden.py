@@ -1,0 +1,170 @@
+"""The port returns the numbers of the official code (openai/pixel-cnn)."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from golden import LIKELIHOOD, Golden, relative_error, worst_error
+
+from pixel_cnn_pp import checkpoint, openai_checkpoint, training
+from pixel_cnn_pp.config import Config
+
+SEED = tf.constant([0, 0])
+
+
+@pytest.fixture(scope="module", params=LIKELIHOOD)
+def golden(request):
+    return Golden(request.param)
+
+
+@pytest.fixture(scope="module")
+def energy():
+    return Golden("energy_distance")
+
+
+def loss_and_gradients(model, images, labels):
+    parameters = list(checkpoint.variables(model).values())
+    with tf.GradientTape() as tape:
+        losses = model.image_loss(images, labels, seed=SEED)
+        loss = tf.reduce_sum(losses)
+    return losses, tape.gradient(loss, parameters)
+
+
+def test_initialisation_pass_gives_the_official_output_and_parameters(golden):
+    model = golden.model("params_before_init")
+    output = model.initialize(golden.x, golden.labels)
+    assert relative_error(output, golden["init_output"]) < 1e-6
+    official = golden.tensors(model, "params_after_init")
+    assert worst_error(model, list(model.parameters.values()), official)[0] < 1e-6
+
+
+def test_network_output_is_the_official_output(golden):
+    output = golden.model()(golden.x, golden.labels)
+    np.testing.assert_allclose(output, golden["forward_output"], rtol=1e-4, atol=1e-5)
+    assert relative_error(output, golden["forward_output"]) < 1e-6
+
+
+def test_loss_is_the_official_loss(golden):
+    losses = golden.model().image_loss(golden["images"], golden.labels).numpy()
+    np.testing.assert_allclose(losses, golden["forward_nll_nats_per_image"], rtol=1e-5)
+    total = losses.astype(np.float64).sum()
+    assert total == pytest.approx(float(golden["forward_loss_nats_sum"]), rel=1e-6)
+
+
+def test_gradient_of_every_parameter_is_the_official_gradient(golden):
+    model = golden.model()
+    _, gradients = loss_and_gradients(model, golden["images"], golden.labels)
+    error, name = worst_error(model, gradients, golden.tensors(model, "grad"))
+    assert error < 1e-4, name
+
+
+def test_draw_from_the_official_noise_is_the_official_sample(golden):
+    u = np.concatenate([golden["sample_u_mixture"], golden["sample_u_logistic"]], -1)
+    u = 1e-5 + u * (1 - 2e-5)
+    drawn = golden.model().objective.draw(golden["forward_output"], u, quantize=False)
+    np.testing.assert_allclose(drawn, golden["sample_output"], atol=2e-5)
+
+
+def official_run(golden):
+    """A train state set to the golden run's first parameters, and its step."""
+    config = Config(
+        **golden.model_arguments(),
+        class_conditional=golden.labels is not None,
+        batch_size=4,
+        nr_gpu=1,
+        polyak_warmup=False,
+    )
+    state = training.TrainState(config)
+    batch = {"image": tf.constant(golden["images"])}
+    if golden.labels is not None:
+        batch["label"] = tf.constant(golden.labels)
+    step = training.make_train_step(state, config)
+    return state, lambda: float(step(batch))
+
+
+def test_five_steps_give_the_official_parameters_averages_moments_and_losses(golden):
+    state, step = official_run(golden)
+    first = golden.tensors(state.model, "params_after_init")
+    for variable, value in zip(state.parameters.values(), first, strict=True):
+        variable.assign(value)
+    training.polyak.start(state.averages, state.parameters)
+
+    losses = [step() for _ in range(5)]
+    np.testing.assert_allclose(losses, golden["train_loss_nats_sum"], rtol=1e-5)
+
+    reader = tf.train.load_checkpoint(golden.checkpoint)
+    official = {name: reader.get_tensor(f"model/{name}") for name in state.parameters}
+    ours = list(state.parameters.values())
+    assert worst_error(state.model, ours, list(official.values()))[0] < 1e-4
+    averages = [
+        reader.get_tensor(f"model/{name}/ExponentialMovingAverage")
+        for name in state.parameters
+    ]
+    ours = list(state.averages.values())
+    assert worst_error(state.model, ours, averages)[0] < 1e-4
+    for i, name in enumerate(state.parameters):
+        second = reader.get_tensor(f"Variable_{2 * i + 1}")
+        assert relative_error(state.adam.mg[name], second) < 1e-3, name
+        first_moment = reader.get_tensor(f"Variable_{2 * i + 2}")
+        assert relative_error(state.adam.v[name], first_moment) < 1e-3, name
+
+    after = state.model.image_loss(golden["images"], golden.labels)
+    assert float(tf.reduce_sum(after)) == pytest.approx(
+        float(golden["train_final_loss"]), rel=1e-5
+    )
+    after = state.averaged.image_loss(golden["images"], golden.labels)
+    assert float(tf.reduce_sum(after)) == pytest.approx(
+        float(golden["train_final_loss_ema"]), rel=1e-5
+    )
+
+
+def test_step_from_the_official_checkpoint_gives_the_official_next_parameters(golden):
+    state, step = official_run(golden)
+    training.initialize_from_official(state, golden.checkpoint)
+    assert state.count("step") == 5
+    step()
+    official = golden.tensors(state.model, "next_step")
+    ours = list(state.parameters.values())
+    assert worst_error(state.model, ours, official)[0] < 1e-5
+    # The step itself, which is small beside the parameters. Its learning rate is that of
+    # step 6, the official one that of step 1: they differ by 2.5e-5.
+    reader = tf.train.load_checkpoint(golden.checkpoint)
+    before = [reader.get_tensor(f"model/{name}") for name in state.parameters]
+    steps = [a.numpy() - b for a, b in zip(ours, before, strict=True)]
+    official = [a - b for a, b in zip(official, before, strict=True)]
+    assert worst_error(state.model, steps, official)[0] < 1e-2
+
+
+def test_official_checkpoint_tells_its_size_and_gives_its_parameters(golden):
+    nonlinearity = golden.config["resnet_nonlinearity"]
+    found = openai_checkpoint.infer(golden.checkpoint, nonlinearity)
+    wanted = golden.model_arguments()
+    assert found == {name: wanted[name] for name in found}
+    model = golden.model("params_before_init")
+    for averaged, loss in ((True, "train_final_loss_ema"), (False, "train_final_loss")):
+        openai_checkpoint.load(model, golden.checkpoint, averaged)
+        total = tf.reduce_sum(model.image_loss(golden["images"], golden.labels))
+        assert float(total) == pytest.approx(float(golden[loss]), rel=1e-6)
+
+
+def with_official_noise(model, golden):
+    model.energy_noise = lambda shape, seed: tf.constant(2 * golden["noise_u"] - 1)
+    return model
+
+
+def test_energy_distance_model_initialises_as_the_official_one(energy):
+    model = with_official_noise(energy.model("params_before_init"), energy)
+    model.initialize(energy.x)
+    official = energy.tensors(model, "params_after_init")
+    error, name = worst_error(model, list(model.parameters.values()), official)
+    assert error < 1e-4, name
+
+
+def test_energy_distance_samples_loss_and_gradients_are_the_official_ones(energy):
+    model = with_official_noise(energy.model(), energy)
+    samples = model(energy.x, seed=SEED)
+    assert relative_error(samples, energy["forward_samples"]) < 1e-4
+    losses, gradients = loss_and_gradients(model, energy["images"], None)
+    total = float(tf.reduce_sum(losses))
+    assert total == pytest.approx(float(energy["forward_loss_sum"]), rel=1e-5)
+    error, name = worst_error(model, gradients, energy.tensors(model, "grad"))
+    assert error < 1e-4, name

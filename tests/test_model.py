@@ -1,0 +1,246 @@
+"""PixelCNNPP: causality, sizes, parameter counts, errors."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixel_cnn_pp import PixelCNNPP
+from pixel_cnn_pp.model import topology
+
+SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
+
+
+def random_images(shape, seed=0, levels=256):
+    return np.random.default_rng(seed).integers(0, levels, shape, dtype=np.uint8)
+
+
+def to_float(images):
+    return (images.astype(np.float32) - 127.5) / 127.5
+
+
+def initialized(image_shape=(8, 6, 3), labels=None, **changes):
+    model = PixelCNNPP(image_shape, **(SMALL | changes))
+    model.initialize(to_float(random_images((16, *image_shape))), labels)
+    return model
+
+
+def trained(model, steps=3):
+    """Moves every parameter, as training would."""
+    images = random_images((8, *model.image_shape), 1)
+    variables = [p.value for p in model.parameters.values()]
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model.image_loss(images))
+        for variable, gradient in zip(
+            variables, tape.gradient(loss, variables), strict=True
+        ):
+            variable.assign_sub(0.01 * tf.sign(gradient))
+    return model
+
+
+@pytest.mark.parametrize(
+    "arguments, count",
+    [({}, 53_659_080), ({"num_labels": 10}, 53_863_880)],
+)
+def test_number_of_parameters_at_the_default_size(arguments, count):
+    model = PixelCNNPP(**arguments)
+    assert sum(int(np.prod(p.shape)) for p in model.parameters.values()) == count
+
+
+def test_parameters_are_all_the_weights_there_are():
+    model = PixelCNNPP((8, 8, 3), num_labels=4, **SMALL)
+    ours = {id(p) for p in model.parameters.values()}
+    assert ours == {id(w) for w in model.weights}
+    assert ours == {id(v) for layer in model._flatten_layers() for v in layer.weights}
+
+
+def test_topology_uses_every_short_cut_once_and_runs_in_order():
+    blocks = topology(2)
+    assert len(blocks) == 2 * (1 + 3 * 2 + 2 + 2 + 2 * 3 + 2)
+    ups = range(0, 18)
+    popped = [i for block in blocks[18:] for i in block.a if i in ups]
+    assert sorted(popped) == list(ups)[:-2]
+    assert all(i < n for n, b in enumerate(blocks) for i in (b.x, *b.a))
+
+
+@pytest.mark.parametrize("after", ["initialisation", "training"])
+def test_a_pixel_depends_on_no_pixel_at_or_after_it_and_on_those_before(after):
+    model = initialized()
+    if after == "training":
+        trained(model)
+    x = tf.constant(to_float(random_images((1, 8, 6, 3), 2)))
+    for i, j in [(0, 0), (0, 1), (0, 5), (1, 0), (3, 5), (4, 4), (7, 5)]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            # Squares, so that no gradients cancel.
+            output = tf.reduce_sum(model(x)[0, i, j] ** 2)
+        gradient = tape.gradient(output, x)
+        seen = (
+            np.zeros((8, 6)) if gradient is None else np.abs(gradient[0]).max(axis=-1)
+        )
+        position = i * 6 + j
+        assert not seen.ravel()[position:].any(), (i, j)
+        assert seen.ravel()[:position].all(), (i, j)
+
+
+@pytest.mark.parametrize("after", ["initialisation", "training"])
+def test_stream_u_sees_the_rows_above_and_ul_also_the_pixels_to_the_left(after):
+    model = initialized()
+    if after == "training":
+        trained(model)
+    x = to_float(random_images((1, 8, 6, 3), 3))
+    seen = {"u": [], "ul": []}
+    run_block = model.run_block
+
+    def record(index, *arguments):
+        y = run_block(index, *arguments)
+        seen[model.topology[index].stream].append((model.topology[index].stride, y))
+        return y
+
+    def maps(x):
+        seen["u"], seen["ul"] = [], []
+        model.run_block = record
+        model.features(tf.constant(x))
+        return {stream: list(outputs) for stream, outputs in seen.items()}
+
+    before = maps(x)
+    for i, j in [(0, 0), (3, 5), (4, 4), (6, 5)]:
+        changed = x.copy()
+        changed[0, i, j] += 0.5
+        after_change = maps(changed)
+        for stream in ("u", "ul"):
+            pairs = zip(before[stream], after_change[stream], strict=True)
+            for (stride, a), (_, b) in pairs:
+                differs = np.abs(a - b).max(axis=(0, -1)) > 0
+                row, column = np.nonzero(differs)
+                # A map at stride s stands for the image's pixels (s·row, s·column).
+                rows, columns = row * stride, column * stride
+                if stream == "u":
+                    assert (rows > i).all()
+                else:
+                    assert ((rows > i) | ((rows == i) & (columns > j))).all()
+
+
+@pytest.mark.parametrize(
+    "image_shape, num_levels",
+    [
+        ((5, 7, 1), 256),
+        ((6, 9, 2), 16),
+        ((4, 4, 4), 2),
+        ((1, 1, 3), 256),
+        ((3, 10, 5), 8),
+    ],
+)
+def test_any_size_number_of_channels_and_bit_depth(image_shape, num_levels):
+    model = PixelCNNPP(image_shape, num_levels=num_levels, **SMALL)
+    images = random_images((4, *image_shape), levels=num_levels)
+    c = image_shape[-1]
+    output = model(to_float(images))
+    assert output.shape == (4, *image_shape[:2], 2 * (1 + 2 * c + c * (c - 1) // 2))
+    log_prob = model.log_prob(images).numpy()
+    assert log_prob.shape == (4,) and np.isfinite(log_prob).all()
+    drawn = model.sample(2, seed=(1, 2)).numpy()
+    assert drawn.shape == (2, *image_shape) and drawn.dtype == np.uint8
+    assert drawn.max() < num_levels
+
+
+def test_padded_sizes_are_causal_and_see_every_earlier_pixel():
+    model = initialized((5, 6, 1))
+    x = tf.constant(to_float(random_images((1, 5, 6, 1), 2)))
+    for i, j in np.ndindex(5, 6):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = tf.reduce_sum(model(x)[0, i, j] ** 2)
+        gradient = tape.gradient(output, x)
+        if gradient is not None:
+            seen = np.abs(gradient[0]).max(axis=-1).ravel()
+            assert not seen[i * 6 + j :].any()
+            assert seen[: i * 6 + j].all()
+
+
+def test_probabilities_of_all_images_of_2_by_2_binary_pixels_sum_to_1():
+    model = initialized((2, 2, 1), num_levels=2)
+    images = np.array(list(np.ndindex(2, 2, 2, 2)), np.uint8).reshape(16, 2, 2, 1)
+    total = np.exp(model.log_prob(images).numpy().astype(np.float64)).sum()
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+
+def test_samples_have_the_frequencies_that_log_prob_says():
+    model = initialized((2, 2, 1), num_levels=2)
+    images = np.array(list(np.ndindex(2, 2, 2, 2)), np.uint8).reshape(16, 2, 2, 1)
+    p = np.exp(model.log_prob(images).numpy().astype(np.float64))
+    drawn = model.sample(4000, seed=(5, 6)).numpy().reshape(4000, 4)
+    codes = drawn @ [8, 4, 2, 1]
+    frequencies = np.bincount(codes, minlength=16) / 4000
+    assert (np.abs(frequencies - p) < 4 * np.sqrt(p * (1 - p) / 4000) + 1e-4).all()
+
+
+def test_sample_follows_from_seed_and_index_not_from_the_batch():
+    model = initialized((5, 6, 3))
+    three = model.sample(3, seed=(7, 8)).numpy()
+    np.testing.assert_array_equal(three[:2], model.sample(2, seed=(7, 8)))
+    assert (three[0] != three[1]).any()
+    assert (three != model.sample(3, seed=(7, 9)).numpy()).any()
+
+
+def test_class_conditional_model_depends_on_the_label():
+    labels = np.arange(16) % 4
+    model = initialized(labels=labels, num_labels=4)
+    images = random_images((4, 8, 6, 3))
+    log_prob = model.log_prob(images, [0, 1, 2, 3]).numpy()
+    assert (log_prob != model.log_prob(images, [1, 2, 3, 0]).numpy()).all()
+    drawn = model.sample(2, labels=[3, 1], seed=(1, 1)).numpy()
+    assert (drawn != model.sample(2, labels=[0, 2], seed=(1, 1)).numpy()).any()
+
+
+def test_energy_distance_model_draws_and_refuses_a_likelihood():
+    model = initialized((4, 4, 3), energy_distance=True)
+    drawn = model.sample(2, seed=(0, 1)).numpy()
+    assert drawn.shape == (2, 4, 4, 3) and (drawn[0] != drawn[1]).any()
+    with pytest.raises(ValueError, match="no likelihood"):
+        model.log_prob(drawn)
+    with pytest.raises(ValueError, match="temperature=0.5"):
+        model.sample(1, temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda m: m.log_prob(np.zeros((2, 8, 8, 3), np.float32)), "float32"),
+        (lambda m: m.log_prob(np.zeros((2, 8, 9, 3), np.uint8)), r"\[2, 8, 9, 3\]"),
+        (lambda m: m.log_prob(np.full((1, 8, 8, 3), 40, np.uint8)), "image level 40"),
+        (
+            lambda m: m.log_prob(np.zeros((1, 8, 8, 3), np.uint8), [1]),
+            "num_labels=None",
+        ),
+        (lambda m: m.sample(0), "n=0"),
+        (lambda m: m.sample(1, temperature=0.0), "temperature=0.0"),
+    ],
+)
+def test_wrong_input_is_refused_with_its_value(call, message):
+    model = PixelCNNPP((8, 8, 3), num_levels=32, **SMALL)
+    with pytest.raises(ValueError, match=message):
+        call(model)
+
+
+@pytest.mark.parametrize("labels", [None, [4], [-1], [0.0], [0, 1]])
+def test_wrong_labels_are_refused(labels):
+    model = PixelCNNPP((8, 8, 3), num_labels=4, **SMALL)
+    with pytest.raises(ValueError, match="labels"):
+        model.log_prob(np.zeros((1, 8, 8, 3), np.uint8), labels)
+
+
+def test_training_without_a_seed_for_dropout_is_refused():
+    model = PixelCNNPP((8, 8, 3), **(SMALL | {"dropout_p": 0.5}))
+    x = np.zeros((1, 8, 8, 3), np.float32)
+    with pytest.raises(ValueError, match="seed=None"):
+        model(x, training=True)
+    assert (model(x).numpy() == model(x).numpy()).all()
+
+
+def test_model_is_made_again_from_its_config():
+    model = PixelCNNPP((8, 12, 1), num_labels=3, **SMALL)
+    again = PixelCNNPP.from_config(model.get_config())
+    assert again.get_config() == model.get_config()
+    for name, parameter in model.parameters.items():
+        np.testing.assert_array_equal(parameter, again.parameters[name])
