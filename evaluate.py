@@ -4,9 +4,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
-import data
 from absl import app, flags
 
+import data
 from pixel_cnn_pp import checkpoint, evaluation, openai_checkpoint
 from pixel_cnn_pp.command_line import errors_in_one_line
 from pixel_cnn_pp.model import PixelCNNPP

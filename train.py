@@ -4,9 +4,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
-import data
 from absl import app, flags
 
+import data
 from pixel_cnn_pp import openai_checkpoint, training
 from pixel_cnn_pp.command_line import errors_in_one_line
 from pixel_cnn_pp.config import Config
@@ -17,8 +17,9 @@ from pixel_cnn_pp.nn import NONLINEARITIES
 flags.DEFINE_string(
     "data_dir",
     "",
-    "Where the images are: for npz the file, for folder the folder that holds train/ and "
-    "test/, for cifar the folder of the original archive or of tensorflow-datasets.",
+    "Where the images are: for npz the file, for folder the folder that holds train/ "
+    "and test/, for cifar the folder of the original archive or of "
+    "tensorflow-datasets.",
     short_name="i",
 )
 flags.DEFINE_string(

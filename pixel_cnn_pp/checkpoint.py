@@ -112,7 +112,8 @@ def read_newest(save_dir: str, groups: Groups) -> int | None:
             last = reason
     if checkpoints:
         raise ValueError(
-            f"{save_dir}: none of its {len(checkpoints)} checkpoints can be used ({last})"
+            f"{save_dir}: none of its {len(checkpoints)} checkpoints can be used "
+            f"({last})"
         )
     return None
 
@@ -125,7 +126,8 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
     path = os.path.join(save_dir, CONFIG)
     if not os.path.exists(path):
         raise FileNotFoundError(
-            f"--save_dir={save_dir}: holds no {CONFIG}; give the folder that train.py wrote."
+            f"--save_dir={save_dir}: holds no {CONFIG}; give the folder that train.py "
+            "wrote."
         )
     config = Config.load(path)
     model = PixelCNNPP(**config.model_arguments())

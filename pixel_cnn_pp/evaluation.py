@@ -82,8 +82,8 @@ def refuse_unfit(model: PixelCNNPP, images) -> None:
         )
     if images.image_shape != model.image_shape:
         raise ValueError(
-            f"images {images.image_shape}: this model takes {model.image_shape}; give the "
-            "images it was trained on, or ones of that size."
+            f"images {images.image_shape}: this model takes {model.image_shape}; give "
+            "the images it was trained on, or ones of that size."
         )
     if model.num_labels is not None and images.num_labels > model.num_labels:
         raise ValueError(

@@ -53,6 +53,6 @@ def tile(images: np.ndarray, columns: int | None = None, border: int = 1) -> np.
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, C] as a PNG. Of channels other than 1 or 3, the first shows."""
+    """Writes uint8 [H, W, C] as a PNG; of channels other than 1 or 3 the first."""
     shown = image if image.shape[-1] in (1, 3) else image[..., :1]
     tf.io.write_file(os.fspath(path), tf.io.encode_png(shown))

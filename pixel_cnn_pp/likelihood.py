@@ -14,7 +14,7 @@ def round_to_levels(x: tf.Tensor, num_levels: int) -> tf.Tensor:
 
 
 class DiscretizedMixLogistic:
-    """Mixture of K logistics for the C sub-pixels of a pixel, each in `num_levels` bins.
+    """Mixture of K logistics for a pixel's C sub-pixels, each in `num_levels` bins.
 
     The means of a later channel depend linearly on the earlier sub-pixels of the same
     pixel. Salimans et al. 2017, section 2. Its parameters l [N, H, W, D] hold K logits,
@@ -78,7 +78,7 @@ class DiscretizedMixLogistic:
         cdf_delta = ops.sigmoid(plus_in) - ops.sigmoid(min_in)
         log_cdf_plus = plus_in - ops.softplus(plus_in)
         log_one_minus_cdf_min = -ops.softplus(min_in)
-        # Where the bin holds next to nothing: the density at its centre times its width.
+        # Where the bin holds next to nothing: density at its centre times its width.
         log_pdf_mid = mid_in - log_scales - 2.0 * ops.softplus(mid_in)
         # Both branches of where are differentiated, so the log needs a floor.
         inside = ops.where(
@@ -102,11 +102,11 @@ class DiscretizedMixLogistic:
     ) -> tf.Tensor:
         """Pixels [..., C] in [-1, 1] from parameters l [..., D].
 
-        u [..., K + C] in (0, 1) chooses the component (Gumbel-max) and the place in each
-        channel's logistic. The temperature divides the logits and multiplies the scales.
-        Each sub-pixel is rounded to its bin as it is drawn, so that the draw comes from
-        the distribution that `log_prob` measures; `quantize=False` leaves it where it
-        fell, as the official `sample_from_discretized_mix_logistic` does.
+        u [..., K + C] in (0, 1) chooses the component (Gumbel-max) and the place in
+        each channel's logistic. The temperature divides the logits and multiplies the
+        scales. Each sub-pixel is rounded to its bin as it is drawn, so that the draw
+        comes from the distribution that `log_prob` measures; `quantize=False` leaves it
+        where it fell, as the official `sample_from_discretized_mix_logistic` does.
         """
         logits, means, log_scales, coefficients = self.unpack(l)
         k = self.nr_logistic_mix
@@ -141,7 +141,7 @@ class EnergyDistance:
         return ops.sum(ops.power(1e-10 + squares, 0.75), axis=(-2, -1))
 
     def loss(self, x: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-        """2 E‖x − x′‖^1.5 − E‖x′ − x″‖^1.5 per image, [N], from samples [S, N, H, W, C]."""
+        """2 E‖x − x′‖^1.5 − E‖x′ − x″‖^1.5, [N], from samples [S, N, H, W, C]."""
         samples = ops.cast(samples, "float32")
         count = samples.shape[0]
         to_image = sum(self._distance(x, samples[i]) for i in range(count)) / count

@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
 
 def topology(nr_resnet: int) -> list[Block]:
-    """The blocks of the official `model_spec` in their order; the last is the output."""
+    """The blocks of the official `model_spec` in their order, the output last."""
     blocks: list[Block] = []
 
     def add(*block) -> int:
@@ -193,7 +193,7 @@ class PixelCNNPP(keras.Model):
         """
         h = self.condition(labels)
         height, width = x.shape[1:3]
-        # The channel of ones tells the image from what is padded, here and in the convs.
+        # The channel of ones tells the image from the padding, here and in the convs.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         below, right = -height % COARSEST, -width % COARSEST
         if below or right:
@@ -222,8 +222,8 @@ class PixelCNNPP(keras.Model):
     def call(self, x, labels=None, training=False, seed=None, run=nn.call_layer):
         """Parameters of the pixels' distributions, [N, H, W, D], for x in [-1, 1].
 
-        With `energy_distance` 10 samples, [10, N, H, W, C]. Training needs `seed`, int32
-        [2], from which the dropout masks follow (and the samples, always).
+        With `energy_distance` 10 samples, [10, N, H, W, C]. Training needs `seed`,
+        int32 [2], from which the dropout masks follow (and the samples, always).
         """
         drops = training and self.config["dropout_p"] > 0
         if seed is None and (drops or self.energy_distance):
@@ -261,8 +261,8 @@ class PixelCNNPP(keras.Model):
         """Log-probability in nats, [N], of uint8 images [N, H, W, C]."""
         if self.energy_distance:
             raise ValueError(
-                "energy_distance=True: such a model draws images but has no likelihood; "
-                "train without it."
+                "energy_distance=True: such a model draws images but has no "
+                "likelihood; train without it."
             )
         images = self.check_images(images)
         if labels is not None:
@@ -288,7 +288,7 @@ class PixelCNNPP(keras.Model):
         return tf.constant(images)
 
     def check_labels(self, labels, n: int) -> tf.Tensor:
-        """The labels as int32 [n], or a ValueError that says what is wrong with them."""
+        """The labels as int32 [n], or a ValueError that says what is wrong."""
         labels = np.asarray(labels)
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(

@@ -394,7 +394,7 @@ class EnergyHead(keras.layers.Layer):
         return self.forward(call_layer, ul, noise)
 
     def forward(self, run: Run, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → samples [S, N, H, W, C]."""
+        """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → [S, N, H, W, C]."""
         f = run(self.nin_ul, ops.elu(ul))
         n = ops.shape(f)[0]
         copies = ops.shape(noise)[0] // n

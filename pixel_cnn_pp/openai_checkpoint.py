@@ -18,8 +18,8 @@ def _open(prefix: str):
         return tf.train.load_checkpoint(prefix)
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            f"--official_checkpoint={prefix}: no readable TF1 checkpoint; give the path "
-            "up to .ckpt, without .index or .data."
+            f"--official_checkpoint={prefix}: no readable TF1 checkpoint; give the "
+            "path up to .ckpt, without .index or .data."
         ) from error
 
 
@@ -59,8 +59,8 @@ def infer(prefix: str, resnet_nonlinearity: str | None = None) -> dict:
         )
     if not widened and resnet_nonlinearity not in ("elu", "relu"):
         raise ValueError(
-            f"--resnet_nonlinearity={resnet_nonlinearity}: {prefix} was not trained with "
-            "concat_elu, as its shapes show; give elu or relu, which they do not."
+            f"--resnet_nonlinearity={resnet_nonlinearity}: {prefix} was not trained "
+            "with concat_elu, as its shapes show; give elu or relu, which they do not."
         )
     labels = shapes.get("model/conditional_weights_0/hw")
     return {

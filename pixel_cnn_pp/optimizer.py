@@ -9,8 +9,9 @@ class Adam:
         v ← .95 v + .05 g,  mg ← .9995 mg + .0005 g²,
         p ← p − lr · (v / (1 − .95ᵗ)) / √(mg / (1 − .9995ᵗ) + 1e-8)
 
-    `parameters` maps names to tf.Variables; `v` and `mg` have the same names. Deviation:
-    t is 1 in the first step, whereas the TF1 graph increments it in no fixed order.
+    `parameters` maps names to tf.Variables; `v` and `mg` have the same names.
+    Deviation: t is 1 in the first step, whereas the TF1 graph increments it in no fixed
+    order.
     """
 
     mom1 = 0.95

@@ -18,8 +18,8 @@ def decay_at(step: tf.Tensor, polyak_decay: float, warmup: bool) -> tf.Tensor:
 def start(averages: dict[str, tf.Variable], parameters: dict[str, tf.Variable]) -> None:
     """Sets the averages to the parameters.
 
-    Called after the data-dependent initialisation. Deviation: the official shadows start
-    at the values from before it.
+    Called after the data-dependent initialisation. Deviation: the official shadows
+    start at the values from before it.
     """
     for name, average in averages.items():
         average.assign(parameters[name])

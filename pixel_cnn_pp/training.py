@@ -44,12 +44,14 @@ def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
     if count > len(devices):
         kind = "GPU" if gpus else "CPU device"
         raise ValueError(
-            f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most that "
-            "many, or leave the flag out."
+            f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most "
+            "that many, or leave the flag out."
         )
     if count == 1:
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy(devices[:count])
+    # The collective operations of CPUs tell the strategies of one process not apart.
+    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(devices[:count], reduction)
 
 
 class TrainState:
@@ -94,8 +96,8 @@ def seed_for(config: Config, purpose: int) -> tf.Tensor:
 def learning_rate_at(config: Config, step: tf.Tensor) -> tf.Tensor:
     """Rate of the step after `step` earlier ones: decayed before every step.
 
-    A function of the step, so a resumed run goes on where it was (the official one starts
-    again from the full rate).
+    A function of the step, so a resumed run goes on where it was (the official one
+    starts again from the full rate).
     """
     decay = tf.pow(
         tf.constant(config.lr_decay, tf.float64), tf.cast(step + 1, tf.float64)
@@ -106,8 +108,8 @@ def learning_rate_at(config: Config, step: tf.Tensor) -> tf.Tensor:
 def make_train_step(state: TrainState, config: Config):
     """The compiled step: a batch of all replicas → its summed loss, in nats.
 
-    Losses and gradients are summed over the images of all replicas, as the official code
-    sums them. Dropout masks follow from the seed, the step and the replica.
+    Losses and gradients are summed over the images of all replicas, as the official
+    code sums them. Dropout masks follow from the seed, the step and the replica.
     """
     strategy = tf.distribute.get_strategy()
     names = list(state.parameters)
@@ -184,13 +186,13 @@ def refuse_used(save_dir: str, load_params: bool) -> None:
     used = used or bool(checkpoint.list_checkpoints(save_dir))
     if used and not load_params:
         raise ValueError(
-            f"--save_dir={save_dir}: holds a run; give --load_params to go on with it, or "
-            "another --save_dir."
+            f"--save_dir={save_dir}: holds a run; give --load_params to go on with it, "
+            "or another --save_dir."
         )
     if load_params and not used:
         raise ValueError(
-            f"--load_params: --save_dir={save_dir} holds no run to go on with; leave the "
-            "flag out to start one."
+            f"--load_params: --save_dir={save_dir} holds no run to go on with; leave "
+            "the flag out to start one."
         )
 
 
@@ -199,8 +201,9 @@ def refuse_too_few(config: Config, train: Images, test: Images, replicas: int) -
     batch = config.batch_size * replicas
     if train.num_images < batch:
         raise ValueError(
-            f"--batch_size={config.batch_size}: {replicas} replicas take {batch} images a "
-            f"step, and the training set has {train.num_images}; give a smaller one."
+            f"--batch_size={config.batch_size}: {replicas} replicas take {batch} "
+            f"images a step, and the training set has {train.num_images}; give a "
+            "smaller one."
         )
     if train.num_images < config.init_batch_size:
         raise ValueError(
@@ -283,6 +286,8 @@ class Loop:
         last_step = config.max_steps or state.count("step") + steps_left
         step = state.count("step")
         with RunLog(self.save_dir, config, step, last_step, self.global_batch) as log:
+            if not self._goes_on():
+                print(f"nothing left to do: the run is at step {step}", flush=True)
             while self._goes_on():
                 for batch in self._batches():
                     self.train_step(batch)

@@ -20,6 +20,10 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 
+# Rewriting the graphs takes longer than running them once or twice does. The tests of
+# the command line run with it, as users do.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 
 @pytest.fixture(scope="session")
 def npz_path(tmp_path_factory):

@@ -125,8 +125,8 @@ def test_step_from_the_official_checkpoint_gives_the_official_next_parameters(go
     official = golden.tensors(state.model, "next_step")
     ours = list(state.parameters.values())
     assert worst_error(state.model, ours, official)[0] < 1e-5
-    # The step itself, which is small beside the parameters. Its learning rate is that of
-    # step 6, the official one that of step 1: they differ by 2.5e-5.
+    # The step itself, which is small beside the parameters. Its learning rate is that
+    # of step 6, the official one that of step 1: they differ by 2.5e-5.
     reader = tf.train.load_checkpoint(golden.checkpoint)
     before = [reader.get_tensor(f"model/{name}") for name in state.parameters]
     steps = [a.numpy() - b for a, b in zip(ours, before, strict=True)]

@@ -1,0 +1,143 @@
+"""Checkpoints: complete, strict, and the newest intact one is used."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixel_cnn_pp import checkpoint, training
+from pixel_cnn_pp.config import Config
+
+SMALL = {
+    "image_shape": (8, 8, 3),
+    "nr_resnet": 1,
+    "nr_filters": 4,
+    "nr_logistic_mix": 2,
+    "nr_gpu": 1,
+}
+
+
+def small_state(**changes):
+    config = Config(**(SMALL | changes))
+    state = training.TrainState(config)
+    rng = np.random.default_rng(0)
+    for variables in state.groups().values():
+        for variable in variables.values():
+            values = rng.normal(size=variable.shape) * 1000
+            variable.assign(tf.cast(values, variable.dtype))
+    return config, state
+
+
+@pytest.fixture
+def saved(tmp_path):
+    config, state = small_state()
+    config.save(str(tmp_path / checkpoint.CONFIG))
+    (tmp_path / checkpoint.FOLDER).mkdir()
+    for step in (3, 7):
+        state.counters["step"].assign(step)
+        checkpoint.write(str(tmp_path), step, state.groups())
+    return tmp_path, state
+
+
+def all_values(state):
+    return [v.numpy() for group in state.groups().values() for v in group.values()]
+
+
+def test_every_variable_that_exists_is_in_the_checkpoint():
+    created = []
+
+    def record(next_creator, **kwargs):
+        variable = next_creator(**kwargs)
+        created.append(variable)
+        return variable
+
+    with tf.variable_creator_scope(record):
+        state = training.TrainState(Config(**SMALL, num_labels=3))
+    saved = {id(v) for group in state.groups().values() for v in group.values()}
+    assert {id(v) for v in created} == saved
+    parameters = len(state.parameters)
+    assert len(saved) == 4 * parameters + len(state.counters)
+
+
+def test_what_is_read_is_what_was_written(saved):
+    folder, state = saved
+    _, other = small_state()
+    for variables in other.groups().values():
+        for variable in variables.values():
+            variable.assign(tf.zeros_like(variable))
+    assert checkpoint.read_newest(str(folder), other.groups()) == 7
+    for ours, theirs in zip(all_values(other), all_values(state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_only_the_newest_checkpoints_are_kept(saved):
+    folder, state = saved
+    checkpoint.write(str(folder), 11, state.groups())
+    assert [step for step, _ in checkpoint.list_checkpoints(str(folder))] == [11, 7]
+    names = {p.name.split(".")[0] for p in (folder / checkpoint.FOLDER).iterdir()}
+    assert names == {"ckpt-7", "ckpt-11"}
+
+
+def test_another_architecture_is_refused_with_what_is_missing_and_left_over(saved):
+    folder, _ = saved
+    _, wider = small_state(nr_filters=5)
+    prefix = checkpoint.list_checkpoints(str(folder))[0][1]
+    with pytest.raises(
+        ValueError, match=r"of another shape: .*conv2d_0/V \[2, 3, 4, 4\]"
+    ):
+        checkpoint.read(prefix, wider.groups())
+    _, deeper = small_state(nr_resnet=2)
+    with pytest.raises(
+        ValueError, match="missing: .*conv2d_39/V.* more; left over: nothing"
+    ):
+        checkpoint.read(prefix, deeper.groups())
+    config, state = small_state()
+    partial = state.groups() | {"counters": {"step": state.counters["step"]}}
+    with pytest.raises(ValueError, match="left over: counters/epoch"):
+        checkpoint.read(prefix, partial)
+
+
+def truncate(path: pathlib.Path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: pathlib.Path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, pathlib.Path.unlink])
+@pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
+def test_damaged_newest_checkpoint_gives_way_to_the_one_before(saved, damage, part):
+    folder, _ = saved
+    damage(folder / checkpoint.FOLDER / f"ckpt-7.{part}")
+    _, other = small_state()
+    assert checkpoint.read_newest(str(folder), other.groups()) == 3
+    assert other.count("step") == 3
+
+
+def test_only_damaged_checkpoints_are_an_error_not_a_new_start(saved):
+    folder, state = saved
+    for step in (3, 7):
+        truncate(folder / checkpoint.FOLDER / f"ckpt-{step}.data-00000-of-00001")
+    with pytest.raises(ValueError, match="none of its 2 checkpoints"):
+        checkpoint.read_newest(str(folder), state.groups())
+
+
+def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
+    folder, state = saved
+    for averaged, group in ((True, state.averages), (False, state.parameters)):
+        model, config = checkpoint.load_model(str(folder), averaged)
+        assert config == Config(**SMALL)
+        for name, parameter in model.parameters.items():
+            np.testing.assert_array_equal(parameter, group[name])
+
+
+def test_folder_without_a_run_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no config.json"):
+        checkpoint.load_model(str(tmp_path))
+    Config(**SMALL).save(str(tmp_path / checkpoint.CONFIG))
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
+        checkpoint.load_model(str(tmp_path))

@@ -1,0 +1,77 @@
+"""Config: checks and JSON."""
+
+import json
+
+import pytest
+
+from pixel_cnn_pp.config import Config
+
+
+def test_json_gives_back_the_config(tmp_path):
+    config = Config(image_shape=(8, 12, 1), num_labels=3, max_steps=7, dropout_p=0.0)
+    assert Config.from_json(config.to_json()) == config
+    config.save(str(tmp_path / "config.json"))
+    assert Config.load(str(tmp_path / "config.json")) == config
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_unknown_name_in_json_is_refused():
+    values = json.loads(Config().to_json()) | {"nr_flters": 3}
+    with pytest.raises(ValueError, match="nr_flters"):
+        Config.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"nr_filters": "x"}'])
+def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="config.json: not a readable config"):
+        Config.load(str(path))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("nr_resnet", 0),
+        ("nr_filters", -1),
+        ("nr_logistic_mix", 0),
+        ("batch_size", 0),
+        ("init_batch_size", -3),
+        ("save_interval", 0),
+        ("log_interval", 0),
+        ("save_steps", -1),
+        ("num_samples", -1),
+        ("max_epochs", 0),
+        ("max_steps", 0),
+        ("nr_gpu", 0),
+        ("image_size", 0),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("num_levels", 1),
+        ("num_levels", 257),
+        ("dropout_p", 1.0),
+        ("dropout_p", -0.1),
+        ("dropout_p", float("nan")),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("inf")),
+        ("lr_decay", 1.1),
+        ("polyak_decay", 0.0),
+        ("resnet_nonlinearity", "tanh"),
+    ],
+)
+def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
+    with pytest.raises(ValueError, match=f"--{name}={value}: must be"):
+        Config(**{name: value})
+
+
+def test_defaults_are_the_official_ones():
+    config = Config()
+    assert (config.nr_resnet, config.nr_filters, config.nr_logistic_mix) == (5, 160, 10)
+    assert (config.learning_rate, config.lr_decay) == (0.001, 0.999995)
+    assert (config.batch_size, config.init_batch_size) == (16, 16)
+    assert (config.dropout_p, config.max_epochs, config.save_interval) == (
+        0.5,
+        5000,
+        20,
+    )
+    assert (config.polyak_decay, config.num_samples, config.seed) == (0.9995, 1, 1)

@@ -1,0 +1,61 @@
+"""Evaluation: every image counts once."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixel_cnn_pp import PixelCNNPP, evaluation, training
+
+
+@pytest.fixture(scope="module")
+def model():
+    return PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (11, 8, 8, 3), dtype=np.uint8)
+
+
+def examples(images):
+    return tf.data.Dataset.from_tensor_slices({"image": images})
+
+
+def test_one_nat_per_pixel_of_3_channels_is_a_third_of_1_over_ln_2_bits():
+    assert evaluation.bits_per_dim(16.0, (4, 4, 3)) == pytest.approx(
+        1 / (3 * math.log(2))
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 64])
+def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
+    model, images, batch_size
+):
+    expected = [-model.log_prob(image[None]).numpy().item() for image in images]
+    evaluator = evaluation.Evaluator(model, batch_size)
+    losses = np.concatenate(list(evaluator.losses(examples(images))))
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    mean = evaluator.mean_loss(examples(images))
+    assert mean == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_two_replicas_count_every_image_once_and_in_order(images):
+    with training.make_strategy(2).scope():
+        model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
+        evaluator = evaluation.Evaluator(model, 3)
+        assert evaluator.batch_size == 4
+        losses = np.concatenate(list(evaluator.losses(examples(images))))
+    expected = -model.log_prob(images).numpy()
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_levels_fewer_than_256_are_scored_on_the_coarsened_images(images):
+    model = PixelCNNPP(
+        (8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2, num_levels=32
+    )
+    losses = next(evaluation.Evaluator(model, 11).losses(examples(images)))
+    expected = -model.log_prob(images // 8).numpy()
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)

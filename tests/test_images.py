@@ -1,0 +1,53 @@
+"""Images to floats and back, tiles, PNG."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixel_cnn_pp import images
+
+
+def test_0_255_and_127_go_to_minus_1_1_and_just_below_0():
+    x = images.to_float(np.uint8([0, 255, 127])).numpy()
+    np.testing.assert_allclose(x, [-1, 1, -0.5 / 127.5], atol=1e-7)
+
+
+@pytest.mark.parametrize("num_levels", [2, 5, 256])
+def test_all_levels_survive_the_way_to_floats_and_back(num_levels):
+    levels = np.arange(num_levels, dtype=np.uint8)
+    back = images.to_levels(images.to_float(levels, num_levels), num_levels)
+    np.testing.assert_array_equal(back, levels)
+
+
+def test_quantising_to_4_levels_cuts_256_into_equal_quarters():
+    values = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(images.quantize(values, 4), values // 64)
+    np.testing.assert_array_equal(images.quantize(values, 256), values)
+
+
+def test_levels_spread_to_8_bits_for_the_eye():
+    assert images.to_8_bit(np.uint8([0, 1, 3]), 4).tolist() == [0, 85, 255]
+
+
+def test_three_tiles_stand_in_two_columns_with_white_borders():
+    tiles = np.zeros((3, 2, 4, 3), np.uint8) + np.uint8([[[[10]]], [[[20]]], [[[30]]]])
+    sheet = images.tile(tiles)
+    assert sheet.shape == (2 * 3 + 1, 2 * 5 + 1, 3)
+    assert (sheet[1:3, 1:5] == 10).all() and (sheet[1:3, 6:10] == 20).all()
+    assert (sheet[4:6, 1:5] == 30).all() and (sheet[4:6, 6:10] == 255).all()
+    assert (sheet[0] == 255).all() and (sheet[:, 5] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_gives_back_the_image(tmp_path, channels):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
+    images.write_png(tmp_path / "image.png", image)
+    back = tf.io.decode_png((tmp_path / "image.png").read_bytes()).numpy()
+    np.testing.assert_array_equal(back, image)
+
+
+def test_png_of_two_channels_shows_the_first(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 2), dtype=np.uint8)
+    images.write_png(tmp_path / "image.png", image)
+    back = tf.io.decode_png((tmp_path / "image.png").read_bytes()).numpy()
+    np.testing.assert_array_equal(back, image[..., :1])
