@@ -8,7 +8,7 @@ from absl import app, flags
 
 import data
 from pixel_cnn_pp import checkpoint, evaluation, openai_checkpoint
-from pixel_cnn_pp.command_line import errors_in_one_line
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.nn import NONLINEARITIES
 
@@ -59,13 +59,10 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(
-            f"unexpected argument {argv[1]!r}; every setting is a flag."
-        )
-    if (FLAGS.save_dir is None) == (FLAGS.official_checkpoint is None):
-        raise app.UsageError("give one of --save_dir and --official_checkpoint.")
     with errors_in_one_line():
+        refuse_arguments(argv)
+        if (FLAGS.save_dir is None) == (FLAGS.official_checkpoint is None):
+            raise ValueError("give one of --save_dir and --official_checkpoint.")
         model, images = load_model_and_images()
         evaluation.refuse_unfit(model, images)
         if FLAGS.output_json:

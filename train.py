@@ -8,8 +8,8 @@ from absl import app, flags
 
 import data
 from pixel_cnn_pp import openai_checkpoint, training
-from pixel_cnn_pp.command_line import errors_in_one_line
-from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
+from pixel_cnn_pp.config import FROM_DATA, Config
 from pixel_cnn_pp.nn import NONLINEARITIES
 
 # The flags of the official train.py: names, short forms, defaults. Its two folders are
@@ -130,15 +130,11 @@ FROM_CHECKPOINT = (
     "resnet_nonlinearity",
     "energy_distance",
 )
-FROM_DATA = ("image_shape", "num_labels")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(
-            f"unexpected argument {argv[1]!r}; every setting is a flag."
-        )
     with errors_in_one_line():
+        refuse_arguments(argv)
         names = set(Config.__dataclass_fields__) - set(FROM_DATA)
         settings = {name: FLAGS[name].value for name in names}
         if FLAGS.official_checkpoint:
@@ -148,7 +144,7 @@ def main(argv):
             settings |= {name: found[name] for name in FROM_CHECKPOINT}
             settings["class_conditional"] = found["num_labels"] is not None
         config = Config(**settings)
-        training.refuse_used(FLAGS.save_dir, FLAGS.load_params)
+        training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
         splits = [
             data.load(
                 FLAGS.data_set,

@@ -101,21 +101,34 @@ def read_newest(save_dir: str, groups: Groups) -> int | None:
 
     A damaged one is reported and the one before it taken; ValueError where all are.
     """
-    checkpoints = list_checkpoints(save_dir)
-    for step, prefix in checkpoints:
+    damaged = []
+    for step, prefix in list_checkpoints(save_dir):
         try:
             read(prefix, groups)
-            return step
         except _DAMAGE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            logging.warning("%s cannot be used: %s", prefix, reason)
-            last = reason
-    if checkpoints:
+            damaged.append(f"{prefix} cannot be used: {reason}")
+        else:
+            for report in damaged:
+                logging.warning("%s", report)
+            return step
+    if damaged:
         raise ValueError(
-            f"{save_dir}: none of its {len(checkpoints)} checkpoints can be used "
-            f"({last})"
+            f"--save_dir={save_dir}: none of its {len(damaged)} checkpoints can be "
+            f"used; train anew in another folder ({'; '.join(damaged)})."
         )
     return None
+
+
+def load_config(save_dir: str) -> Config:
+    """The Config of a run; FileNotFoundError or ValueError where there is none."""
+    path = os.path.join(save_dir, CONFIG)
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"--save_dir={save_dir}: holds no {CONFIG}; give the folder that train.py "
+            "wrote."
+        )
+    return Config.load(path)
 
 
 def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config]:
@@ -123,13 +136,7 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
 
     Raises FileNotFoundError or ValueError where the folder holds no usable run.
     """
-    path = os.path.join(save_dir, CONFIG)
-    if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"--save_dir={save_dir}: holds no {CONFIG}; give the folder that train.py "
-            "wrote."
-        )
-    config = Config.load(path)
+    config = load_config(save_dir)
     model = PixelCNNPP(**config.model_arguments())
     group = "averages" if averaged else "parameters"
     if read_newest(save_dir, {group: variables(model)}) is None:

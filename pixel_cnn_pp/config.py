@@ -20,13 +20,16 @@ ARCHITECTURE = (
     "energy_distance",
 )
 
+# Settings that the images tell; no flag sets them.
+FROM_DATA = ("image_shape", "num_labels")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All that a run depends on besides its images; a flag of train.py each.
 
-    `image_shape` and `num_labels` come from the data. Raises ValueError with the value,
-    the rule and the remedy where a setting is not allowed.
+    Those of FROM_DATA come from the images. Raises ValueError with the value, the rule
+    and the remedy where a setting is not allowed.
     """
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
@@ -104,12 +107,16 @@ class Config:
 
     def refuse_other_architecture(self, saved: "Config") -> None:
         """Raises ValueError where `saved`, a run's own settings, has other shapes."""
-        for name in ARCHITECTURE:
+        # class_conditional first: it decides on num_labels, which is no flag.
+        for name in ("class_conditional", *ARCHITECTURE):
             now, then = getattr(self, name), getattr(saved, name)
             if now != then:
+                flag, remedy = f"--{name}={now}", f"--{name}={then}"
+                if name in FROM_DATA:
+                    flag, remedy = f"images with {name}={now}", "the images it had"
                 raise ValueError(
-                    f"--{name}={now}: the run in this --save_dir has {then}; give "
-                    f"--{name}={then} to go on with it, or another --save_dir."
+                    f"{flag}: the run in this --save_dir has {then}; give {remedy} to "
+                    "go on with it, or another --save_dir."
                 )
 
     def to_json(self) -> str:

@@ -88,7 +88,8 @@ def refuse_unfit(model: PixelCNNPP, images) -> None:
     if model.num_labels is not None and images.num_labels > model.num_labels:
         raise ValueError(
             f"images with {images.num_labels} labels: this model knows "
-            f"{model.num_labels}."
+            f"{model.num_labels}; give the images it was trained on, or ones with its "
+            "labels."
         )
 
 
@@ -109,9 +110,11 @@ def scores(
 
 
 def refuse_unwritable(path: str) -> None:
-    """Raises OSError where the folder of `path` is none that can be written to."""
+    """Raises OSError where `path` is no file that can be written."""
     folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+    there = path if os.path.exists(path) else folder
+    is_file = os.path.isdir(folder) and not os.path.isdir(path)
+    if not is_file or not os.access(there, os.W_OK):
         raise OSError(
             f"{path}: cannot be written; give a file in a folder that exists."
         )

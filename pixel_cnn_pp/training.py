@@ -180,8 +180,11 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     state.counters["step"].assign(t - 1)
 
 
-def refuse_used(save_dir: str, load_params: bool) -> None:
-    """Raises ValueError where a run would be overwritten, or is not there to go on."""
+def refuse_unusable(save_dir: str, load_params: bool) -> None:
+    """Raises ValueError where the folder is none that this run can be written to.
+
+    It holds a run already, or none to go on with, or cannot be made or written to.
+    """
     used = os.path.exists(os.path.join(save_dir, checkpoint.CONFIG))
     used = used or bool(checkpoint.list_checkpoints(save_dir))
     if used and not load_params:
@@ -193,6 +196,14 @@ def refuse_used(save_dir: str, load_params: bool) -> None:
         raise ValueError(
             f"--load_params: --save_dir={save_dir} holds no run to go on with; leave "
             "the flag out to start one."
+        )
+    there = os.path.abspath(save_dir)
+    while not os.path.lexists(there):  # Folders that are not there will be made.
+        there = os.path.dirname(there)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--save_dir={save_dir}: {there} is no folder that can be written to; give "
+            "another --save_dir."
         )
 
 
@@ -232,12 +243,11 @@ def prepare(
     from there. Raises ValueError where the settings, the images and the folder do not
     fit.
     """
-    refuse_used(save_dir, load_params)
+    refuse_unusable(save_dir, load_params)
     strategy = make_strategy(config.nr_gpu)
     refuse_too_few(config, train_images, test_images, strategy.num_replicas_in_sync)
     if load_params:
-        saved = Config.load(os.path.join(save_dir, checkpoint.CONFIG))
-        config.refuse_other_architecture(saved)
+        config.refuse_other_architecture(checkpoint.load_config(save_dir))
     with strategy.scope():
         state = TrainState(config)
         if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:

@@ -118,12 +118,21 @@ def test_damaged_newest_checkpoint_gives_way_to_the_one_before(saved, damage, pa
     assert other.count("step") == 3
 
 
-def test_only_damaged_checkpoints_are_an_error_not_a_new_start(saved):
+def test_damaged_checkpoint_that_is_passed_over_is_reported(saved, caplog):
+    folder, state = saved
+    truncate(folder / checkpoint.FOLDER / "ckpt-7.data-00000-of-00001")
+    assert checkpoint.read_newest(str(folder), state.groups()) == 3
+    (report,) = caplog.messages
+    assert f"{folder}/checkpoints/ckpt-7 cannot be used: " in report
+
+
+def test_only_damaged_checkpoints_are_one_error_not_a_new_start(saved, caplog):
     folder, state = saved
     for step in (3, 7):
         truncate(folder / checkpoint.FOLDER / f"ckpt-{step}.data-00000-of-00001")
     with pytest.raises(ValueError, match="none of its 2 checkpoints"):
         checkpoint.read_newest(str(folder), state.groups())
+    assert caplog.messages == []
 
 
 def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):

@@ -1,6 +1,8 @@
 """The train step on one and two replicas, dropout, stopping and going on."""
 
 import csv
+import os
+import re
 
 import numpy as np
 import pytest
@@ -247,3 +249,14 @@ def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
         run(npz_path, tmp_path, max_steps=1)
     with pytest.raises(ValueError, match="--nr_filters=9: the run .* has 4"):
         run(npz_path, tmp_path, True, max_steps=2, nr_filters=9)
+
+
+def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
+    npz_path, tmp_path, monkeypatch
+):
+    # By what the system says, as permissions do not bind a superuser.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))
+    message = f"--save_dir={tmp_path}/a/b: {tmp_path} is no folder that can be written"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(npz_path, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
