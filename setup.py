@@ -18,7 +18,8 @@ setup(
         "absl-py",
     ],
     extras_require={
-        "test": ["pytest", "ruff"],
+        # A later minor version of ruff may format differently.
+        "test": ["pytest", "ruff==0.17.*"],
         "tensorboard": ["tensorboard"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },
