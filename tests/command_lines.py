@@ -1,0 +1,60 @@
+"""Runs many command lines of one entry point in one process: TensorFlow starts once.
+
+`python command_lines.py train LINES` takes a JSON list of lists of arguments and prints
+a JSON list of {code, stdout, stderr}, each as the system would see it.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from absl import app, flags
+
+
+@contextlib.contextmanager
+def captured(descriptor: int) -> Iterator[dict]:
+    """What anyone, C++ too, writes to a file descriptor: 'text' of the dict, after."""
+    found = {}
+    ours = os.dup(descriptor)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), descriptor)
+        try:
+            yield found
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(ours, descriptor)
+            os.close(ours)
+            file.seek(0)
+            found["text"] = file.read().decode()
+
+
+def run(main, arguments: list[str]) -> dict:
+    """One command line, every flag that it does not give at its default."""
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    with captured(1) as stdout, captured(2) as stderr:
+        try:
+            app.run(main, [main.__module__, *arguments])
+        except SystemExit as end:
+            code = end.code or 0
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return {"code": code, "stdout": stdout["text"], "stderr": stderr["text"]}
+
+
+if __name__ == "__main__":
+    entry_point = importlib.import_module(sys.argv[1])
+    results = [
+        run(entry_point.main, arguments) for arguments in json.loads(sys.argv[2])
+    ]
+    print(json.dumps(results))
