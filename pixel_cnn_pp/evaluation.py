@@ -74,12 +74,7 @@ class Evaluator:
 
 
 def refuse_unfit(model: PixelCNNPP, images) -> None:
-    """Raises ValueError where the images are none that the model can score."""
-    if model.energy_distance:
-        raise ValueError(
-            "energy_distance=True: such a model draws images but has no likelihood, so "
-            "it has no bits/dim."
-        )
+    """Raises ValueError where the images are none that the model takes."""
     if images.image_shape != model.image_shape:
         raise ValueError(
             f"images {images.image_shape}: this model takes {model.image_shape}; give "
@@ -90,6 +85,15 @@ def refuse_unfit(model: PixelCNNPP, images) -> None:
             f"images with {images.num_labels} labels: this model knows "
             f"{model.num_labels}; give the images it was trained on, or ones with its "
             "labels."
+        )
+
+
+def refuse_without_likelihood(model: PixelCNNPP) -> None:
+    """Raises ValueError where the model has no bits/dim."""
+    if model.energy_distance:
+        raise ValueError(
+            "energy_distance=True: such a model draws images but has no likelihood, so "
+            "it has no bits/dim; give --num_samples to draw."
         )
 
 

@@ -56,3 +56,12 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [H, W, C] as a PNG; of channels other than 1 or 3 the first."""
     shown = image if image.shape[-1] in (1, 3) else image[..., :1]
     tf.io.write_file(os.fspath(path), tf.io.encode_png(shown))
+
+
+def write_grid(
+    path: str, shown: np.ndarray, columns: int | None = None, **arrays: np.ndarray
+) -> None:
+    """Writes a sheet of images, uint8 [N, H, W, C], to path.png, arrays to path.npz."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_png(path + ".png", tile(shown, columns))
+    np.savez(path + ".npz", **arrays)

@@ -10,7 +10,7 @@ from keras import ops
 def round_to_levels(x: tf.Tensor, num_levels: int) -> tf.Tensor:
     """Moves each value of [-1, 1] to the centre of its bin."""
     half = (num_levels - 1) / 2
-    return ops.round((x + 1.0) * half) / half - 1.0
+    return (ops.round((x + 1.0) * half) - half) / half
 
 
 class DiscretizedMixLogistic:

@@ -1,5 +1,6 @@
 """PixelCNNPP: the network, its topology declared once."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -124,6 +125,8 @@ class PixelCNNPP(keras.Model):
             "seed": seed,
         }
         self.image_shape = tuple(image_shape)
+        # Height and width of the maps of the finest stage, padding included.
+        self.map_shape = tuple(n + -n % COARSEST for n in self.image_shape[:2])
         self.num_labels = num_labels
         self.num_levels = num_levels
         self.energy_distance = energy_distance
@@ -142,6 +145,9 @@ class PixelCNNPP(keras.Model):
             units = self.objective.num_parameters
             self.head = nn.MixtureHead(make, nr_filters, units)
             self.noise_size = self.objective.noise_size
+        self.linear_layers = [
+            layer for layer in make.layers if isinstance(layer, nn.WeightNorm)
+        ]
         self.parameters = {
             f"{layer.name}/{weight.name}": weight
             for layer in make.layers
@@ -151,6 +157,7 @@ class PixelCNNPP(keras.Model):
         self._compiled_log_prob = tf.function(
             self._log_prob, reduce_retracing=True, autograph=False
         )
+        self.sampler = sampling.Sampler(self)
 
     def _make_block(self, block: Block, make: nn.LayerFactory) -> keras.layers.Layer:
         f = self.config["nr_filters"]
@@ -302,19 +309,55 @@ class PixelCNNPP(keras.Model):
             )
         return tf.constant(labels, tf.int32)
 
-    def draw_pixels(self, ul, u, temperature=1.0) -> tf.Tensor:
+    def draw_pixels(self, ul, u, temperature=1.0, run=nn.call_layer) -> tf.Tensor:
         """Pixels [N, H, W, C] in [-1, 1], rounded to their bins, from ul [N, H, W, F].
 
         u [N, H, W, noise_size] in (0, 1); see `DiscretizedMixLogistic.draw`.
         """
         if self.energy_distance:
-            drawn = self.head(ul, 2.0 * u - 1.0)[0]
+            drawn = self.head.forward(run, ul, 2.0 * u - 1.0)[0]
             return round_to_levels(drawn, self.num_levels)
-        return self.objective.draw(self.head(ul), u, temperature)
+        return self.objective.draw(self.head.forward(run, ul), u, temperature)
 
-    def sample(self, n: int, labels=None, seed=(0, 0), temperature=1.0) -> tf.Tensor:
-        """Draws uint8 images [n, H, W, C]; image i follows from (seed, i) alone."""
-        return sampling.draw_images(self, n, labels, seed, temperature)
+    def sample(
+        self,
+        n: int,
+        labels=None,
+        seed=(0, 0),
+        temperature: float = 1.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tf.Tensor:
+        """Draws uint8 images [n, H, W, C].
+
+        Args:
+            labels: int [n], for a class-conditional model.
+            seed: two integers; image i follows from (seed, i), not from n.
+            temperature: divides the mixture's logits, multiplies the logistics' scales.
+            progress: called with the numbers of images done and in all, now and then.
+        """
+        return sampling.sample(self, n, labels, seed, temperature, progress)
+
+    def complete(
+        self,
+        images,
+        rows: int | None = None,
+        labels=None,
+        seed=(0, 0),
+        temperature: float = 1.0,
+        mask=None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tf.Tensor:
+        """Keeps the first `rows` rows of uint8 images [N, H, W, C] and draws the rest.
+
+        In place of `rows`, `mask`, bool [H, W] or [N, H, W], says what is kept. Pixels
+        are drawn in raster order, each given all before it, kept or drawn. If
+        those kept are the first in that order, the result is an exact draw from the
+        model given them; where kept pixels follow drawn ones, these were drawn without
+        a look at them, and the result is no draw from that conditional distribution.
+        """
+        return sampling.complete(
+            self, images, rows, labels, seed, temperature, mask, progress
+        )
 
     def get_config(self):
         return self.config

@@ -35,11 +35,14 @@ def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def uniform_per_image(
-    n: tf.Tensor, shape: tuple[int, ...], seed: tf.Tensor
+    index: tf.Tensor, shape: tuple[int, ...], seed: tf.Tensor
 ) -> tf.Tensor:
-    """Float32 in (0, 1), [n, *shape]; row i follows from (seed, i), not from n."""
+    """Float32 in (0, 1), [N, *shape], for images index, int [N], of a seed.
+
+    Each row follows from (seed, its index), whatever the others are.
+    """
     return tf.map_fn(
         lambda i: uniform(shape, fold_in(seed, i)),
-        tf.range(n),
+        index,
         fn_output_signature=tf.TensorSpec(shape, tf.float32),
     )

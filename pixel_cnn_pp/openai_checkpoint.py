@@ -79,6 +79,24 @@ def _count(shapes: dict, kind: str) -> int:
     )
 
 
+def load_model(
+    prefix: str,
+    resnet_nonlinearity: str | None = None,
+    averaged: bool = True,
+    image_size: tuple[int, int] = (32, 32),
+) -> PixelCNNPP:
+    """The model of a checkpoint, for images of that height and width.
+
+    Raises ValueError where the checkpoint holds no such model.
+    """
+    arguments = infer(prefix, resnet_nonlinearity)
+    shapes = _open(prefix).get_variable_to_shape_map()
+    channels = shapes["model/conv2d_0/V"][2] - 1  # One is the channel of ones.
+    model = PixelCNNPP((*image_size, channels), **arguments)
+    load(model, prefix, averaged)
+    return model
+
+
 def load(model: PixelCNNPP, prefix: str, averaged: bool = True) -> None:
     """Sets the parameters of `model` to the official averages, or the raw parameters.
 

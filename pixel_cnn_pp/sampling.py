@@ -1,22 +1,145 @@
-"""Sampling: images drawn pixel by pixel, one full pass of the network for each."""
+"""Sampling: whole images drawn, or completed, by the incremental pass."""
 
+import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import noise
+from pixel_cnn_pp.folded import condition, fold
+from pixel_cnn_pp.incremental import IncrementalPass
+
+# Images are drawn so many at a time, each number compiled once, when first needed.
+BATCH_SIZES = (1, 4, 16, 64)
+FILLED_FROM = (1, 8, 32)  # More images than these are drawn in the next larger batch.
 
 
-def draw_images(model, n: int, labels=None, seed=(0, 0), temperature=1.0) -> tf.Tensor:
-    """Draws uint8 images [n, H, W, C] from a PixelCNNPP.
+class Sampler:
+    """Draws the images of a PixelCNNPP; what it compiles is kept.
 
-    Args:
-        labels: int [n] for a class-conditional model.
-        seed: two integers; image i follows from (seed, i), not from n.
-        temperature: divides the mixture's logits and multiplies the logistics' scales.
+    `draw` takes images uint8 [N, H, W, C], keep bool [N, H, W], labels int32 [N] (which
+    a model without labels ignores), seed int32 [2], temperature float32 [] and first
+    int32 []; it returns levels uint8 [N, H, W, C], those of `images` where `keep` and
+    drawn ones elsewhere. Image i follows from (seed, first + i).
     """
+
+    def __init__(self, model):
+        self.model = model
+        shape = model.image_shape
+        images = tf.TensorSpec([None, *shape], tf.uint8)
+        keep = tf.TensorSpec([None, *shape[:2]], tf.bool)
+        number = tf.TensorSpec([], tf.int32)
+        temperature = tf.TensorSpec([], tf.float32)
+        labels, seed = tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32)
+        self.draw = tf.function(
+            self._draw,
+            input_signature=[images, keep, labels, seed, temperature, number],
+            autograph=False,
+        )
+        self._draw_batch = tf.function(
+            self._draw_batch, autograph=False, jit_compile=True
+        )
+
+    def _draw(self, images, keep, labels, seed, temperature, first):
+        model = self.model
+        total = tf.shape(images)[0]
+        folded = fold(model)
+
+        def draw_next(start, drawn):
+            # A batch is filled up where that costs less than several smaller ones.
+            left = total - start
+            choice = tf.reduce_sum(tf.cast(left > FILLED_FROM, tf.int32))
+            index = start + tf.range(tf.gather(BATCH_SIZES, choice))
+            row = tf.minimum(index, total - 1)
+            shape = (*model.image_shape[:2], model.noise_size)
+            batch = self._draw_batch(
+                folded,
+                condition(model, tf.gather(labels, row)),
+                noise.uniform_per_image(first + index, shape, seed),
+                tf.gather(images, row),
+                tf.gather(keep, row),
+                temperature,
+            )
+            drawn = tf.concat([drawn, batch[:left]], axis=0)
+            return tf.minimum(start + tf.size(index), total), drawn
+
+        _, drawn = tf.while_loop(
+            lambda start, _: start < total,
+            draw_next,
+            (tf.constant(0), images[:0]),
+            shape_invariants=(tf.TensorShape([]), images.shape),
+        )
+        return drawn
+
+    def _draw_batch(self, folded, conditions, u, images, keep, temperature):
+        model = self.model
+        height, width, _ = model.image_shape
+        n = tf.shape(images)[0]
+        x = image_ops.to_float(images, model.num_levels)
+        net = IncrementalPass(model, folded, conditions, n)
+
+        def draw_pixel(i, j, cache):
+            def here(values):
+                return tf.slice(values, [0, i, j, 0], [n, 1, 1, values.shape[-1]])
+
+            ul, cache = net.features(cache, i, j)
+            drawn = model.draw_pixels(ul, here(u), temperature, net.run_plain)
+            pixel = tf.where(here(keep[..., None]), here(x), drawn)
+            return i, j + 1, net.set_pixel(cache, i, j, pixel)
+
+        def draw_row(i, cache):
+            start = (i, tf.constant(0), net.begin_row(cache, i))
+            *_, cache = tf.while_loop(lambda i, j, _: j < width, draw_pixel, start)
+            return i + 1, cache
+
+        start = (tf.constant(0), net.start())
+        _, cache = tf.while_loop(lambda i, _: i < height, draw_row, start)
+        return image_ops.to_levels(net.image(cache), model.num_levels)
+
+
+def sample(
+    model, n, labels=None, seed=(0, 0), temperature=1.0, progress=None
+) -> tf.Tensor:
+    """See `PixelCNNPP.sample`."""
     if n < 1:
         raise ValueError(f"n={n}: at least one image must be asked for.")
-    if not temperature > 0:
+    images = np.zeros((n, *model.image_shape), np.uint8)
+    keep = np.zeros(images.shape[:3], bool)
+    return _draw(model, images, keep, labels, seed, temperature, progress)
+
+
+def complete(
+    model,
+    images,
+    rows=None,
+    labels=None,
+    seed=(0, 0),
+    temperature=1.0,
+    mask=None,
+    progress=None,
+) -> tf.Tensor:
+    """See `PixelCNNPP.complete`."""
+    images = model.check_images(images).numpy()
+    n, height, width, _ = images.shape
+    if (rows is None) == (mask is None):
+        raise ValueError(f"rows={rows}, mask={mask}: give one of the two.")
+    if rows is not None:
+        if not 0 <= rows <= height:
+            raise ValueError(
+                f"rows={rows}: the images have {height}; give 0 to {height}."
+            )
+        mask = np.broadcast_to(np.arange(height)[:, None] < rows, (height, width))
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape not in ((height, width), (n, height, width)):
+        raise ValueError(
+            f"mask {mask.dtype} {list(mask.shape)}: must be bool [{height}, {width}] "
+            f"or [{n}, {height}, {width}]."
+        )
+    keep = np.broadcast_to(mask, (n, height, width))
+    return _draw(model, images, keep, labels, seed, temperature, progress)
+
+
+def _draw(model, images, keep, labels, seed, temperature, progress):
+    if not 0 < temperature < np.inf:
         raise ValueError(
             f"temperature={temperature}: must be above 0; 1 is the model's."
         )
@@ -24,37 +147,23 @@ def draw_images(model, n: int, labels=None, seed=(0, 0), temperature=1.0) -> tf.
         raise ValueError(
             f"temperature={temperature}: an energy-distance model draws at 1 only."
         )
+    n, most = len(images), BATCH_SIZES[-1]
     if labels is not None:
         labels = model.check_labels(labels, n)
     model.condition(labels)
-    return _draw_full_passes(
-        model,
-        tf.constant(n, tf.int32),
-        labels,
-        tf.constant(seed, tf.int32),
-        tf.constant(temperature, tf.float32),
-    )
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _draw_full_passes(model, n, labels, seed, temperature):
-    height, width, channels = model.image_shape
-    u = noise.uniform_per_image(n, (height, width, model.noise_size), seed)
-    positions = tf.reshape(tf.range(height * width), [1, height, width, 1])
-
-    shape = tf.TensorShape([None, height, width, channels])
-
-    def draw_pixel(index, x):
-        i, j = index // width, index % width
-        ul = model.features(x, labels)[:, i : i + 1, j : j + 1]  # [N, 1, 1, F]
-        pixel = model.draw_pixels(ul, u[:, i : i + 1, j : j + 1], temperature)
-        return index + 1, tf.ensure_shape(tf.where(positions == index, pixel, x), shape)
-
-    start = tf.zeros([n, height, width, channels])
-    _, x = tf.while_loop(
-        lambda index, _: index < height * width,
-        draw_pixel,
-        (tf.constant(0), start),
-        shape_invariants=(tf.TensorShape([]), shape),
-    )
-    return image_ops.to_levels(x, model.num_levels)
+    labels = np.zeros([n], np.int32) if labels is None else labels
+    drawn = []
+    for first in range(0, n, most):
+        part = slice(first, first + most)
+        batch = model.sampler.draw(
+            tf.constant(images[part]),
+            tf.constant(keep[part]),
+            tf.constant(labels[part]),
+            tf.constant(seed, tf.int32),
+            tf.constant(temperature, tf.float32),
+            tf.constant(first),
+        )
+        drawn.append(batch)
+        if progress is not None:
+            progress(min(first + most, n), n)
+    return tf.concat(drawn, axis=0)

@@ -6,7 +6,14 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, evaluation, noise, openai_checkpoint, polyak
+from pixel_cnn_pp import (
+    checkpoint,
+    evaluation,
+    folders,
+    noise,
+    openai_checkpoint,
+    polyak,
+)
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.model import PixelCNNPP
@@ -197,14 +204,7 @@ def refuse_unusable(save_dir: str, load_params: bool) -> None:
             f"--load_params: --save_dir={save_dir} holds no run to go on with; leave "
             "the flag out to start one."
         )
-    there = os.path.abspath(save_dir)
-    while not os.path.lexists(there):  # Folders that are not there will be made.
-        there = os.path.dirname(there)
-    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"--save_dir={save_dir}: {there} is no folder that can be written to; give "
-            "another --save_dir."
-        )
+    folders.refuse_unwritable("save_dir", save_dir)
 
 
 def refuse_too_few(config: Config, train: Images, test: Images, replicas: int) -> None:
@@ -381,8 +381,6 @@ class Loop:
         seed = noise.fold_in(seed_for(config, SAMPLES), log.step)
         images = self.state.averaged.sample(n, labels, seed.numpy()).numpy()
         path = os.path.join(self.save_dir, "samples", f"step-{log.step:07d}")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         shown = image_ops.to_8_bit(images[:100], config.num_levels)
-        image_ops.write_png(path + ".png", image_ops.tile(shown))
-        np.savez(path + ".npz", images=images)
+        image_ops.write_grid(path, shown, images=images)
         log.pictures(images=shown)

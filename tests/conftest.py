@@ -7,6 +7,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# XLA compiles for longer than the tests run what it compiled.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 import numpy as np
 import pytest

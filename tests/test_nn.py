@@ -47,6 +47,15 @@ def test_initialisation_gives_mean_0_and_deviation_init_scale(layer):
     np.testing.assert_array_equal(layer(tf.constant(x)), y)
 
 
+def test_unit_that_does_not_vary_keeps_its_scale_and_loses_its_mean():
+    layer = built(nn.Dense(2), 2, V=[[1.0, 0.0], [0.0, 1.0]])
+    layer.b.assign([7.0, 0.0])
+    x = tf.constant([[[[0.0, 1.0], [0.0, 3.0]]]])
+    np.testing.assert_allclose(layer.initialize(x)[0, 0], [[0, -1], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(layer.g, [1.0, 1.0])
+    np.testing.assert_allclose(layer.b, [0.0, -2.0], atol=1e-6)
+
+
 def test_deconv_moments_are_those_before_the_crop():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
     layer = built(nn.DownShiftedDeconv2D(5, strides=(2, 2)), 3)

@@ -1,0 +1,93 @@
+"""Drawing to files: samples and completions as a PNG sheet and an NPZ."""
+
+import numpy as np
+
+from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.model import PixelCNNPP
+
+SHOWN = 100  # Images of a sheet; the NPZ holds all.
+UNKNOWN = 128  # Level of 256 that stands for pixels which are not kept.
+
+
+def refuse_settings(model: PixelCNNPP, temperature: float, seed: int) -> None:
+    """Raises ValueError where nothing can be drawn at this temperature or seed."""
+    if not 0 < temperature < np.inf:
+        raise ValueError(
+            f"--temperature={temperature}: must be above 0; 1 is the model's."
+        )
+    if model.energy_distance and temperature != 1:
+        raise ValueError(
+            f"--temperature={temperature}: must be 1 for a model trained with the "
+            "energy distance; leave it out."
+        )
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"--seed={seed}: must be from 0 to 2147483647.")
+
+
+def refuse_rows(model: PixelCNNPP, rows: int) -> None:
+    """Raises ValueError where the images have fewer rows than are kept."""
+    height = model.image_shape[0]
+    if rows > height:
+        raise ValueError(
+            f"--complete_rows={rows}: the images have {height} rows; give at most that "
+            "many."
+        )
+
+
+def draw_samples(
+    model: PixelCNNPP, n: int, path: str, seed: tuple[int, int], temperature: float = 1
+) -> np.ndarray:
+    """Draws n images, uint8 [n, H, W, C], and writes path.png and path.npz.
+
+    Labels of a class-conditional model take turns, as in the official code.
+    """
+    labels = np.arange(n) % model.num_labels if model.num_labels else None
+    images = model.sample(n, labels, seed, temperature, _print_progress).numpy()
+    shown = image_ops.to_8_bit(images[:SHOWN], model.num_levels)
+    image_ops.write_grid(path, shown, images=images)
+    print(f"{n} samples: {path}.png, {path}.npz")
+    return images
+
+
+def draw_completions(
+    model: PixelCNNPP,
+    images,
+    n: int,
+    rows: int,
+    num_completions: int,
+    path: str,
+    seed: tuple[int, int],
+    temperature: float = 1.0,
+) -> None:
+    """Completes the first n images of a source M times; writes path.png and path.npz.
+
+    A row of the sheet: the original, the part that is kept, the completions. The NPZ
+    holds originals uint8 [n, H, W, C] and completions uint8 [n, M, H, W, C].
+    """
+    examples = list(images.examples().take(n).as_numpy_iterator())
+    originals = np.stack([example["image"] for example in examples])
+    originals = image_ops.quantize(originals, model.num_levels)
+    originals = np.asarray(originals)
+    repeated = np.repeat(originals, num_completions, axis=0)
+    labels = None
+    if model.num_labels is not None:
+        labels = np.repeat([example["label"] for example in examples], num_completions)
+    completed = model.complete(
+        repeated, rows, labels, seed, temperature, progress=_print_progress
+    ).numpy()
+    completed = completed.reshape(len(originals), num_completions, *model.image_shape)
+    kept = image_ops.to_8_bit(originals, model.num_levels)
+    kept[:, rows:] = UNKNOWN
+    whole = np.concatenate([originals[:, None], completed], axis=1)
+    whole = image_ops.to_8_bit(whole, model.num_levels)
+    sheet = np.concatenate([whole[:, :1], kept[:, None], whole[:, 1:]], axis=1)
+    shown = sheet.reshape(-1, *model.image_shape)
+    columns = num_completions + 2
+    image_ops.write_grid(
+        path, shown, columns, originals=originals, completions=completed
+    )
+    print(f"{len(originals)} completed images: {path}.png, {path}.npz")
+
+
+def _print_progress(done: int, n: int) -> None:
+    print(f"drawn {done}/{n}", flush=True)

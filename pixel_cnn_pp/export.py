@@ -1,0 +1,150 @@
+"""SavedModel: sample, complete, log_prob for a process that knows only TensorFlow."""
+
+import os
+import tempfile
+
+import tensorflow as tf
+
+from pixel_cnn_pp import checkpoint, folders
+from pixel_cnn_pp.evaluation import bits_per_dim
+from pixel_cnn_pp.model import PixelCNNPP
+
+
+def refuse_unusable(export_dir: str) -> None:
+    """Raises ValueError where something would be overwritten or cannot be written."""
+    empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
+    if os.path.lexists(export_dir) and not empty:
+        raise ValueError(
+            f"--export_dir={export_dir}: is there already; give a new folder."
+        )
+    folders.refuse_unwritable("export_dir", export_dir)
+
+
+def export(model: PixelCNNPP, export_dir: str) -> None:
+    """Writes a SavedModel of the model to a new folder: all of it or nothing.
+
+    Raises ValueError where the folder holds something or cannot be written to.
+    """
+    refuse_unusable(export_dir)
+    parent = os.path.dirname(os.path.abspath(export_dir))
+    os.makedirs(parent, exist_ok=True)
+    saved = tf.Module()
+    saved.parameters = checkpoint.variables(model)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
+        whole = os.path.join(folder, "model")
+        tf.saved_model.save(saved, whole, Serving(model).signatures())
+        os.replace(whole, os.path.abspath(export_dir))
+
+
+class Serving:
+    """The functions of a SavedModel, which check what they are given as they run.
+
+    Wrong values raise InvalidArgumentError with the name of the input, the rule and the
+    value. See `PixelCNNPP.sample`, `complete` and `log_prob`, which they are.
+    """
+
+    def __init__(self, model: PixelCNNPP):
+        self.model = model
+
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """Functions by the names that a SavedModel gives them."""
+        # Of any shape, so that a wrong one is refused by name.
+        images = tf.TensorSpec(None, tf.uint8, "images")
+        rows = tf.TensorSpec([], tf.int32, "rows")
+        seed = tf.TensorSpec([2], tf.int32, "seed")
+        temperature = tf.TensorSpec([], tf.float32, "temperature")
+        labels = [tf.TensorSpec([None], tf.int32, "labels")]
+        if self.model.num_labels is None:
+            number = tf.TensorSpec([], tf.int32, "num_images")
+            sample = _function(self._sample_number, number, seed, temperature)
+            labels = []
+        else:
+            sample = _function(self._sample_labels, *labels, seed, temperature)
+        complete = _function(self._complete, images, rows, seed, temperature, *labels)
+        found = {"serving_default": sample, "sample": sample, "complete": complete}
+        if not self.model.energy_distance:
+            found["log_prob"] = _function(self._log_prob, images, *labels)
+        return found
+
+    def _sample_number(self, num_images, seed, temperature):
+        number = _required(num_images, num_images >= 1, "num_images", "must be above 0")
+        return self._sample(tf.zeros([number], tf.int32), seed, temperature)
+
+    def _sample_labels(self, labels, seed, temperature):
+        some = tf.shape(labels)[0] >= 1
+        labels = _required(labels, some, "labels", "must be for one image or more")
+        return self._sample(self._checked_labels(labels), seed, temperature)
+
+    def _sample(self, labels, seed, temperature):
+        images = tf.zeros([tf.shape(labels)[0], *self.model.image_shape], tf.uint8)
+        return self._draw(images, 0, seed, temperature, labels)
+
+    def _complete(self, images, rows, seed, temperature, labels=None):
+        images = self._checked_images(images)
+        height = self.model.image_shape[0]
+        inside = (rows >= 0) & (rows <= height)
+        rows = _required(rows, inside, "rows", f"must be from 0 to {height}")
+        if labels is None:
+            labels = tf.zeros([tf.shape(images)[0]], tf.int32)
+        else:
+            labels = self._labels_of(images, labels)
+        return self._draw(images, rows, seed, temperature, labels)
+
+    def _draw(self, images, rows, seed, temperature, labels):
+        fits = (temperature > 0) & tf.math.is_finite(temperature)
+        rule = "must be above 0; 1 is the model's"
+        if self.model.energy_distance:
+            fits = tf.equal(temperature, 1.0)
+            rule = "must be 1 for a model trained with the energy distance"
+        temperature = _required(temperature, fits, "temperature", rule)
+        height, width, _ = self.model.image_shape
+        keep = tf.broadcast_to(
+            tf.range(height)[:, None] < rows, [tf.shape(images)[0], height, width]
+        )
+        draw = self.model.sampler.draw
+        first = tf.constant(0)
+        return {"images": draw(images, keep, labels, seed, temperature, first)}
+
+    def _log_prob(self, images, labels=None):
+        images = self._checked_images(images)
+        if labels is not None:
+            labels = self._labels_of(images, labels)
+        nats = self.model.image_loss(images, labels)
+        bits = bits_per_dim(nats, self.model.image_shape)
+        return {"log_prob": -nats, "bits_per_dim": bits}
+
+    def _checked_images(self, images):
+        shape, levels = self.model.image_shape, self.model.num_levels
+        given = tf.shape(images)
+        lengths = tf.concat([given, [0, 0, 0]], axis=0)[1:4]
+        fits = tf.equal(tf.rank(images), 4) & tf.reduce_all(tf.equal(lengths, shape))
+        rule = f"must be [N, {', '.join(map(str, shape))}]"
+        images = _required(images, fits, "images", rule, given)
+        images = tf.ensure_shape(images, [None, *shape])
+        if levels == 256:
+            return images
+        highest = tf.reduce_max(images)
+        rule = f"must have levels below {levels}"
+        return _required(images, highest < levels, "images", rule, highest)
+
+    def _labels_of(self, images, labels):
+        fits = tf.equal(tf.shape(labels)[0], tf.shape(images)[0])
+        rule = "must be one for each image"
+        return self._checked_labels(_required(labels, fits, "labels", rule))
+
+    def _checked_labels(self, labels):
+        fits = tf.reduce_all((labels >= 0) & (labels < self.model.num_labels))
+        rule = f"must be from 0 to {self.model.num_labels - 1}"
+        return _required(labels, fits, "labels", rule)
+
+
+def _function(function, *specs: tf.TensorSpec):
+    return tf.function(function, input_signature=specs, autograph=False)
+
+
+def _required(value, fits: tf.Tensor, name: str, rule: str, shown=None) -> tf.Tensor:
+    """`value` where it fits; InvalidArgumentError, before it is used, where not."""
+    shown = value if shown is None else shown
+    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", shown], summarize=16)
+    with tf.control_dependencies([check]):
+        return tf.identity(value)

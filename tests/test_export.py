@@ -1,0 +1,152 @@
+"""The SavedModel, in a process that imports TensorFlow and NumPy alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixel_cnn_pp import PixelCNNPP, export
+
+# Loads a SavedModel, runs the calls that it reads, and prints what each gave. A call
+# that fails is followed by others, as in a server.
+CLIENT = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+assert "pixel_cnn_pp" not in sys.modules
+folder, calls = sys.argv[1], json.loads(sys.stdin.read())
+signatures = tf.saved_model.load(folder).signatures
+answers = [sorted(signatures)]
+for name, inputs in calls:
+    inputs = {k: tf.constant(np.array(v, dtype)) for k, (v, dtype) in inputs.items()}
+    try:
+        outputs = signatures[name](**inputs)
+        answers.append({k: v.numpy().tolist() for k, v in outputs.items()})
+    except tf.errors.InvalidArgumentError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def initialized(**changes):
+    small = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
+    model = PixelCNNPP((6, 5, 3), **(small | changes))
+    x = np.random.default_rng(0).uniform(-1, 1, (16, 6, 5, 3)).astype(np.float32)
+    model.initialize(x, tf.range(16) % 4 if model.num_labels else None)
+    return model
+
+
+@pytest.fixture(scope="module", params=[None, 4], ids=["unconditional", "labels"])
+def exported(request, tmp_path_factory):
+    model = initialized(num_labels=request.param)
+    folder = tmp_path_factory.mktemp("export") / "deep" / "model"
+    export.export(model, str(folder))
+    return model, folder
+
+
+def client(folder, calls):
+    answer = subprocess.run(
+        [sys.executable, "-c", CLIENT, str(folder)],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def test_signatures_give_in_a_bare_process_what_the_model_gives(exported):
+    model, folder = exported
+    given = np.random.default_rng(1).integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)
+    drawing = {"seed": ([3, 4], "int32"), "temperature": (0.8, "float32")}
+    images = {"images": (given.tolist(), "uint8")}
+    labels = None if model.num_labels is None else [1, 0, 3]
+    of_labels = {} if labels is None else {"labels": (labels, "int32")}
+    sampling = drawing | (of_labels or {"num_images": (3, "int32")})
+    completing = drawing | images | of_labels | {"rows": (2, "int32")}
+    bad = [
+        ("temperature", "sample", sampling | {"temperature": (0.0, "float32")}),
+        ("rows", "complete", completing | {"rows": (7, "int32")}),
+        (
+            "images",
+            "log_prob",
+            of_labels | {"images": (given[:, 1:].tolist(), "uint8")},
+        ),
+        ("images", "log_prob", of_labels | {"images": (given[0].tolist(), "uint8")}),
+    ]
+    if labels is None:
+        bad += [("num_images", "sample", sampling | {"num_images": (0, "int32")})]
+    else:
+        bad += [
+            ("labels", "sample", drawing | {"labels": ([0, 4], "int32")}),
+            ("labels", "log_prob", images | {"labels": ([0], "int32")}),
+            ("labels", "complete", completing | {"labels": ([0, 1, -1], "int32")}),
+        ]
+    names, *refused, drawn, default, done, scores = client(
+        folder,
+        [(name, inputs) for _, name, inputs in bad]
+        + [("sample", sampling), ("serving_default", sampling)]
+        + [("complete", completing), ("log_prob", images | of_labels)],
+    )
+    assert names == ["complete", "log_prob", "sample", "serving_default"]
+    for (named, _, _), message in zip(bad, refused, strict=True):
+        assert f"assertion failed: [{named} must" in message
+
+    settings = {"labels": labels, "seed": (3, 4), "temperature": 0.8}
+    np.testing.assert_array_equal(drawn["images"], model.sample(3, **settings))
+    assert default == drawn
+    completed = model.complete(given, 2, **settings)
+    np.testing.assert_array_equal(done["images"], completed)
+    nats = model.log_prob(given, labels).numpy()
+    np.testing.assert_allclose(scores["log_prob"], nats, rtol=1e-5)
+    bits = -nats / (np.log(2) * 6 * 5 * 3)
+    np.testing.assert_allclose(scores["bits_per_dim"], bits, rtol=1e-5)
+
+
+def test_saved_model_holds_each_parameter_once(exported):
+    model, folder = exported
+    values = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+    floats = sum(int(np.prod(p.shape)) for p in model.parameters.values())
+    # Besides the parameters it holds the names that TensorFlow has for its objects.
+    assert 4 * floats <= values < 4 * floats + 100 * len(model.parameters) + 4000
+
+
+def test_saved_model_cli_runs_it(exported, tmp_path):
+    model, folder = exported
+    which = "labels=[2]" if model.num_labels else "num_images=1"
+    command = [
+        *(sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run"),
+        *("--dir", folder, "--tag_set", "serve", "--signature_def", "sample"),
+        *("--input_exprs", f"seed=[1, 2];temperature=1.0;{which}"),
+        *("--outdir", tmp_path),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    labels = [2] if model.num_labels else None
+    expected = model.sample(1, labels, seed=(1, 2))
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
+
+
+def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
+    model = initialized(energy_distance=True)
+    export.export(model, str(tmp_path / "model"))
+    inputs = {"num_images": (1, "int32"), "seed": ([0, 0], "int32")}
+    names, refused = client(
+        tmp_path / "model", [("sample", inputs | {"temperature": (0.5, "float32")})]
+    )
+    assert names == ["complete", "sample", "serving_default"]
+    assert "temperature must be 1" in refused
+
+
+def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine").write_text("kept")
+    with pytest.raises(ValueError, match="--export_dir=.*model: is there already"):
+        export.export(initialized(), str(tmp_path / "model"))
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["mine"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]

@@ -1,0 +1,190 @@
+"""The incremental pass against the full one; draws, completions, their statistics."""
+
+import full_pass
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pixel_cnn_pp import PixelCNNPP, images
+from pixel_cnn_pp.folded import condition, fold
+from pixel_cnn_pp.incremental import IncrementalPass
+
+SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
+
+
+def random_images(n, model, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, model.num_levels, (n, *model.image_shape), dtype=np.uint8)
+
+
+def to_float(levels, model):
+    return images.to_float(tf.constant(levels), model.num_levels)
+
+
+def initialized(image_shape, **changes):
+    model = PixelCNNPP(image_shape, **(SMALL | changes))
+    labels = tf.range(16) % model.num_labels if model.num_labels else None
+    model.initialize(to_float(random_images(16, model, 1), model), labels)
+    return model
+
+
+@tf.function(jit_compile=True, autograph=False)
+def parameters_by_pixel(model, folded, conditions, x):
+    """The output layer at every pixel of x, [N, H, W, D], by the incremental pass."""
+    n = tf.shape(x)[0]
+    height, width, channels = model.image_shape
+    net = IncrementalPass(model, folded, conditions, n)
+
+    def pixel(i, j, cache, found):
+        ul, cache = net.features(cache, i, j)
+        place = tf.range(height * width) == i * width + j
+        place = tf.reshape(place, [height, width, 1])
+        found = tf.where(place, model.head.forward(net.run_plain, ul), found)
+        here = tf.slice(x, [0, i, j, 0], [n, 1, 1, channels])
+        return i, j + 1, net.set_pixel(cache, i, j, here), found
+
+    def row(i, cache, found):
+        start = (i, tf.constant(0), net.begin_row(cache, i), found)
+        *_, cache, found = tf.while_loop(lambda i, j, *_: j < width, pixel, start)
+        return i + 1, cache, found
+
+    size = model.objective.num_parameters
+    start = (tf.constant(0), net.start(), tf.zeros([n, height, width, size]))
+    return tf.while_loop(lambda i, *_: i < height, row, start)[-1]
+
+
+@pytest.mark.parametrize(
+    "image_shape, changes",
+    [
+        ((8, 12, 3), {"nr_resnet": 2}),
+        ((5, 7, 1), {"resnet_nonlinearity": "elu", "num_levels": 16}),
+        ((9, 6, 3), {"resnet_nonlinearity": "relu", "num_labels": 3}),
+    ],
+)
+def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
+    image_shape, changes
+):
+    model = initialized(image_shape, **changes)
+    labels = tf.constant([2, 0, 1]) if model.num_labels else None
+    x = to_float(random_images(3, model), model)
+    full = model(x, labels).numpy()
+    ours = parameters_by_pixel(model, fold(model), condition(model, labels), x)
+    np.testing.assert_allclose(ours, full, rtol=1e-4, atol=1e-5 * np.abs(full).max())
+
+
+def share_equal(a, b):
+    """Share of images that are the same: rounding may move one to another bin."""
+    return np.mean((np.asarray(a) == np.asarray(b)).all(axis=(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    "image_shape, changes, temperature",
+    [((6, 5, 3), {"num_labels": 4}, 0.7), ((5, 6, 1), {"energy_distance": True}, 1.0)],
+)
+def test_same_seed_draws_what_the_full_pass_sampler_draws(
+    image_shape, changes, temperature
+):
+    model = initialized(image_shape, **changes)
+    labels = np.arange(8) % 4 if model.num_labels else None
+    ours = model.sample(8, labels, seed=(3, 4), temperature=temperature)
+    reference = full_pass.draw_images(model, 8, labels, (3, 4), temperature)
+    assert share_equal(ours, reference) >= 7 / 8
+    assert len(np.unique(np.asarray(ours).reshape(8, -1), axis=0)) == 8
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Images of 4 levels, so that a pixel's entropy can be counted out."""
+    return initialized((6, 5, 2), num_levels=4)
+
+
+def test_mean_surprise_of_2000_draws_is_the_entropy_that_the_model_predicts(model):
+    drawn = model.sample(2000, seed=(5, 6)).numpy()
+    parameters = model(to_float(drawn, model))
+    entropy = np.zeros(2000)
+    for colour in np.ndindex(4, 4):
+        levels = np.broadcast_to(np.uint8(colour), drawn.shape)
+        log_p = model.objective.log_prob(to_float(levels, model), parameters).numpy()
+        entropy -= np.sum(np.exp(log_p.astype(np.float64)) * log_p, axis=(1, 2))
+    surprise = -model.log_prob(drawn).numpy().astype(np.float64)
+    difference = surprise - entropy
+    standard_error = difference.std() / np.sqrt(2000)
+    assert standard_error < 0.02 * surprise.mean()
+    assert abs(difference.mean()) < 3 * standard_error
+
+
+def test_image_7_of_100_is_image_7_drawn_alone(model):
+    hundred = model.sample(100, seed=(7, 8)).numpy()
+    alone = model.sampler.draw(
+        tf.zeros([1, 6, 5, 2], tf.uint8),
+        tf.zeros([1, 6, 5], tf.bool),
+        tf.zeros([1], tf.int32),
+        tf.constant([7, 8]),
+        tf.constant(1.0),
+        tf.constant(7),
+    )
+    np.testing.assert_array_equal(hundred[7], alone[0])
+    assert share_equal(hundred[:70], model.sample(70, seed=(7, 8))) > 0.95
+    assert share_equal(hundred, model.sample(100, seed=(7, 9))) == 0
+
+
+def test_progress_counts_to_the_number_of_images(model):
+    seen = []
+    model.sample(70, progress=lambda done, n: seen.append((done, n)))
+    assert seen == [(64, 70), (70, 70)]
+
+
+def test_completion_keeps_the_first_rows_and_draws_the_rest(model):
+    given = random_images(16, model)
+    done = model.complete(given, 4, seed=(1, 1)).numpy()
+    np.testing.assert_array_equal(done[:, :4], given[:, :4])
+    assert (done[:, 4:] != given[:, 4:]).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(model.complete(given, 6, seed=(1, 1)), given)
+    nothing_kept = model.complete(given, 0, seed=(1, 1))
+    assert share_equal(nothing_kept, model.sample(16, seed=(1, 1))) > 0.9
+
+
+def test_completion_with_a_mask_keeps_what_it_marks(model):
+    given = random_images(4, model)
+    rows = np.broadcast_to(np.arange(6)[:, None] < 4, (6, 5))
+    np.testing.assert_array_equal(
+        model.complete(given, mask=rows), model.complete(given, 4)
+    )
+    marks = np.random.default_rng(0).random((4, 6, 5)) < 0.5
+    done = model.complete(given, mask=marks).numpy()
+    np.testing.assert_array_equal(done[marks], given[marks])
+    assert (done[~marks] != given[~marks]).any()
+
+
+def test_completions_have_the_frequencies_that_log_prob_says(model):
+    kept = np.ones((6, 5), bool)
+    kept[5, 4] = False
+    colours = np.array(list(np.ndindex(4, 4)), np.uint8)
+    candidates = np.repeat(random_images(1, model), 16, axis=0)
+    candidates[:, 5, 4] = colours
+    log_p = model.log_prob(candidates).numpy().astype(np.float64)
+    p = np.exp(log_p) / np.exp(log_p).sum()  # Of the last pixel, given all others.
+    repeated = np.repeat(candidates[:1], 4000, axis=0)
+    drawn = model.complete(repeated, mask=kept, seed=(2, 3)).numpy()
+    codes = drawn[:, 5, 4] @ [4, 1]
+    frequencies = np.bincount(codes, minlength=16) / 4000
+    assert (np.abs(frequencies - p) < 4 * np.sqrt(p * (1 - p) / 4000) + 1e-4).all()
+    assert p.max() < 0.9
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({}, "rows=None, mask=None: give one"),
+        ({"rows": 7}, "rows=7: the images have 6"),
+        ({"rows": -1}, "rows=-1"),
+        ({"mask": np.ones((5, 6), bool)}, r"mask bool \[5, 6\]"),
+        ({"mask": np.ones((6, 5))}, "mask float64"),
+        ({"rows": 2, "temperature": 0.0}, "temperature=0.0"),
+        ({"rows": 2, "temperature": float("nan")}, "temperature=nan"),
+        ({"rows": 2, "labels": [0]}, "labels"),
+    ],
+)
+def test_wrong_arguments_of_a_completion_are_refused(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.complete(random_images(1, model), **arguments)
