@@ -1,0 +1,92 @@
+"""Time of drawing 32×32×3 images: full passes, one per pixel, against the sampler.
+
+`python benchmarks/sampling.py` prints a table for the default size and for -q 2 -n 32;
+`--output_json=FILE` writes its figures. Full passes are the network alone, timed a few
+times and multiplied by 1,024: the whole loop takes hours at the default size.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+flags.DEFINE_multi_string("size", ["5,160", "2,32"], "nr_resnet,nr_filters of a model.")
+flags.DEFINE_list("batch_sizes", ["1", "16", "64"], "Images drawn at once.")
+flags.DEFINE_integer("full_passes", 5, "Full passes that are timed.", lower_bound=1)
+flags.DEFINE_integer("draws", 3, "Draws that are timed; the best counts.")
+flags.DEFINE_string("output_json", None, "Write the figures to this file.")
+flags.DEFINE_string("measure", None, "One row of the table: nr_resnet,nr_filters,N.")
+FLAGS = flags.FLAGS
+ROOT = pathlib.Path(__file__).parent.parent
+PIXELS = 32 * 32
+
+
+def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
+    """One row; in a process of its own, so that the peak of memory is its own."""
+    sys.path.insert(0, str(ROOT))
+    import tensorflow as tf
+
+    from pixel_cnn_pp import PixelCNNPP
+
+    model = PixelCNNPP(nr_resnet=nr_resnet, nr_filters=nr_filters)
+    full_pass = tf.function(lambda x: model(x), autograph=False)
+    x = tf.zeros([n, *model.image_shape])
+    full_pass(x)
+    passes = [seconds(lambda: full_pass(x)) for _ in range(FLAGS.full_passes)]
+    first = seconds(lambda: model.sample(n))
+    draw = min(seconds(lambda: model.sample(n)) for _ in range(FLAGS.draws))
+    return {
+        "nr_resnet": nr_resnet,
+        "nr_filters": nr_filters,
+        "batch": n,
+        "full_passes_s": min(passes) * PIXELS,
+        "incremental_s": draw,
+        "ratio": min(passes) * PIXELS / draw,
+        "compile_s": first - draw,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work().numpy()
+    return time.perf_counter() - start
+
+
+def main(argv):
+    if FLAGS.measure:
+        print(json.dumps(measure(*map(int, FLAGS.measure.split(",")))))
+        return
+    rows = []
+    print(
+        "| size | batch | full passes | incremental | ratio | compile | peak memory |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for size in FLAGS.size:
+        for n in FLAGS.batch_sizes:
+            command = [sys.executable, __file__, f"--measure={size},{n}"]
+            command += [f"--full_passes={FLAGS.full_passes}", f"--draws={FLAGS.draws}"]
+            found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            row = json.loads(found.stdout.splitlines()[-1])
+            rows.append(row)
+            print(
+                f"| {row['nr_resnet']}, {row['nr_filters']} | {row['batch']} "
+                f"| {row['full_passes_s']:.0f} s | {row['incremental_s']:.2f} s "
+                f"| {row['ratio']:.0f} | {row['compile_s']:.0f} s "
+                f"| {row['peak_gb']:.1f} GB |",
+                flush=True,
+            )
+    if FLAGS.output_json:
+        pathlib.Path(FLAGS.output_json).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
