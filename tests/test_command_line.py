@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from golden import FOLDER, Golden
 
-from pixel_cnn_pp import PixelCNNPP, checkpoint
+from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import bits_per_dim
@@ -134,7 +134,42 @@ REFUSED = [
     ("evaluate", "-o run extra", "'extra'", "every setting is a flag"),
     ("evaluate", "-o run --split=all", "--split=all", "<train|test>"),
     ("evaluate", "-o run --max_images=0", "--max_images=0", "a positive integer"),
+    ("evaluate", "-o run -ns 0", "--num_samples=0", "a positive integer"),
+    ("evaluate", "-o run -ns 2", "--output_dir", "give the folder"),
+    ("evaluate", "-o run -ns 2 --output_dir=file/new", "=file/new", "give another"),
+    (
+        "evaluate",
+        "-o run -ns 2 --output_dir=new --temperature=0",
+        "--temperature=0.0",
+        "must be above 0",
+    ),
+    (
+        "evaluate",
+        "-o energy -ns 2 --output_dir=new --temperature=0.5",
+        "--temperature=0.5",
+        "leave it out",
+    ),
+    ("evaluate", "-o run -ns 2 --output_dir=new -s -1", "--seed=-1", "from 0 to"),
+    (
+        "evaluate",
+        "-o run --complete_rows=9 --output_dir=new",
+        "--complete_rows=9",
+        "at most that many",
+    ),
+    ("export", "--export_dir=new", "--save_dir and --official", "give one of"),
+    ("export", "-o run", "--export_dir", "give a new folder"),
+    ("export", "-o run --export_dir=empty/..", "=empty/..", "give a new folder"),
+    ("export", "-o run --export_dir=file/new", "=file/new", "give another"),
+    ("export", "-o gone --export_dir=new", "--save_dir=gone", "that train.py wrote"),
+    ("export", "-o run --export_dir=new extra", "'extra'", "every setting is a flag"),
 ]
+DRAWINGS = {
+    "samples": "-o run -ns 5 -s 3 --temperature=0.9 --output_dir=samples",
+    "completions": "-o labelled --complete_rows=3 --max_images=2 --num_completions=3 "
+    "--output_dir=completions",
+    "official": "--official_checkpoint=unconditional.ckpt --image_size=8 -ns 2 "
+    "--output_dir=official_samples",
+}
 # TensorFlow writes these to stderr as it starts, whatever it is told.
 STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
 POINTER = "Pass --helpshort or --helpfull to see help on flags."
@@ -283,12 +318,21 @@ def printed(stdout):
 
 
 @pytest.fixture(scope="module")
+def drawings(run_all, folder, gone_on, other_runs):
+    """What evaluate.py printed as it ran DRAWINGS."""
+    results = run_all("evaluate", DRAWINGS.values())
+    assert all(result["code"] == 0 for result in results), results
+    return [result["stdout"].splitlines()[-1] for result in results]
+
+
+@pytest.fixture(scope="module")
 def refusals(run_all, folder, gone_on, other_runs):
     """Results of REFUSED; all that lies in the folder before and after."""
     write_damaged_runs(folder)
     before = contents_of(folder)
     found = {}
-    for script, first in (("train", f"{SMALL} -o new "), ("evaluate", "")):
+    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "export": ""}
+    for script, first in firsts.items():
         lines = [arguments for name, arguments, *_ in REFUSED if name == script]
         results = run_all(script, [first + line for line in lines])
         found |= {(script, k): r for k, r in zip(lines, results, strict=True)}
@@ -440,6 +484,59 @@ def test_evaluate_gives_an_official_checkpoint_the_official_figure(
     line, scores = evaluations[name]
     assert line == ("test", pytest.approx(expected, abs=6e-5), len(images))
     assert scores["bits_per_dim"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_evaluate_draws_the_samples_of_the_averaged_model(drawings, folder):
+    assert drawings[0] == "5 samples: samples/samples.png, samples/samples.npz"
+    model, _ = checkpoint.load_model(str(folder / "run"))
+    expected = model.sample(5, seed=(3, 0), temperature=0.9).numpy()
+    with np.load(folder / "samples" / "samples.npz") as file:
+        np.testing.assert_array_equal(file["images"], expected)
+    png = tf.io.decode_png((folder / "samples" / "samples.png").read_bytes())
+    np.testing.assert_array_equal(png, image_ops.tile(expected))
+
+
+def test_evaluate_completes_images_beside_their_originals(drawings, folder):
+    files = "completions/completions.png, completions/completions.npz"
+    assert drawings[1] == f"2 completed images: {files}"
+    with np.load(folder / "labelled.npz") as file:
+        originals = file["test_images"][:2]
+    with np.load(folder / "completions" / "completions.npz") as file:
+        np.testing.assert_array_equal(file["originals"], originals)
+        completions = file["completions"]
+    assert completions.shape == (2, 3, 8, 8, 3)
+    kept = np.broadcast_to(originals[:, None, :3], (2, 3, 3, 8, 3))
+    np.testing.assert_array_equal(completions[:, :, :3], kept)
+    assert (completions[:, 0] != completions[:, 1]).any()
+    png = tf.io.decode_png((folder / "completions" / "completions.png").read_bytes())
+    assert png.shape == (2 * 9 + 1, 5 * 9 + 1, 3)
+    np.testing.assert_array_equal(png[1:9, 1:9], originals[0])
+    assert (png[4:9, 10:18].numpy() == 128).all()
+    np.testing.assert_array_equal(png[10:18, 37:45], completions[1, 2])
+
+
+def test_evaluate_draws_from_an_official_checkpoint_without_images(drawings, folder):
+    prefix = str(folder / "unconditional.ckpt")
+    model = openai_checkpoint.load_model(prefix, image_size=(8, 8))
+    with np.load(folder / "official_samples" / "samples.npz") as file:
+        np.testing.assert_array_equal(file["images"], model.sample(2, seed=(0, 0)))
+
+
+def test_export_writes_a_saved_model_of_the_averaged_parameters(
+    run_command, evaluations, folder
+):
+    done = run_command("export.py", "-o", "run", "--export_dir=served", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "SavedModel: served\n"
+    served = tf.saved_model.load(str(folder / "served")).signatures
+    with np.load(folder / "labelled.npz") as file:
+        images = tf.constant(file["test_images"])
+    _, scores = evaluations["averaged"]
+    np.testing.assert_allclose(
+        served["log_prob"](images=images)["bits_per_dim"],
+        scores["bits_per_dim_per_image"],
+        rtol=1e-5,
+    )
 
 
 def test_training_from_an_official_checkpoint_takes_its_size_and_begins_at_its_loss(
