@@ -4,6 +4,7 @@ import numpy as np
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.sampling import refuse_temperature
 
 SHOWN = 100  # Images of a sheet; the NPZ holds all.
 UNKNOWN = 128  # Level of 256 that stands for pixels which are not kept.
@@ -11,15 +12,7 @@ UNKNOWN = 128  # Level of 256 that stands for pixels which are not kept.
 
 def refuse_settings(model: PixelCNNPP, temperature: float, seed: int) -> None:
     """Raises ValueError where nothing can be drawn at this temperature or seed."""
-    if not 0 < temperature < np.inf:
-        raise ValueError(
-            f"--temperature={temperature}: must be above 0; 1 is the model's."
-        )
-    if model.energy_distance and temperature != 1:
-        raise ValueError(
-            f"--temperature={temperature}: must be 1 for a model trained with the "
-            "energy distance; leave it out."
-        )
+    refuse_temperature(model, temperature)
     if not 0 <= seed < 2**31:
         raise ValueError(f"--seed={seed}: must be from 0 to 2147483647.")
 

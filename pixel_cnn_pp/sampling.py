@@ -138,15 +138,21 @@ def complete(
     return _draw(model, images, keep, labels, seed, temperature, progress)
 
 
-def _draw(model, images, keep, labels, seed, temperature, progress):
+def refuse_temperature(model, temperature: float) -> None:
+    """Raises ValueError where the model cannot draw at this temperature."""
     if not 0 < temperature < np.inf:
         raise ValueError(
             f"temperature={temperature}: must be above 0; 1 is the model's."
         )
     if model.energy_distance and temperature != 1:
         raise ValueError(
-            f"temperature={temperature}: an energy-distance model draws at 1 only."
+            f"temperature={temperature}: must be 1 for a model trained with the energy "
+            "distance; leave it out."
         )
+
+
+def _draw(model, images, keep, labels, seed, temperature, progress):
+    refuse_temperature(model, temperature)
     n, most = len(images), BATCH_SIZES[-1]
     if labels is not None:
         labels = model.check_labels(labels, n)

@@ -140,13 +140,13 @@ REFUSED = [
     (
         "evaluate",
         "-o run -ns 2 --output_dir=new --temperature=0",
-        "--temperature=0.0",
+        "temperature=0.0",
         "must be above 0",
     ),
     (
         "evaluate",
         "-o energy -ns 2 --output_dir=new --temperature=0.5",
-        "--temperature=0.5",
+        "temperature=0.5",
         "leave it out",
     ),
     ("evaluate", "-o run -ns 2 --output_dir=new -s -1", "--seed=-1", "from 0 to"),

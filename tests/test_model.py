@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pixel_cnn_pp import PixelCNNPP
-from pixel_cnn_pp.model import topology
+from pixel_cnn_pp.topology import topology
 
 SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
 
