@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from pixel_cnn_pp import training
+from pixel_cnn_pp import train_step
 from pixel_cnn_pp.config import Config
 
 flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
@@ -60,7 +60,7 @@ def ceiling() -> float:
     )
 
 
-def gflop_per_image(state: training.TrainState) -> float:
+def gflop_per_image(state: train_step.TrainState) -> float:
     """Two operations for each multiply-add, three times those of the forward pass."""
     height, width, _ = state.model.image_shape
     total = 0
@@ -94,8 +94,8 @@ def main(argv):
     n = config.batch_size
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
     start = time.perf_counter()
-    state = training.TrainState(config)
-    step = training.make_train_step(state, config)
+    state = train_step.TrainState(config)
+    step = train_step.make_train_step(state, config)
     batch = {"image": tf.constant(images)}
     seconds(lambda: step(batch))
     first = time.perf_counter() - start

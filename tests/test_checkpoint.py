@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, training
+from pixel_cnn_pp import checkpoint, train_step
 from pixel_cnn_pp.config import Config
 
 SMALL = {
@@ -20,7 +20,7 @@ SMALL = {
 
 def small_state(**changes):
     config = Config(**(SMALL | changes))
-    state = training.TrainState(config)
+    state = train_step.TrainState(config)
     rng = np.random.default_rng(0)
     for variables in state.groups().values():
         for variable in variables.values():
@@ -53,7 +53,7 @@ def test_every_variable_that_exists_is_in_the_checkpoint():
         return variable
 
     with tf.variable_creator_scope(record):
-        state = training.TrainState(Config(**SMALL, num_labels=3))
+        state = train_step.TrainState(Config(**SMALL, num_labels=3))
     saved = {id(v) for group in state.groups().values() for v in group.values()}
     assert {id(v) for v in created} == saved
     parameters = len(state.parameters)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from golden import LIKELIHOOD, Golden, relative_error, worst_error
 
-from pixel_cnn_pp import checkpoint, openai_checkpoint, training
+from pixel_cnn_pp import checkpoint, openai_checkpoint, polyak, train_step, training
 from pixel_cnn_pp.config import Config
 
 SEED = tf.constant([0, 0])
@@ -73,11 +73,11 @@ def official_run(golden):
         nr_gpu=1,
         polyak_warmup=False,
     )
-    state = training.TrainState(config)
+    state = train_step.TrainState(config)
     batch = {"image": tf.constant(golden["images"])}
     if golden.labels is not None:
         batch["label"] = tf.constant(golden.labels)
-    step = training.make_train_step(state, config)
+    step = train_step.make_train_step(state, config)
     return state, lambda: float(step(batch))
 
 
@@ -86,7 +86,7 @@ def test_five_steps_give_the_official_parameters_averages_moments_and_losses(gol
     first = golden.tensors(state.model, "params_after_init")
     for variable, value in zip(state.parameters.values(), first, strict=True):
         variable.assign(value)
-    training.polyak.start(state.averages, state.parameters)
+    polyak.start(state.averages, state.parameters)
 
     losses = [step() for _ in range(5)]
     np.testing.assert_allclose(losses, golden["train_loss_nats_sum"], rtol=1e-5)

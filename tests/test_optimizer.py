@@ -7,7 +7,7 @@ import tensorflow as tf
 from pixel_cnn_pp import polyak
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.optimizer import Adam
-from pixel_cnn_pp.training import learning_rate_at
+from pixel_cnn_pp.train_step import learning_rate_at
 
 
 def test_first_step_moves_by_the_rate_against_the_sign_of_the_gradient():

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import data
-from pixel_cnn_pp import checkpoint, training
+from pixel_cnn_pp import checkpoint, polyak, train_step, training
 from pixel_cnn_pp.config import Config
 
 SMALL = {
@@ -40,10 +40,10 @@ def steps_on(replicas, batch_size, dropout_p, images, steps=3):
     strategy = training.make_strategy(config.nr_gpu)
     assert strategy.num_replicas_in_sync == replicas
     with strategy.scope():
-        state = training.TrainState(config)
+        state = train_step.TrainState(config)
         state.model.initialize((images.astype(np.float32) - 127.5) / 127.5)
-        training.polyak.start(state.averages, state.parameters)
-        step = training.make_train_step(state, config)
+        polyak.start(state.averages, state.parameters)
+        step = train_step.make_train_step(state, config)
         examples = tf.data.Dataset.from_tensor_slices({"image": images})
         batches = strategy.experimental_distribute_dataset(
             examples.repeat(steps).batch(16)
@@ -79,23 +79,23 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
     strategy = training.make_strategy(2)
     with strategy.scope():
         config = Config(**(SMALL | {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}))
-        state = training.TrainState(config)
-        step = training.make_train_step(state, config)
-        seen = training.noise.keep_mask
+        state = train_step.TrainState(config)
+        step = train_step.make_train_step(state, config)
+        seen = train_step.noise.keep_mask
 
         def record(shape, p, seed):
             mask = seen(shape, p, seed)
             tf.py_function(lambda m: masks.append(m.numpy().tobytes()), [mask], [])
             return mask
 
-        training.noise.keep_mask = record
+        train_step.noise.keep_mask = record
         try:
             dataset = tf.data.Dataset.from_tensors({"image": images}).unbatch()
             batches = dataset.repeat(2).batch(16)
             for batch in strategy.experimental_distribute_dataset(batches):
                 step(batch)
         finally:
-            training.noise.keep_mask = seen
+            train_step.noise.keep_mask = seen
     # Blocks × replicas × steps: no two alike.
     blocks = sum(b.kind == "gated_resnet" for b in state.model.topology)
     assert len(masks) == blocks * 2 * 2
@@ -214,7 +214,7 @@ def test_energy_distance_run_trains_reports_its_distance_and_draws(npz_path, tmp
 def test_averages_of_a_run_start_after_the_data_dependent_initialisation(npz_path):
     config = Config(**(SMALL | {"dropout_p": 0.0, "init_batch_size": 40}))
     train = data.load("npz", npz_path, "train")
-    state = training.TrainState(config)
+    state = train_step.TrainState(config)
     before = arrays(state.parameters)
     training.initialize(state, config, train)
     after = arrays(state.parameters)

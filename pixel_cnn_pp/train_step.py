@@ -1,0 +1,114 @@
+"""The state of a training run, and its step."""
+
+import tensorflow as tf
+
+from pixel_cnn_pp import checkpoint, noise, polyak
+from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.optimizer import Adam
+
+# What is drawn from --seed, each under a number of its own.
+INITIALIZATION, DROPOUT, EVALUATION, SAMPLES = range(4)
+
+
+class TrainState:
+    """All that a run carries from one step to the next. Made under its strategy."""
+
+    def __init__(self, config: Config):
+        self.model = PixelCNNPP(**config.model_arguments(), name="model")
+        self.averaged = PixelCNNPP(**config.model_arguments(), name="averaged")
+        self.parameters = checkpoint.variables(self.model)
+        self.averages = checkpoint.variables(self.averaged)
+        self.adam = Adam(self.parameters)
+        self.counters = {
+            # Steps done; epochs done; images of the epoch's order that were taken.
+            "step": tf.Variable(0, trainable=False, dtype=tf.int64),
+            "epoch": tf.Variable(0, trainable=False, dtype=tf.int64),
+            "position": tf.Variable(0, trainable=False, dtype=tf.int64),
+            # Sums of the training loss and of images, since the epoch began and since
+            # the last row of metrics.
+            "epoch_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
+            "interval_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
+            "interval_images": tf.Variable(0, trainable=False, dtype=tf.int64),
+        }
+
+    def groups(self) -> checkpoint.Groups:
+        """Every variable by its name in a checkpoint."""
+        return {
+            "parameters": self.parameters,
+            "averages": self.averages,
+            "adam_v": self.adam.v,
+            "adam_mg": self.adam.mg,
+            "counters": self.counters,
+        }
+
+    def count(self, name: str) -> int:
+        return int(self.counters[name].numpy())
+
+
+def seed_for(config: Config, purpose: int) -> tf.Tensor:
+    return tf.constant([config.seed, purpose], tf.int32)
+
+
+def learning_rate_at(config: Config, step: tf.Tensor) -> tf.Tensor:
+    """Rate of the step after `step` earlier ones: decayed before every step.
+
+    A function of the step, so a resumed run goes on where it was (the official one
+    starts again from the full rate).
+    """
+    decay = tf.pow(
+        tf.constant(config.lr_decay, tf.float64), tf.cast(step + 1, tf.float64)
+    )
+    return tf.cast(config.learning_rate * decay, tf.float32)
+
+
+def make_train_step(state: TrainState, config: Config):
+    """The compiled step: a batch of all replicas → its summed loss, in nats.
+
+    Losses and gradients are summed over the images of all replicas, as the official
+    code sums them. Dropout masks follow from the seed, the step and the replica.
+    """
+    strategy = tf.distribute.get_strategy()
+    names = list(state.parameters)
+    parameters = list(state.parameters.values())
+    step = state.counters["step"]
+
+    def gradients_of(batch, seed):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        images = image_ops.quantize(batch["image"], config.num_levels)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(parameters)
+            losses = state.model.image_loss(
+                images,
+                batch.get("label"),
+                training=True,
+                seed=noise.fold_in(seed, replica),
+            )
+            loss = tf.reduce_sum(losses)
+        return loss, tape.gradient(loss, parameters)
+
+    def train_step(batch):
+        seed = noise.fold_in(seed_for(config, DROPOUT), tf.cast(step, tf.int32))
+        loss, gradients = strategy.run(gradients_of, args=(batch, seed))
+        total = tf.distribute.ReduceOp.SUM
+        loss = strategy.reduce(total, loss, axis=None)
+        pairs = list(zip(gradients, parameters, strict=True))
+        gradients = strategy.extended.batch_reduce_to(total, pairs)
+        state.adam.apply(
+            dict(zip(names, gradients, strict=True)),
+            learning_rate_at(config, step),
+            step + 1,
+        )
+        decay = polyak.decay_at(step, config.polyak_decay, config.polyak_warmup)
+        polyak.update(state.averages, state.parameters, decay)
+
+        images = config.batch_size * strategy.num_replicas_in_sync
+        state.counters["epoch_loss"].assign_add(tf.cast(loss, tf.float64))
+        state.counters["interval_loss"].assign_add(tf.cast(loss, tf.float64))
+        state.counters["interval_images"].assign_add(images)
+        state.counters["position"].assign_add(images)
+        step.assign_add(1)
+        return loss
+
+    return tf.function(train_step, autograph=False)
