@@ -1,0 +1,66 @@
+"""Runs and steps of a very small model, for the tests of training."""
+
+import csv
+
+import numpy as np
+import tensorflow as tf
+
+import data
+from pixel_cnn_pp import polyak, train_step, training
+from pixel_cnn_pp.config import Config
+
+SMALL = {
+    "image_shape": (8, 8, 3),
+    "nr_resnet": 1,
+    "nr_filters": 4,
+    "nr_logistic_mix": 2,
+    "batch_size": 4,
+    "num_samples": 0,
+    "log_interval": 3,
+    "nr_gpu": 1,
+}
+
+
+def random_batch(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+
+
+def arrays(variables):
+    return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def steps_on(replicas, batch_size, dropout_p, images, steps=3):
+    """State after some steps on the same 16 images."""
+    changes = {"nr_gpu": replicas, "batch_size": batch_size, "dropout_p": dropout_p}
+    config = Config(**(SMALL | changes))
+    strategy = training.make_strategy(config.nr_gpu)
+    assert strategy.num_replicas_in_sync == replicas
+    with strategy.scope():
+        state = train_step.TrainState(config)
+        state.model.initialize((images.astype(np.float32) - 127.5) / 127.5)
+        polyak.start(state.averages, state.parameters)
+        step = train_step.make_train_step(state, config)
+        examples = tf.data.Dataset.from_tensor_slices({"image": images})
+        batches = strategy.experimental_distribute_dataset(
+            examples.repeat(steps).batch(16)
+        )
+        losses = [float(step(batch)) for batch in batches]
+    return state, losses
+
+
+def run(npz_path, save_dir, load_params=False, **changes):
+    config = Config(**(SMALL | {"dropout_p": 0.5, "init_batch_size": 8} | changes))
+    splits = [
+        data.load("npz", npz_path, split, labels=config.class_conditional)
+        for split in ("train", "test")
+    ]
+    loop = training.prepare(config, *splits, str(save_dir), load_params)
+    loop.run()
+    return loop.state
+
+
+def rows(save_dir, column=None):
+    with open(save_dir / "metrics.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    return [row[column] for row in found] if column else found
