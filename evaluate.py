@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import data
 from pixel_cnn_pp import (
@@ -84,6 +84,7 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
+    logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
         if (FLAGS.save_dir is None) == (FLAGS.official_checkpoint is None):

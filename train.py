@@ -4,10 +4,10 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import data
-from pixel_cnn_pp import openai_checkpoint, training
+from pixel_cnn_pp import checkpoint, openai_checkpoint, training
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
 from pixel_cnn_pp.config import FROM_DATA, Config
 from pixel_cnn_pp.nn import NONLINEARITIES
@@ -119,7 +119,7 @@ flags.DEFINE_string(
     "official_checkpoint",
     None,
     "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt); the "
-    "size of the model is read from it.",
+    "size of the model is read from it, and its steps are counted on.",
 )
 FLAGS = flags.FLAGS
 
@@ -129,10 +129,23 @@ FROM_CHECKPOINT = (
     "nr_logistic_mix",
     "resnet_nonlinearity",
     "energy_distance",
+    "class_conditional",
 )
 
 
+def take_from_checkpoint(found: dict) -> dict:
+    """The settings that an official checkpoint decides on; flags may not contradict."""
+    for name in FROM_CHECKPOINT:
+        if FLAGS[name].present and FLAGS[name].value != found[name]:
+            raise ValueError(
+                f"--{name}={FLAGS[name].value}: {FLAGS.official_checkpoint} has "
+                f"{found[name]}; leave the flag out."
+            )
+    return {name: found[name] for name in FROM_CHECKPOINT}
+
+
 def main(argv):
+    logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
         names = set(Config.__dataclass_fields__) - set(FROM_DATA)
@@ -141,10 +154,15 @@ def main(argv):
             given = FLAGS.resnet_nonlinearity
             nonlinearity = given if FLAGS["resnet_nonlinearity"].present else None
             found = openai_checkpoint.infer(FLAGS.official_checkpoint, nonlinearity)
-            settings |= {name: found[name] for name in FROM_CHECKPOINT}
-            settings["class_conditional"] = found["num_labels"] is not None
+            found["class_conditional"] = found["num_labels"] is not None
+            settings |= take_from_checkpoint(found)
+        if FLAGS.data_dir:
+            settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
         config = Config(**settings)
         training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
+        if FLAGS.load_params:
+            saved = checkpoint.load_config(FLAGS.save_dir)
+            config.refuse_other_run(saved, data_is_known=False)
         splits = [
             data.load(
                 FLAGS.data_set,

@@ -37,9 +37,11 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     """
     prefix = os.path.join(save_dir, FOLDER, f"ckpt-{step}")
     tf.train.Checkpoint(**groups).write(prefix)
-    for _, old in list_checkpoints(save_dir)[KEPT:]:
-        for path in tf.io.gfile.glob(old + ".*"):
-            tf.io.gfile.remove(path)
+    folder = os.path.dirname(prefix)
+    for old, _ in list_checkpoints(save_dir)[KEPT:]:
+        for name in os.listdir(folder):
+            if name.startswith(f"ckpt-{old}."):
+                os.remove(os.path.join(folder, name))
     return prefix
 
 

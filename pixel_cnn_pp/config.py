@@ -21,7 +21,40 @@ ARCHITECTURE = (
 )
 
 # Settings that the images tell; no flag sets them.
-FROM_DATA = ("image_shape", "num_labels")
+FROM_DATA = ("image_shape", "num_labels", "num_images")
+
+
+def refuse_bad_model(arguments: dict, prefix: str = "") -> None:
+    """Raises ValueError where these are no arguments of a PixelCNNPP.
+
+    `prefix` stands before a name in the message: '--' where it is a flag to the user.
+    """
+    names = ("nr_resnet", "nr_filters", "nr_logistic_mix", "num_labels")
+    _refuse_small(arguments, dict.fromkeys(names, 1), prefix)
+    levels, p = arguments["num_levels"], arguments["dropout_p"]
+    if not 2 <= levels <= 256:
+        raise ValueError(
+            f"{prefix}num_levels={levels}: must be from 2 to 256; 256 is 8 bits."
+        )
+    nonlinearity = arguments["resnet_nonlinearity"]
+    if nonlinearity not in NONLINEARITIES:
+        raise ValueError(
+            f"{prefix}resnet_nonlinearity={nonlinearity}: must be one of "
+            f"{', '.join(NONLINEARITIES)}."
+        )
+    if not 0 <= p <= 0.999:
+        raise ValueError(
+            f"{prefix}dropout_p={p}: must be from 0, which drops nothing, to 0.999."
+        )
+    shape = arguments["image_shape"]
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"image_shape={shape}: must be (H, W, C), each 1 or more.")
+
+
+def _refuse_small(values: dict, at_least: dict[str, int], prefix: str) -> None:
+    for name, bound in at_least.items():
+        if values[name] is not None and values[name] < bound:
+            raise ValueError(f"{prefix}{name}={values[name]}: must be {bound} or more.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +67,7 @@ class Config:
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
     num_labels: int | None = None
+    num_images: int | None = None
     data_set: str = "cifar"
     data_dir: str = ""
     image_size: int | None = None
@@ -62,32 +96,12 @@ class Config:
 
     def __post_init__(self):
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        at_least = dict.fromkeys(
-            ["nr_resnet", "nr_filters", "nr_logistic_mix", "batch_size"], 1
-        )
-        at_least |= dict.fromkeys(
-            ["save_interval", "log_interval", "init_batch_size", "max_epochs"], 1
-        )
-        at_least |= {"save_steps": 0, "num_samples": 0, "seed": 0}
-        at_least |= {"nr_gpu": 1, "max_steps": 1, "image_size": 1, "num_labels": 1}
-        for name, bound in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"--{name}={value}: must be {bound} or more.")
-        if not 2 <= self.num_levels <= 256:
-            raise ValueError(
-                f"--num_levels={self.num_levels}: must be from 2 to 256; 256 is 8 bits."
-            )
-        if self.resnet_nonlinearity not in NONLINEARITIES:
-            raise ValueError(
-                f"--resnet_nonlinearity={self.resnet_nonlinearity}: must be one of "
-                f"{', '.join(NONLINEARITIES)}."
-            )
-        if not 0 <= self.dropout_p < 1:
-            raise ValueError(
-                f"--dropout_p={self.dropout_p}: must be from 0 to below 1; 0 drops "
-                "nothing."
-            )
+        refuse_bad_model(self.model_arguments(), "--")
+        at_least = {"save_steps": 0, "num_samples": 0, "seed": 0}
+        at_least |= dict.fromkeys(["batch_size", "init_batch_size", "max_epochs"], 1)
+        at_least |= dict.fromkeys(["save_interval", "log_interval", "max_steps"], 1)
+        at_least |= dict.fromkeys(["nr_gpu", "image_size"], 1)
+        _refuse_small(dataclasses.asdict(self), at_least, "--")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"--learning_rate={self.learning_rate}: must be above 0.")
         for name in ("lr_decay", "polyak_decay"):
@@ -97,18 +111,19 @@ class Config:
                 )
         if self.seed >= 2**31:
             raise ValueError(f"--seed={self.seed}: must be below 2147483648.")
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise ValueError(f"image_shape={self.image_shape}: must be (H, W, C).")
 
     def model_arguments(self) -> dict:
         """Keyword arguments of the PixelCNNPP that this run trains."""
         names = (*ARCHITECTURE, "dropout_p", "seed")
         return {name: getattr(self, name) for name in names}
 
-    def refuse_other_architecture(self, saved: "Config") -> None:
-        """Raises ValueError where `saved`, a run's own settings, has other shapes."""
+    def refuse_other_run(self, saved: "Config", data_is_known: bool = True) -> None:
+        """Raises ValueError where a run with the settings `saved` cannot go on with
+        these: its parameters have other shapes, or its images another order."""
         # class_conditional first: it decides on num_labels, which is no flag.
-        for name in ("class_conditional", *ARCHITECTURE):
+        for name in ("class_conditional", *ARCHITECTURE, "seed", "num_images"):
+            if name in FROM_DATA and not data_is_known:
+                continue
             now, then = getattr(self, name), getattr(saved, name)
             if now != then:
                 flag, remedy = f"--{name}={now}", f"--{name}={then}"

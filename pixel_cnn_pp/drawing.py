@@ -18,12 +18,12 @@ def refuse_settings(model: PixelCNNPP, temperature: float, seed: int) -> None:
 
 
 def refuse_rows(model: PixelCNNPP, rows: int) -> None:
-    """Raises ValueError where the images have fewer rows than are kept."""
+    """Raises ValueError where no row would be left to complete."""
     height = model.image_shape[0]
-    if rows > height:
+    if rows >= height:
         raise ValueError(
-            f"--complete_rows={rows}: the images have {height} rows; give at most that "
-            "many."
+            f"--complete_rows={rows}: the images have {height} rows, and one at least "
+            "must be left to complete; give fewer."
         )
 
 

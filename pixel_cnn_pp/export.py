@@ -48,12 +48,12 @@ class Serving:
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """Functions by the names that a SavedModel gives them."""
+        rows = tf.TensorSpec([], tf.int32, "rows")
         # Of any shape, so that a wrong one is refused by name.
         images = tf.TensorSpec(None, tf.uint8, "images")
-        rows = tf.TensorSpec([], tf.int32, "rows")
-        seed = tf.TensorSpec([2], tf.int32, "seed")
+        seed = tf.TensorSpec(None, tf.int32, "seed")
         temperature = tf.TensorSpec([], tf.float32, "temperature")
-        labels = [tf.TensorSpec([None], tf.int32, "labels")]
+        labels = [tf.TensorSpec(None, tf.int32, "labels")]
         if self.model.num_labels is None:
             number = tf.TensorSpec([], tf.int32, "num_images")
             sample = _function(self._sample_number, number, seed, temperature)
@@ -71,8 +71,6 @@ class Serving:
         return self._sample(tf.zeros([number], tf.int32), seed, temperature)
 
     def _sample_labels(self, labels, seed, temperature):
-        some = tf.shape(labels)[0] >= 1
-        labels = _required(labels, some, "labels", "must be for one image or more")
         return self._sample(self._checked_labels(labels), seed, temperature)
 
     def _sample(self, labels, seed, temperature):
@@ -91,8 +89,9 @@ class Serving:
         return self._draw(images, rows, seed, temperature, labels)
 
     def _draw(self, images, rows, seed, temperature, labels):
+        seed = _of_shape(seed, [2], "seed")
         fits = (temperature > 0) & tf.math.is_finite(temperature)
-        rule = "must be above 0; 1 is the model's"
+        rule = "must be above 0 and finite; 1 is the model's"
         if self.model.energy_distance:
             fits = tf.equal(temperature, 1.0)
             rule = "must be 1 for a model trained with the energy distance"
@@ -115,24 +114,23 @@ class Serving:
 
     def _checked_images(self, images):
         shape, levels = self.model.image_shape, self.model.num_levels
-        given = tf.shape(images)
-        lengths = tf.concat([given, [0, 0, 0]], axis=0)[1:4]
-        fits = tf.equal(tf.rank(images), 4) & tf.reduce_all(tf.equal(lengths, shape))
-        rule = f"must be [N, {', '.join(map(str, shape))}]"
-        images = _required(images, fits, "images", rule, given)
-        images = tf.ensure_shape(images, [None, *shape])
+        images = _of_shape(images, [None, *shape], "images")
         if levels == 256:
             return images
         highest = tf.reduce_max(images)
         rule = f"must have levels below {levels}"
-        return _required(images, highest < levels, "images", rule, highest)
+        fits = highest < levels
+        check = tf.debugging.Assert(fits, [f"images {rule}; got", highest])
+        with tf.control_dependencies([check]):
+            return tf.identity(images)
 
     def _labels_of(self, images, labels):
+        labels = self._checked_labels(labels)
         fits = tf.equal(tf.shape(labels)[0], tf.shape(images)[0])
-        rule = "must be one for each image"
-        return self._checked_labels(_required(labels, fits, "labels", rule))
+        return _required(labels, fits, "labels", "must be one for each image")
 
     def _checked_labels(self, labels):
+        labels = _of_shape(labels, [None], "labels")
         fits = tf.reduce_all((labels >= 0) & (labels < self.model.num_labels))
         rule = f"must be from 0 to {self.model.num_labels - 1}"
         return _required(labels, fits, "labels", rule)
@@ -142,9 +140,22 @@ def _function(function, *specs: tf.TensorSpec):
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def _required(value, fits: tf.Tensor, name: str, rule: str, shown=None) -> tf.Tensor:
+def _required(value, fits: tf.Tensor, name: str, rule: str) -> tf.Tensor:
     """`value` where it fits; InvalidArgumentError, before it is used, where not."""
-    shown = value if shown is None else shown
-    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", shown], summarize=16)
+    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", value], summarize=16)
     with tf.control_dependencies([check]):
         return tf.identity(value)
+
+
+def _of_shape(value, shape: list[int | None], name: str) -> tf.Tensor:
+    """`value` where it has this shape, its first length N ≥ 1 where that is None."""
+    given, rank = tf.shape(value), len(shape)
+    lengths = tf.concat([given, [0] * rank], axis=0)[:rank]
+    wanted = [tf.maximum(lengths[0], 1) if n is None else n for n in shape]
+    fits = tf.equal(tf.rank(value), rank) & tf.reduce_all(tf.equal(lengths, wanted))
+    shown = ", ".join("N" if n is None else str(n) for n in shape)
+    check = tf.debugging.Assert(fits, [f"{name} must be [{shown}]; got", given])
+    with tf.control_dependencies([check]):
+        # Not tf.ensure_shape: graph rewriting infers from it that the shape is right,
+        # and takes the check out.
+        return tf.reshape(value, [-1 if n is None else n for n in shape])

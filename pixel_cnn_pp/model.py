@@ -9,6 +9,7 @@ from keras import ops
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import nn, noise, sampling
+from pixel_cnn_pp.config import refuse_bad_model
 from pixel_cnn_pp.likelihood import (
     DiscretizedMixLogistic,
     EnergyDistance,
@@ -77,6 +78,7 @@ class PixelCNNPP(keras.Model):
             "energy_distance": energy_distance,
             "seed": seed,
         }
+        refuse_bad_model(self.config)
         self.image_shape = tuple(image_shape)
         # Height and width of the maps of the finest stage, padding included.
         self.map_shape = tuple(n + -n % COARSEST for n in self.image_shape[:2])
@@ -235,12 +237,13 @@ class PixelCNNPP(keras.Model):
     def check_images(self, images) -> tf.Tensor:
         """The images as a tensor, or a ValueError that says what is wrong with them."""
         images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+        fits = images.dtype == np.uint8 and images.shape[1:] == self.image_shape
+        if not fits or not len(images):
             raise ValueError(
                 f"images {images.dtype} {list(images.shape)}: this model takes uint8 "
-                f"{['N', *self.image_shape]}."
+                f"{['N', *self.image_shape]}, N ≥ 1."
             )
-        if images.size and images.max() >= self.num_levels:
+        if images.max() >= self.num_levels:
             raise ValueError(
                 f"image level {images.max()}: this model has levels 0 … "
                 f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."

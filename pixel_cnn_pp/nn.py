@@ -111,8 +111,9 @@ class WeightNorm(keras.layers.Layer):
         cropping, as in the official code."""
         y = self.output(self.pad(x))
         mean, variance = ops.moments(y, axes=list(range(len(y.shape) - 1)))
-        # Deviation: a unit that does not vary (in images of at most 4 rows the coarsest
-        # u sees nothing) keeps its scale, which the official code multiplies by 1e5.
+        # Deviation: a unit that does not vary on these images (as in u where the image
+        # is one pixel of the coarsest stage) keeps its scale, which the official code
+        # multiplies by 1e5.
         varies = variance > 1e-10
         scale = ops.where(varies, self.init_scale / ops.sqrt(variance + 1e-10), 1.0)
         self.g.assign(self.g * scale)

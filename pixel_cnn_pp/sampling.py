@@ -123,7 +123,7 @@ def complete(
     if (rows is None) == (mask is None):
         raise ValueError(f"rows={rows}, mask={mask}: give one of the two.")
     if rows is not None:
-        if not 0 <= rows <= height:
+        if rows not in range(height + 1):
             raise ValueError(
                 f"rows={rows}: the images have {height}; give 0 to {height}."
             )
@@ -140,9 +140,10 @@ def complete(
 
 def refuse_temperature(model, temperature: float) -> None:
     """Raises ValueError where the model cannot draw at this temperature."""
-    if not 0 < temperature < np.inf:
+    if not 0 < np.float32(temperature) < np.inf:
         raise ValueError(
-            f"temperature={temperature}: must be above 0; 1 is the model's."
+            f"temperature={temperature}: must be above 0 and finite, in float32; 1 is "
+            "the model's."
         )
     if model.energy_distance and temperature != 1:
         raise ValueError(
@@ -153,6 +154,9 @@ def refuse_temperature(model, temperature: float) -> None:
 
 def _draw(model, images, keep, labels, seed, temperature, progress):
     refuse_temperature(model, temperature)
+    seed = np.asarray(seed)
+    if seed.shape != (2,) or seed.dtype.kind not in "iu":
+        raise ValueError(f"seed={seed}: must be two integers.")
     n, most = len(images), BATCH_SIZES[-1]
     if labels is not None:
         labels = model.check_labels(labels, n)

@@ -1,5 +1,6 @@
 """Training: how a run begins, goes on, and what it does beside its steps."""
 
+import dataclasses
 import os
 from typing import Protocol
 
@@ -148,14 +149,24 @@ def prepare(
     refuse_unusable(save_dir, load_params)
     strategy = make_strategy(config.nr_gpu)
     refuse_too_few(config, train_images, test_images, strategy.num_replicas_in_sync)
+    config = dataclasses.replace(config, num_images=train_images.num_images)
     if load_params:
-        config.refuse_other_architecture(checkpoint.load_config(save_dir))
+        config.refuse_other_run(checkpoint.load_config(save_dir))
     with strategy.scope():
         state = TrainState(config)
         if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
             print(f"going on from step {state.count('step')}", flush=True)
-        elif official_checkpoint:
+            return Loop(config, state, train_images, test_images, save_dir)
+        if load_params:
+            print("no checkpoint was written yet: starting anew", flush=True)
+        if official_checkpoint:
             initialize_from_official(state, official_checkpoint)
+            step = state.count("step")
+            if config.max_steps is not None and config.max_steps <= step:
+                raise ValueError(
+                    f"--max_steps={config.max_steps}: steps are counted on from the "
+                    f"{step} of {official_checkpoint}; give more."
+                )
         else:
             initialize(state, config, train_images)
         return Loop(config, state, train_images, test_images, save_dir)
@@ -193,11 +204,10 @@ class Loop:
 
     def _run(self) -> None:
         config, state = self.config, self.state
-        epochs_left = config.max_epochs - state.count("epoch")
-        steps_left = epochs_left * (self.train_images.num_images // self.global_batch)
-        last_step = config.max_steps or state.count("step") + steps_left
         step = state.count("step")
-        with RunLog(self.save_dir, config, step, last_step, self.global_batch) as log:
+        with RunLog(
+            self.save_dir, config, step, self._last_step(), self.global_batch
+        ) as log:
             if not self._goes_on():
                 print(f"nothing left to do: the run is at step {step}", flush=True)
             while self._goes_on():
@@ -213,6 +223,14 @@ class Loop:
                     self._report(log, self._interval_loss(), self._test_loss())
                     self._save(log)
                     self._draw(log)
+
+    def _last_step(self) -> int:
+        """The step at which max_epochs or max_steps ends the run."""
+        epochs_left = self.config.max_epochs - self.state.count("epoch")
+        steps_left = epochs_left * (self.train_images.num_images // self.global_batch)
+        steps_left -= self.state.count("position") // self.global_batch
+        last_step = self.state.count("step") + steps_left
+        return min(last_step, self.config.max_steps or last_step)
 
     def _goes_on(self) -> bool:
         step, epoch = self.state.count("step"), self.state.count("epoch")
@@ -235,8 +253,11 @@ class Loop:
         if log.step % config.log_interval == 0:
             self._report(log, self._interval_loss(), None)
             self._clear("interval_loss", "interval_images")
-        if config.save_steps and log.step % config.save_steps == 0:
+        if self._saves_at(log.step) and not self._epoch_is_over():
             self._save(log)
+
+    def _saves_at(self, step: int) -> bool:
+        return self.config.save_steps > 0 and step % self.config.save_steps == 0
 
     def _end_epoch(self, log: RunLog) -> None:
         """Row of metrics, then the checkpoint that begins with the next epoch."""
@@ -249,6 +270,8 @@ class Loop:
         if epoch % self.config.save_interval == 0 or not self._goes_on():
             self._save(log)
             self._draw(log)
+        elif self._saves_at(log.step):
+            self._save(log)
         log.restart_clock()
 
     def _interval_loss(self) -> float | None:

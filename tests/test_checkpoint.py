@@ -79,6 +79,16 @@ def test_only_the_newest_checkpoints_are_kept(saved):
     assert names == {"ckpt-7", "ckpt-11"}
 
 
+def test_old_checkpoints_go_from_a_folder_whose_name_looks_like_a_pattern(tmp_path):
+    _, state = small_state()
+    folder = tmp_path / "run[1]*"
+    (folder / checkpoint.FOLDER).mkdir(parents=True)
+    for step in (1, 10, 100):
+        checkpoint.write(str(folder), step, state.groups())
+    assert [step for step, _ in checkpoint.list_checkpoints(str(folder))] == [100, 10]
+    assert len(list((folder / checkpoint.FOLDER).iterdir())) == 4
+
+
 def test_another_architecture_is_refused_with_what_is_missing_and_left_over(saved):
     folder, _ = saved
     _, wider = small_state(nr_filters=5)

@@ -29,6 +29,9 @@ GOLDEN_LABELLED = (
     "--official_checkpoint=class_conditional_elu.ckpt -d npz -i golden_labelled.npz"
 )
 
+# What SMALL says otherwise.
+GOLDEN_FLAGS = "-q 1 -n 8 -m 3 -b 4 -u 4"
+
 EVALUATIONS = {
     "averaged": "-o run",
     "raw": "-o run --noaveraged",
@@ -89,6 +92,16 @@ REFUSED = [
     ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
     ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
     ("train", "-r -o run -n 5", "--nr_filters=5", "give --nr_filters=4"),
+    ("train", "-r -o run -z elu -d cifar -n 5", "--nr_filters=5", "--nr_filters=4"),
+    ("train", "-r -o run -z elu -s 6", "--seed=6", "give --seed=5"),
+    ("train", "-r -o run -z elu -s 5 -i fewer.npz", "num_images=9", "images it had"),
+    (
+        "train",
+        f"{GOLDEN} {GOLDEN_FLAGS} -m 4",
+        "--nr_logistic_mix=4",
+        "leave the flag out",
+    ),
+    ("train", f"{GOLDEN} {GOLDEN_FLAGS} --max_steps=5", "--max_steps=5", "give more"),
     (
         "train",
         "-r -o run -z elu -c",
@@ -96,10 +109,20 @@ REFUSED = [
         "give --class_conditional=False",
     ),
     ("train", "-r -o labelled -c -i four_labels.npz", "num_labels=4", "the images it"),
-    ("train", "-r -o run -z elu -i grey.npz", "(8, 8, 1)", "give the images it had"),
+    (
+        "train",
+        "-r -o run -z elu -s 5 -i grey.npz",
+        "(8, 8, 1)",
+        "give the images it had",
+    ),
     ("train", "-r -o without_config", "=without_config", "that train.py wrote"),
     ("train", "-r -o torn_config", "torn_config/config.json", "not a readable config"),
-    ("train", "-r -o torn -z elu", "--save_dir=torn: none of its 2", "train anew in"),
+    (
+        "train",
+        "-r -o torn -z elu -s 5",
+        "--save_dir=torn: none of its 2",
+        "train anew in",
+    ),
     ("train", "-o file", "--save_dir=file", "give another --save_dir"),
     ("train", "-o file/new", "--save_dir=file/new", "give another --save_dir"),
     ("train", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
@@ -152,9 +175,9 @@ REFUSED = [
     ("evaluate", "-o run -ns 2 --output_dir=new -s -1", "--seed=-1", "from 0 to"),
     (
         "evaluate",
-        "-o run --complete_rows=9 --output_dir=new",
-        "--complete_rows=9",
-        "at most that many",
+        "-o run --complete_rows=8 --output_dir=new",
+        "--complete_rows=8",
+        "give fewer",
     ),
     ("export", "--export_dir=new", "--save_dir and --official", "give one of"),
     ("export", "-o run", "--export_dir", "give a new folder"),
@@ -183,6 +206,7 @@ def write_inputs(folder):
     four = {"train_labels": np.arange(40) % 4, "test_labels": np.arange(11) % 4}
     np.savez(folder / "unlabelled.npz", **images)
     np.savez(folder / "four_labels.npz", **images, **four)
+    np.savez(folder / "fewer.npz", train_images=train[:9], test_images=train[:11])
     np.savez(folder / "grey.npz", **{key: x[..., 0] for key, x in images.items()})
     np.savez(folder / "other_keys.npz", images=train)
     np.savez(folder / "floats.npz", **{key: x / 255 for key, x in images.items()})
@@ -290,7 +314,7 @@ def other_runs(run_all, folder):
     """A class-conditional run, and one step on from an official checkpoint."""
     lines = {
         "labelled": f"{SMALL} -o labelled -c --max_steps=2",
-        "official": f"{GOLDEN} -o official -b 4 -u 4 -p 0 -ns 0 --max_steps=6",
+        "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6",
     }
     results = dict(zip(lines, run_all("train", lines.values()), strict=True))
     assert all(result["code"] == 0 for result in results.values()), results
@@ -356,11 +380,12 @@ def test_train_writes_config_checkpoints_metrics_and_samples(trained):
     ]
 
 
-def test_short_forms_of_the_official_flags_set_what_they_name(trained):
+def test_short_forms_of_the_official_flags_set_what_they_name(trained, folder):
     assert trained.config == Config(
         image_shape=(8, 8, 3),
         data_set="npz",
-        data_dir="labelled.npz",
+        data_dir=str(folder / "labelled.npz"),
+        num_images=40,
         save_interval=3,
         nr_resnet=1,
         nr_filters=4,

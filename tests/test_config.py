@@ -51,6 +51,7 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
         ("num_levels", 257),
         ("dropout_p", 1.0),
         ("dropout_p", -0.1),
+        ("dropout_p", 0.9999),
         ("dropout_p", float("nan")),
         ("learning_rate", 0.0),
         ("learning_rate", float("inf")),

@@ -78,6 +78,9 @@ def test_signatures_give_in_a_bare_process_what_the_model_gives(exported):
             of_labels | {"images": (given[:, 1:].tolist(), "uint8")},
         ),
         ("images", "log_prob", of_labels | {"images": (given[0].tolist(), "uint8")}),
+        ("images", "log_prob", of_labels | {"images": (3, "uint8")}),
+        ("seed", "sample", sampling | {"seed": ([1, 2, 3], "int32")}),
+        ("temperature", "sample", sampling | {"temperature": (np.inf, "float32")}),
     ]
     if labels is None:
         bad += [("num_images", "sample", sampling | {"num_images": (0, "int32")})]
@@ -85,6 +88,8 @@ def test_signatures_give_in_a_bare_process_what_the_model_gives(exported):
         bad += [
             ("labels", "sample", drawing | {"labels": ([0, 4], "int32")}),
             ("labels", "log_prob", images | {"labels": ([0], "int32")}),
+            ("labels", "sample", drawing | {"labels": ([[0]], "int32")}),
+            ("labels", "sample", drawing | {"labels": ([], "int32")}),
             ("labels", "complete", completing | {"labels": ([0, 1, -1], "int32")}),
         ]
     names, *refused, drawn, default, done, scores = client(

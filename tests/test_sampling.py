@@ -178,6 +178,7 @@ def test_completions_have_the_frequencies_that_log_prob_says(model):
         ({}, "rows=None, mask=None: give one"),
         ({"rows": 7}, "rows=7: the images have 6"),
         ({"rows": -1}, "rows=-1"),
+        ({"rows": 2.5}, "rows=2.5"),
         ({"mask": np.ones((5, 6), bool)}, r"mask bool \[5, 6\]"),
         ({"mask": np.ones((6, 5))}, "mask float64"),
         ({"rows": 2, "temperature": 0.0}, "temperature=0.0"),

@@ -36,6 +36,30 @@ def test_save_steps_writes_checkpoints_within_the_epoch(npz_path, tmp_path):
     assert steps == [9, 8]
 
 
+def test_save_steps_at_the_end_of_an_epoch_saves_the_epoch_as_done(npz_path, tmp_path):
+    # Killed in the next epoch, the run goes on from there and writes no row twice.
+    run(npz_path, tmp_path, max_steps=20, save_steps=5, save_interval=9)
+    kept = tmp_path / checkpoint.FOLDER
+    assert sorted(p.name for p in kept.glob("*.index")) == [
+        "ckpt-15.index",
+        "ckpt-20.index",
+    ]
+    for path in kept.glob("ckpt-20*"):
+        path.unlink()
+    whole = [row["step"] for row in rows(tmp_path)]
+    run(npz_path, tmp_path, True, max_steps=20, save_steps=5, save_interval=9)
+    assert [row["step"] for row in rows(tmp_path)] == whole
+    assert whole.count("10") == 1
+
+
+def test_steps_that_are_left_are_counted_from_within_an_epoch(
+    npz_path, tmp_path, capsys
+):
+    run(npz_path, tmp_path, max_steps=3)
+    run(npz_path, tmp_path, True, max_epochs=1)
+    assert "step 10/10  epoch 0" in capsys.readouterr().out
+
+
 def test_samples_are_drawn_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path):
     run(npz_path, tmp_path, max_steps=2, num_samples=1)
     with np.load(tmp_path / "samples" / "step-0000002.npz") as file:
@@ -91,6 +115,8 @@ def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
         run(npz_path, tmp_path, max_steps=1)
     with pytest.raises(ValueError, match="--nr_filters=9: the run .* has 4"):
         run(npz_path, tmp_path, True, max_steps=2, nr_filters=9)
+    with pytest.raises(ValueError, match="--seed=9: the run .* has 1"):
+        run(npz_path, tmp_path, True, max_steps=2, seed=9)
 
 
 def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
