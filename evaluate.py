@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up note
 from absl import app, flags, logging
 
 import data
+import model_flags
 from pixel_cnn_pp import (
     checkpoint,
     drawing,
@@ -15,24 +16,8 @@ from pixel_cnn_pp import (
     openai_checkpoint,
 )
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
-from pixel_cnn_pp.nn import NONLINEARITIES
 
-flags.DEFINE_string("save_dir", None, "Folder of a run of train.py.", short_name="o")
-flags.DEFINE_string(
-    "official_checkpoint",
-    None,
-    "TF1 checkpoint of openai/pixel-cnn, the path up to .ckpt, in place of --save_dir.",
-)
-flags.DEFINE_bool(
-    "averaged", True, "Use the averaged parameters; --noaveraged the raw ones."
-)
-flags.DEFINE_enum(
-    "resnet_nonlinearity",
-    None,
-    list(NONLINEARITIES),
-    "For --official_checkpoint: elu or relu, which its shapes do not tell.",
-    short_name="z",
-)
+flags.adopt_module_key_flags(model_flags)  # --help shows them too
 flags.DEFINE_enum(
     "data_set",
     None,
@@ -87,8 +72,7 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
-        if (FLAGS.save_dir is None) == (FLAGS.official_checkpoint is None):
-            raise ValueError("give one of --save_dir and --official_checkpoint.")
+        model_flags.refuse_unclear()
         draws, completes = FLAGS.num_samples, FLAGS.complete_rows is not None
         scores = bool(FLAGS.output_json) or not (draws or completes)
         if draws or completes:
@@ -98,7 +82,9 @@ def main(argv):
         if FLAGS.output_json:
             evaluation.refuse_unwritable(FLAGS.output_json)
         images = load_images() if scores or completes else None
-        model = load_model(images)
+        side = FLAGS.image_size or 32
+        size = (side, side) if images is None else images.image_shape[:2]
+        model = model_flags.load_model(size)
         if images is not None:
             evaluation.refuse_unfit(model, images)
         if scores:
@@ -111,17 +97,23 @@ def main(argv):
     settings = {"seed": (FLAGS.seed, 0), "temperature": FLAGS.temperature}
     if draws:
         path = os.path.join(FLAGS.output_dir, "samples")
-        drawing.draw_samples(model, FLAGS.num_samples, path, **settings)
+        drawing.draw_samples(
+            model, FLAGS.num_samples, path, **settings, progress=print_progress
+        )
+        print(f"{FLAGS.num_samples} samples: {path}.png, {path}.npz")
     if completes:
-        drawing.draw_completions(
+        path = os.path.join(FLAGS.output_dir, "completions")
+        n = drawing.draw_completions(
             model,
             images,
             FLAGS.max_images or 8,
             FLAGS.complete_rows,
             FLAGS.num_completions,
-            os.path.join(FLAGS.output_dir, "completions"),
+            path,
             **settings,
+            progress=print_progress,
         )
+        print(f"{n} completed images: {path}.png, {path}.npz")
     if scores:
         found = evaluation.scores(model, images, FLAGS.batch_size, FLAGS.max_images)
         print(
@@ -130,6 +122,10 @@ def main(argv):
         )
         if FLAGS.output_json:
             evaluation.write_json(FLAGS.output_json, found)
+
+
+def print_progress(done: int, n: int) -> None:
+    print(f"drawn {done}/{n}", flush=True)
 
 
 def load_images() -> data.Source:
@@ -155,19 +151,6 @@ def load_images() -> data.Source:
         FLAGS.split,
         labels=num_labels is not None,
         image_size=asked["image_size"],
-    )
-
-
-def load_model(images: data.Source | None):
-    """The model that the flags name; an official one for images of that size."""
-    if FLAGS.save_dir is not None:
-        return checkpoint.load_model(FLAGS.save_dir, FLAGS.averaged)[0]
-    side = FLAGS.image_size or 32
-    return openai_checkpoint.load_model(
-        FLAGS.official_checkpoint,
-        FLAGS.resnet_nonlinearity,
-        FLAGS.averaged,
-        (side, side) if images is None else images.image_shape[:2],
     )
 
 

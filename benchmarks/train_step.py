@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from pixel_cnn_pp import train_step
+from pixel_cnn_pp import PixelCNNPP, train_step
 from pixel_cnn_pp.config import Config
 
 flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
@@ -46,40 +46,24 @@ def ceiling() -> float:
     kernel = tf.random.normal([2, 3, 320, 160])
     conv = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"))
     conv()
-    return (
-        2
-        * 16
-        * 32
-        * 32
-        * 2
-        * 3
-        * 320
-        * 160
-        / 1e9
-        / min(seconds(conv) for _ in range(5))
-    )
+    gflop = 2 * 16 * 32 * 32 * (2 * 3 * 320 * 160) / 1e9
+    return gflop / min(seconds(conv) for _ in range(5))
 
 
-def gflop_per_image(state: train_step.TrainState) -> float:
+def gflop_per_image(model: PixelCNNPP) -> float:
     """Two operations for each multiply-add, three times those of the forward pass."""
-    height, width, _ = state.model.image_shape
-    total = 0
-    for block, layer in zip(state.model.topology, state.model.blocks, strict=True):
+
+    def weights(layer) -> int:
+        return sum(int(np.prod(w.shape)) for w in layer.weights if w.name == "V")
+
+    height, width, _ = model.image_shape
+    total = weights(model.head) * height * width
+    for block, layer in zip(model.topology, model.blocks, strict=True):
         # A deconv multiplies where it reads, every other layer where it writes.
         reads_coarser = block.kind == "deconv"
         stride = block.stride * (layer.strides[0] if reads_coarser else 1)
-        weights = sum(
-            int(np.prod(weight.shape))
-            for weight in layer.trainable_weights
-            if weight.name == "V"
-        )
-        total += weights * height * width // stride**2
-    head = sum(
-        int(np.prod(w.shape))
-        for w in state.model.head.trainable_weights
-        if w.name == "V"
-    )
-    return 3 * 2 * (total + head * height * width) / 1e9
+        total += weights(layer) * height * width // stride**2
+    return 3 * 2 * total / 1e9
 
 
 def main(argv):
@@ -101,7 +85,7 @@ def main(argv):
     first = time.perf_counter() - start
     times = [seconds(lambda: step(batch)) for _ in range(FLAGS.steps)]
     rate = n / float(np.median(times))
-    gflop = gflop_per_image(state)
+    gflop = gflop_per_image(state.model)
     found = {
         "nr_resnet": config.nr_resnet,
         "nr_filters": config.nr_filters,

@@ -1,5 +1,7 @@
 """Drawing to files: samples and completions as a PNG sheet and an NPZ."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
@@ -28,18 +30,22 @@ def refuse_rows(model: PixelCNNPP, rows: int) -> None:
 
 
 def draw_samples(
-    model: PixelCNNPP, n: int, path: str, seed: tuple[int, int], temperature: float = 1
+    model: PixelCNNPP,
+    n: int,
+    path: str,
+    seed: tuple[int, int],
+    temperature: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Draws n images, uint8 [n, H, W, C], and writes path.png and path.npz.
+    """Draws n images and writes path.png and path.npz; returns those of the sheet.
 
     Labels of a class-conditional model take turns, as in the official code.
     """
     labels = np.arange(n) % model.num_labels if model.num_labels else None
-    images = model.sample(n, labels, seed, temperature, _print_progress).numpy()
+    images = model.sample(n, labels, seed, temperature, progress).numpy()
     shown = image_ops.to_8_bit(images[:SHOWN], model.num_levels)
     image_ops.write_grid(path, shown, images=images)
-    print(f"{n} samples: {path}.png, {path}.npz")
-    return images
+    return shown
 
 
 def draw_completions(
@@ -51,36 +57,33 @@ def draw_completions(
     path: str,
     seed: tuple[int, int],
     temperature: float = 1.0,
-) -> None:
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
     """Completes the first n images of a source M times; writes path.png and path.npz.
 
     A row of the sheet: the original, the part that is kept, the completions. The NPZ
     holds originals uint8 [n, H, W, C] and completions uint8 [n, M, H, W, C].
+    Returns how many images there were.
     """
     examples = list(images.examples().take(n).as_numpy_iterator())
     originals = np.stack([example["image"] for example in examples])
-    originals = image_ops.quantize(originals, model.num_levels)
-    originals = np.asarray(originals)
+    originals = np.asarray(image_ops.quantize(originals, model.num_levels))
     repeated = np.repeat(originals, num_completions, axis=0)
     labels = None
     if model.num_labels is not None:
         labels = np.repeat([example["label"] for example in examples], num_completions)
     completed = model.complete(
-        repeated, rows, labels, seed, temperature, progress=_print_progress
+        repeated, rows, labels, seed, temperature, progress=progress
     ).numpy()
     completed = completed.reshape(len(originals), num_completions, *model.image_shape)
-    kept = image_ops.to_8_bit(originals, model.num_levels)
-    kept[:, rows:] = UNKNOWN
-    whole = np.concatenate([originals[:, None], completed], axis=1)
-    whole = image_ops.to_8_bit(whole, model.num_levels)
-    sheet = np.concatenate([whole[:, :1], kept[:, None], whole[:, 1:]], axis=1)
-    shown = sheet.reshape(-1, *model.image_shape)
-    columns = num_completions + 2
+    shown = np.concatenate([originals[:, None], originals[:, None], completed], axis=1)
+    shown = image_ops.to_8_bit(shown, model.num_levels)
+    shown[:, 1, rows:] = UNKNOWN
     image_ops.write_grid(
-        path, shown, columns, originals=originals, completions=completed
+        path,
+        shown.reshape(-1, *model.image_shape),
+        num_completions + 2,
+        originals=originals,
+        completions=completed,
     )
-    print(f"{len(originals)} completed images: {path}.png, {path}.npz")
-
-
-def _print_progress(done: int, n: int) -> None:
-    print(f"drawn {done}/{n}", flush=True)
+    return len(originals)

@@ -119,10 +119,7 @@ class Serving:
             return images
         highest = tf.reduce_max(images)
         rule = f"must have levels below {levels}"
-        fits = highest < levels
-        check = tf.debugging.Assert(fits, [f"images {rule}; got", highest])
-        with tf.control_dependencies([check]):
-            return tf.identity(images)
+        return _required(images, highest < levels, "images", rule, highest)
 
     def _labels_of(self, images, labels):
         labels = self._checked_labels(labels)
@@ -140,9 +137,10 @@ def _function(function, *specs: tf.TensorSpec):
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def _required(value, fits: tf.Tensor, name: str, rule: str) -> tf.Tensor:
+def _required(value, fits: tf.Tensor, name: str, rule: str, shown=None) -> tf.Tensor:
     """`value` where it fits; InvalidArgumentError, before it is used, where not."""
-    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", value], summarize=16)
+    shown = value if shown is None else shown
+    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", shown], summarize=16)
     with tf.control_dependencies([check]):
         return tf.identity(value)
 
@@ -153,9 +151,8 @@ def _of_shape(value, shape: list[int | None], name: str) -> tf.Tensor:
     lengths = tf.concat([given, [0] * rank], axis=0)[:rank]
     wanted = [tf.maximum(lengths[0], 1) if n is None else n for n in shape]
     fits = tf.equal(tf.rank(value), rank) & tf.reduce_all(tf.equal(lengths, wanted))
-    shown = ", ".join("N" if n is None else str(n) for n in shape)
-    check = tf.debugging.Assert(fits, [f"{name} must be [{shown}]; got", given])
-    with tf.control_dependencies([check]):
-        # Not tf.ensure_shape: graph rewriting infers from it that the shape is right,
-        # and takes the check out.
-        return tf.reshape(value, [-1 if n is None else n for n in shape])
+    rule = f"must be [{', '.join('N' if n is None else str(n) for n in shape)}]"
+    value = _required(value, fits, name, rule, given)
+    # Not tf.ensure_shape: graph rewriting infers from it that the shape is right, and
+    # takes the check out.
+    return tf.reshape(value, [-1 if n is None else n for n in shape])

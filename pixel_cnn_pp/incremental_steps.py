@@ -1,5 +1,6 @@
 """Steps of the incremental pass: the blocks of u on a row, those of ul on a pixel."""
 
+import abc
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -12,7 +13,7 @@ Cache = dict[str, tf.Tensor]
 MOVES = {nn.down_shift: (1, 0), nn.right_shift: (0, 1)}
 
 
-class _Step:
+class _Step(abc.ABC):
     """One visit of the topology on a place: what a row and a pixel have in common."""
 
     def __init__(self, whole, i: tf.Tensor):
@@ -23,21 +24,21 @@ class _Step:
         self.folded = whole.folded
         self.i = i
 
+    @abc.abstractmethod
     def span(self, stride: int) -> tuple[int | tf.Tensor, int]:
         """First column of the place, and their number, in a map at `stride`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def is_due(self, pace: int) -> tf.Tensor:
         """Whether blocks at this pace run here."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def note(self, index: int, conv: nn.Conv2D, x, cache: Cache) -> None:
         """Keeps x, the input of a conv of block `index`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def visit(self, index: int, maps: dict, cache: Cache) -> tf.Tensor | None:
         """Runs block `index` here; returns its map, None where it has none yet."""
-        raise NotImplementedError
 
     def walk(self, tree: list, cache: Cache) -> dict[int, tf.Tensor | None]:
         """Visits the blocks in order; returns their maps. Changes the cache.

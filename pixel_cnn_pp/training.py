@@ -4,11 +4,11 @@ import dataclasses
 import os
 from typing import Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import (
     checkpoint,
+    drawing,
     evaluation,
     folders,
     noise,
@@ -302,10 +302,7 @@ class Loop:
         n = config.num_samples * self.global_batch
         if not n:
             return
-        labels = np.arange(n) % config.num_labels if config.num_labels else None
-        seed = noise.fold_in(seed_for(config, SAMPLES), log.step)
-        images = self.state.averaged.sample(n, labels, seed.numpy()).numpy()
+        seed = noise.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = os.path.join(self.save_dir, "samples", f"step-{log.step:07d}")
-        shown = image_ops.to_8_bit(images[:100], config.num_levels)
-        image_ops.write_grid(path, shown, images=images)
+        shown = drawing.draw_samples(self.state.averaged, n, path, seed)
         log.pictures(images=shown)

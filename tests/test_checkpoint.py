@@ -5,17 +5,10 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_runs import SMALL
 
 from pixel_cnn_pp import checkpoint, train_step
 from pixel_cnn_pp.config import Config
-
-SMALL = {
-    "image_shape": (8, 8, 3),
-    "nr_resnet": 1,
-    "nr_filters": 4,
-    "nr_logistic_mix": 2,
-    "nr_gpu": 1,
-}
 
 
 def small_state(**changes):
