@@ -10,7 +10,9 @@ import data
 from pixel_cnn_pp import checkpoint, openai_checkpoint, training
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
 from pixel_cnn_pp.config import FROM_DATA, Config
+from pixel_cnn_pp.likelihood import LIKELIHOODS
 from pixel_cnn_pp.nn import NONLINEARITIES
+from pixel_cnn_pp.topology import FIELDS
 
 # The flags of the official train.py: names, short forms, defaults. Its two folders are
 # its author's own, so they have other defaults here, and --nr_gpu is what there is.
@@ -97,7 +99,35 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("seed", 1, "All that is random follows from it.", short_name="s")
 
-# Flags of this port.
+# Flags of this port. First the variants of the paper.
+flags.DEFINE_enum(
+    "likelihood",
+    "mix_logistic",
+    LIKELIHOODS,
+    "Distribution of a sub-pixel: the discretized mixture of logistics; a softmax over "
+    "the levels; or the density of the mixture at dequantized images, an upper bound "
+    "on the bits/dim.",
+)
+flags.DEFINE_bool(
+    "short_cuts", True, "Connect the layers of the way down to those of the way up."
+)
+flags.DEFINE_enum(
+    "field",
+    None,
+    list(FIELDS),
+    "A network of one stage that sees so many columns of so many rows above, in place "
+    "of the one with --nr_resnet blocks a stage.",
+)
+flags.DEFINE_integer(
+    "nin_blocks",
+    0,
+    "With --field: 1x1 gated resnets between two that see farther; the paper has 3.",
+)
+flags.DEFINE_bool(
+    "autoregressive_channels",
+    False,
+    "Let a channel depend on the pixel's earlier ones through gated resnets too.",
+)
 flags.DEFINE_integer("max_steps", None, "End the run at this step.")
 flags.DEFINE_integer(
     "save_steps", 0, "Steps between further checkpoints; 0 writes none."
@@ -131,17 +161,27 @@ FROM_CHECKPOINT = (
     "energy_distance",
     "class_conditional",
 )
+# The official code has none of these variants.
+NOT_OFFICIAL = (
+    "likelihood",
+    "short_cuts",
+    "field",
+    "nin_blocks",
+    "autoregressive_channels",
+)
 
 
 def take_from_checkpoint(found: dict) -> dict:
     """The settings that an official checkpoint decides on; flags may not contradict."""
-    for name in FROM_CHECKPOINT:
-        if FLAGS[name].present and FLAGS[name].value != found[name]:
+    found = {name: found[name] for name in FROM_CHECKPOINT}
+    found |= {name: FLAGS[name].default for name in NOT_OFFICIAL}
+    for name, value in found.items():
+        if FLAGS[name].present and FLAGS[name].value != value:
             raise ValueError(
                 f"--{name}={FLAGS[name].value}: {FLAGS.official_checkpoint} has "
-                f"{found[name]}; leave the flag out."
+                f"{value}; leave the flag out."
             )
-    return {name: found[name] for name in FROM_CHECKPOINT}
+    return found
 
 
 def main(argv):
@@ -156,6 +196,11 @@ def main(argv):
             found = openai_checkpoint.infer(FLAGS.official_checkpoint, nonlinearity)
             found["class_conditional"] = found["num_labels"] is not None
             settings |= take_from_checkpoint(found)
+        if FLAGS.field and FLAGS["nr_resnet"].present:
+            raise ValueError(
+                f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
+                "number of blocks; leave one of the two out."
+            )
         if FLAGS.data_dir:
             settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
         config = Config(**settings)

@@ -6,7 +6,9 @@ import math
 import os
 import tempfile
 
+from pixel_cnn_pp.likelihood import LIKELIHOODS
 from pixel_cnn_pp.nn import NONLINEARITIES
+from pixel_cnn_pp.topology import FIELDS
 
 # Settings that the shape or meaning of the parameters depends on.
 ARCHITECTURE = (
@@ -17,7 +19,12 @@ ARCHITECTURE = (
     "resnet_nonlinearity",
     "num_labels",
     "num_levels",
+    "likelihood",
     "energy_distance",
+    "short_cuts",
+    "field",
+    "nin_blocks",
+    "autoregressive_channels",
 )
 
 # Settings that the images tell; no flag sets them.
@@ -30,25 +37,51 @@ def refuse_bad_model(arguments: dict, prefix: str = "") -> None:
     `prefix` stands before a name in the message: '--' where it is a flag to the user.
     """
     names = ("nr_resnet", "nr_filters", "nr_logistic_mix", "num_labels")
-    _refuse_small(arguments, dict.fromkeys(names, 1), prefix)
+    _refuse_small(arguments, dict.fromkeys(names, 1) | {"nin_blocks": 0}, prefix)
     levels, p = arguments["num_levels"], arguments["dropout_p"]
     if not 2 <= levels <= 256:
         raise ValueError(
             f"{prefix}num_levels={levels}: must be from 2 to 256; 256 is 8 bits."
         )
-    nonlinearity = arguments["resnet_nonlinearity"]
-    if nonlinearity not in NONLINEARITIES:
-        raise ValueError(
-            f"{prefix}resnet_nonlinearity={nonlinearity}: must be one of "
-            f"{', '.join(NONLINEARITIES)}."
-        )
+    known = {"resnet_nonlinearity": NONLINEARITIES, "likelihood": LIKELIHOODS}
+    if arguments["field"] is not None:
+        known["field"] = FIELDS
+    for name, values in known.items():
+        if arguments[name] not in values:
+            raise ValueError(
+                f"{prefix}{name}={arguments[name]}: must be one of {', '.join(values)}."
+            )
     if not 0 <= p <= 0.999:
         raise ValueError(
             f"{prefix}dropout_p={p}: must be from 0, which drops nothing, to 0.999."
         )
+    _refuse_contradictions(arguments, prefix)
     shape = arguments["image_shape"]
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"image_shape={shape}: must be (H, W, C), each 1 or more.")
+
+
+def _refuse_contradictions(arguments: dict, prefix: str) -> None:
+    """Raises ValueError where one setting leaves another without a meaning."""
+    field, nin_blocks = arguments["field"], arguments["nin_blocks"]
+    if nin_blocks and field is None:
+        raise ValueError(
+            f"{prefix}nin_blocks={nin_blocks}: they stand in a network with a small "
+            f"field; give {prefix}field too."
+        )
+    if field is not None and not arguments["short_cuts"]:
+        raise ValueError(
+            f"{prefix}short_cuts=False: a network with {prefix}field={field} has none; "
+            "leave it out."
+        )
+    if arguments["energy_distance"]:
+        defaults = {"likelihood": "mix_logistic", "autoregressive_channels": False}
+        for name, default in defaults.items():
+            if arguments[name] != default:
+                raise ValueError(
+                    f"{prefix}{name}={arguments[name]}: a model of the energy distance "
+                    "has no likelihood; leave one of the two out."
+                )
 
 
 def _refuse_small(values: dict, at_least: dict[str, int], prefix: str) -> None:
@@ -80,7 +113,12 @@ class Config:
     resnet_nonlinearity: str = "concat_elu"
     num_levels: int = 256
     class_conditional: bool = False
+    likelihood: str = "mix_logistic"
     energy_distance: bool = False
+    short_cuts: bool = True
+    field: str | None = None
+    nin_blocks: int = 0
+    autoregressive_channels: bool = False
     learning_rate: float = 0.001
     lr_decay: float = 0.999995
     batch_size: int = 16

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from pixel_cnn_pp import nn
+from pixel_cnn_pp.blocks import GatedResnet
 
 Folded = dict[str, tf.Tensor]
 
@@ -48,7 +48,7 @@ def condition(model, labels: tf.Tensor | None) -> Folded:
     layers = [
         layer.conditional
         for layer in model.blocks
-        if isinstance(layer, nn.GatedResnet) and layer.conditional is not None
+        if isinstance(layer, GatedResnet) and layer.conditional is not None
     ]
     h = model.condition(labels) if layers else None
     return {layer.name: layer(h) for layer in layers}  # [N, 1, 1, 2F]

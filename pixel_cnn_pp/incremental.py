@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import nn
+from pixel_cnn_pp.blocks import ShiftedInput
 from pixel_cnn_pp.folded import Folded
 from pixel_cnn_pp.incremental_steps import Cache, PixelStep, RowStep, keep_shapes, parts
 
@@ -33,7 +34,7 @@ class IncrementalPass:
         self.n = n
         self.tree = self._nest(range(len(self.topology)), 1)
         # How far the first layers read above, to the left and to the right.
-        first = [block for block in model.blocks if isinstance(block, nn.ShiftedInput)]
+        first = [block for block in model.blocks if isinstance(block, ShiftedInput)]
         reaches = [reach for block in first for _, _, reach in parts(block)]
         self.margins = [max(reach) for reach in zip(*reaches, strict=True)]
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import nn
+from pixel_cnn_pp.blocks import ShiftedInput
 
 Cache = dict[str, tf.Tensor]
 # How far a shift moves the output of a first layer: rows, columns.
@@ -99,7 +100,7 @@ class _Step(abc.ABC):
         row = self.i // block.stride % layer.strides[0]
         return self.read(cache[f"{layer.name}/map"], row, block.stride)
 
-    def run_input(self, layer: nn.ShiftedInput, cache: Cache) -> tf.Tensor:
+    def run_input(self, layer: ShiftedInput, cache: Cache) -> tf.Tensor:
         """A first layer on the image."""
         top, left, _ = self.whole.margins
         column, count = self.span(1)
@@ -174,8 +175,10 @@ class RowStep(_Step):
             self.know(layer.nin, layer.nonlinearity(a), cache)
 
     def know(self, layer: nn.WeightNorm, x: tf.Tensor, cache: Cache) -> None:
-        known = layer.linear(x, self.folded[f"{layer.name}/row"])
-        cache[f"{layer.name}/known"] = known + self.folded[f"{layer.name}/b"]
+        key, known = f"{layer.name}/known", self.folded[f"{layer.name}/b"]
+        if x.shape[1]:  # A kernel of one row sees none above.
+            known = known + layer.linear(x, self.folded[f"{layer.name}/row"])
+        cache[key] = tf.broadcast_to(known, tf.shape(cache[key]))
 
 
 class PixelStep(_Step):
@@ -251,7 +254,7 @@ class PixelStep(_Step):
         return y + self.folded[f"{deconv.name}/b"]
 
 
-def parts(layer: nn.ShiftedInput) -> Iterator[tuple]:
+def parts(layer: ShiftedInput) -> Iterator[tuple]:
     """Of each part of a first layer: the conv, how far its output is moved (rows,
     columns), and how far it reads from there (above, to the left, to the right)."""
     for conv, shift in zip(layer.convs, layer.shifts, strict=True):

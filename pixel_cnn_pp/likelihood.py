@@ -1,16 +1,29 @@
-"""Discretized logistic mixture and energy distance: loss and drawing of pixels."""
+"""Distributions of pixels: their loss, and drawing from them."""
 
 import itertools
 import math
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
+
+from pixel_cnn_pp import noise
 
 
 def round_to_levels(x: tf.Tensor, num_levels: int) -> tf.Tensor:
     """Moves each value of [-1, 1] to the centre of its bin."""
     half = (num_levels - 1) / 2
     return (ops.round((x + 1.0) * half) - half) / half
+
+
+def _pairs(channels: int) -> list[tuple[int, int]]:
+    """The pairs (later, earlier) of channels: (1, 0), (2, 0), (2, 1), …"""
+    return [(c, j) for c in range(channels) for j in range(c)]
+
+
+def _log_density(centered: tf.Tensor, log_scales: tf.Tensor) -> tf.Tensor:
+    """Of a logistic, at `centered` scales from its mean."""
+    return centered - log_scales - 2.0 * ops.softplus(centered)
 
 
 class DiscretizedMixLogistic:
@@ -28,8 +41,16 @@ class DiscretizedMixLogistic:
         self.channels = channels
         self.nr_logistic_mix = nr_logistic_mix
         self.num_levels = num_levels
-        self.pairs = [(c, j) for c in range(channels) for j in range(c)]
-        self.num_parameters = nr_logistic_mix * (1 + 2 * channels + len(self.pairs))
+        self.pairs = _pairs(channels)
+        # The channel that each parameter belongs to; the logits count to the first.
+        blocks = [0]
+        for c in range(channels):
+            blocks += [c, c]
+            if c < len(self.pairs):
+                blocks.append(self.pairs[c][0])
+        blocks += [c for c, _ in self.pairs[channels:]]
+        self.owners = np.repeat(blocks, nr_logistic_mix)
+        self.num_parameters = len(self.owners)
         # Uniform numbers that drawing one pixel takes.
         self.noise_size = nr_logistic_mix + channels
 
@@ -54,7 +75,7 @@ class DiscretizedMixLogistic:
         rows = [[of[c, j] for j in range(c)] for c in range(self.channels)]
         return logits, means, log_scales, rows
 
-    def log_prob(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
+    def log_prob(self, x: tf.Tensor, l: tf.Tensor, offsets=None) -> tf.Tensor:
         """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1]."""
         logits, means, log_scales, coefficients = self.unpack(l)
         x = ops.cast(x, "float32")[..., None]  # [N, H, W, C, 1]
@@ -64,11 +85,12 @@ class DiscretizedMixLogistic:
         ]
         means = ops.stack(means, axis=-2)  # [N, H, W, C, K]
         log_scales = ops.stack(log_scales, axis=-2)  # [N, H, W, C, K]
-        per_channel = self._log_prob_of_bin(x, means, log_scales)
+        per_channel = self._log_prob_of_level(x, means, log_scales, offsets)
         joint = ops.sum(per_channel, axis=-2) + ops.log_softmax(logits)  # [N, H, W, K]
         return ops.logsumexp(joint, axis=-1)
 
-    def _log_prob_of_bin(self, x, means, log_scales):
+    def _log_prob_of_level(self, x, means, log_scales, offsets):
+        """Of the bin around x; `offsets` are for a density alone."""
         half_width = 1.0 / (self.num_levels - 1)
         inv_stdv = ops.exp(-log_scales)
         centered = x - means
@@ -79,7 +101,7 @@ class DiscretizedMixLogistic:
         log_cdf_plus = plus_in - ops.softplus(plus_in)
         log_one_minus_cdf_min = -ops.softplus(min_in)
         # Where the bin holds next to nothing: density at its centre times its width.
-        log_pdf_mid = mid_in - log_scales - 2.0 * ops.softplus(mid_in)
+        log_pdf_mid = _log_density(mid_in, log_scales)
         # Both branches of where are differentiated, so the log needs a floor.
         inside = ops.where(
             cdf_delta > 1e-5,
@@ -89,8 +111,11 @@ class DiscretizedMixLogistic:
         upper = ops.where(x > 0.999, log_one_minus_cdf_min, inside)
         return ops.where(x < -0.999, log_cdf_plus, upper)
 
-    def loss(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
-        """The official `discretized_mix_logistic_loss`: nats per image, [N]."""
+    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
+        """The official `discretized_mix_logistic_loss`: nats per image, [N].
+
+        Nothing in it is random: `seed` is for other likelihoods.
+        """
         return -ops.sum(self.log_prob(x, l), axis=(1, 2))
 
     def draw(
@@ -127,6 +152,118 @@ class DiscretizedMixLogistic:
         return ops.stack(x, axis=-1)
 
 
+class ContinuousMixLogistic(DiscretizedMixLogistic):
+    """The density of the same mixture at uniformly dequantized pixels.
+
+    A pixel's level v is measured at v + o, o uniform in (−½, ½) for each sub-pixel; the
+    network and the later channels' means see v. By Jensen's inequality the mean over o
+    of the log-density, in units of levels, is at most the log-probability of v: the
+    loss is an upper bound on the nats of the discrete image.
+    """
+
+    # Dequantizations of an image in evaluation; training takes one a step.
+    num_draws = 8
+
+    def _log_prob_of_level(self, x, means, log_scales, offsets):
+        levels_per_unit = (self.num_levels - 1) / 2
+        x = x + ops.expand_dims(offsets, -1) / levels_per_unit
+        centered = (x - means) * ops.exp(-log_scales)
+        return _log_density(centered, log_scales) - math.log(levels_per_unit)
+
+    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
+        """Upper bound on the nats per image, [N].
+
+        With `seed`, int32 [2], from one dequantization of each image. Without, from the
+        mean of `num_draws`, evenly spread offsets o, the same ones for every image: the
+        figure of an image depends on no other image.
+        """
+        if seed is not None:
+            offsets = noise.uniform(ops.shape(x), seed) - 0.5
+            return -ops.sum(self.log_prob(x, l, offsets), axis=(1, 2))
+        first = noise.uniform([1, *x.shape[1:]], tf.constant([0, 0]))
+        total = 0.0
+        for draw in range(self.num_draws):
+            offsets = (first + draw / self.num_draws) % 1.0 - 0.5
+            total -= ops.sum(self.log_prob(x, l, offsets), axis=(1, 2))
+        return total / self.num_draws
+
+
+class Softmax:
+    """A softmax over the levels of each sub-pixel. Salimans et al. 2017, section 3.4.1.
+
+    The logits depend linearly on the earlier sub-pixels of the pixel. The parameters
+    l [N, H, W, D] hold blocks of `num_levels`: the logits of each channel, then the
+    coefficients of (1 ← 0), (2 ← 0), (2 ← 1), (3 ← 0), …: 1,536 for C = 3.
+    """
+
+    def __init__(self, channels: int, num_levels: int = 256):
+        self.channels = channels
+        self.num_levels = num_levels
+        self.pairs = _pairs(channels)
+        blocks = [*range(channels), *(c for c, _ in self.pairs)]
+        self.owners = np.repeat(blocks, num_levels)
+        self.num_parameters = len(self.owners)
+        # Uniform numbers that drawing one pixel takes.
+        self.noise_size = channels
+
+    def logits(self, c: int, blocks: list[tf.Tensor], x: list[tf.Tensor]) -> tf.Tensor:
+        """Those of channel c, [..., levels], given the sub-pixels x [c] of [...]."""
+        coefficients = blocks[self.channels + c * (c - 1) // 2 :]
+        return blocks[c] + sum(coefficients[j] * x[j][..., None] for j in range(c))
+
+    def _blocks(self, l: tf.Tensor) -> list[tf.Tensor]:
+        count = self.num_parameters // self.num_levels
+        return ops.split(ops.cast(l, "float32"), count, axis=-1)
+
+    def log_prob(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
+        """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1]."""
+        blocks, half = self._blocks(l), (self.num_levels - 1) / 2
+        x = ops.unstack(ops.cast(x, "float32"), axis=-1)
+        total = 0.0
+        for c, value in enumerate(x):
+            level = ops.cast(ops.round((value + 1.0) * half), "int32")
+            total -= ops.sparse_categorical_crossentropy(
+                level, self.logits(c, blocks, x), from_logits=True
+            )
+        return total
+
+    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
+        """Nats per image, [N]; `seed` is for other likelihoods."""
+        return -ops.sum(self.log_prob(x, l), axis=(1, 2))
+
+    def draw(
+        self, l: tf.Tensor, u: tf.Tensor, temperature: tf.Tensor | float = 1.0
+    ) -> tf.Tensor:
+        """Pixels [..., C] in [-1, 1] from parameters l [..., D].
+
+        u [..., C] in (0, 1) is where the cumulative probability of the level is met.
+        The temperature divides the logits.
+        """
+        blocks, half = self._blocks(l), (self.num_levels - 1) / 2
+        x: list[tf.Tensor] = []
+        for c in range(self.channels):
+            p = ops.softmax(self.logits(c, blocks, x) / temperature)
+            below = ops.cumsum(p, axis=-1) < u[..., c : c + 1]
+            # The sum of all, in float32, may fall short of u.
+            level = ops.minimum(ops.sum(ops.cast(below, "float32"), -1), 2 * half)
+            x.append((level - half) / half)
+        return ops.stack(x, axis=-1)
+
+
+LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
+
+
+def make_likelihood(
+    name: str, channels: int, nr_logistic_mix: int, num_levels: int
+) -> DiscretizedMixLogistic | Softmax:
+    """The distribution of a pixel that LIKELIHOODS calls by `name`."""
+    if name == "softmax":
+        return Softmax(channels, num_levels)
+    continuous = name == "mix_logistic_continuous"
+    mixture = ContinuousMixLogistic if continuous else DiscretizedMixLogistic
+    return mixture(channels, nr_logistic_mix, num_levels)
+
+
 class EnergyDistance:
     """The official `energy_distance` between images and samples of an `EnergyHead`."""
 
@@ -140,8 +277,11 @@ class EnergyDistance:
         squares = ops.sum(ops.square(self.half_range * (x - y)), axis=-1)
         return ops.sum(ops.power(1e-10 + squares, 0.75), axis=(-2, -1))
 
-    def loss(self, x: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-        """2 E‖x − x′‖^1.5 − E‖x′ − x″‖^1.5, [N], from samples [S, N, H, W, C]."""
+    def loss(self, x: tf.Tensor, samples: tf.Tensor, seed=None) -> tf.Tensor:
+        """2 E‖x − x′‖^1.5 − E‖x′ − x″‖^1.5, [N], from samples [S, N, H, W, C].
+
+        The samples are what is random in it: `seed` is for other likelihoods.
+        """
         samples = ops.cast(samples, "float32")
         count = samples.shape[0]
         to_image = sum(self._distance(x, samples[i]) for i in range(count)) / count

@@ -9,26 +9,11 @@ from keras import ops
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import nn, noise, sampling
+from pixel_cnn_pp.blocks import make_block
 from pixel_cnn_pp.config import refuse_bad_model
-from pixel_cnn_pp.likelihood import (
-    DiscretizedMixLogistic,
-    EnergyDistance,
-    round_to_levels,
-)
-from pixel_cnn_pp.topology import COARSEST, IMAGE, Block, topology
-
-CONVS = {
-    "u": (nn.DownShiftedConv2D, nn.DownShiftedDeconv2D, (2, 3)),
-    "ul": (nn.DownRightShiftedConv2D, nn.DownRightShiftedDeconv2D, (2, 2)),
-}
-# stream: (conv, filter size, shift of its output) of each part of its first layer
-INPUTS = {
-    "u": [(nn.DownShiftedConv2D, (2, 3), nn.down_shift)],
-    "ul": [
-        (nn.DownShiftedConv2D, (1, 3), nn.down_shift),
-        (nn.DownRightShiftedConv2D, (2, 1), nn.right_shift),
-    ],
-}
+from pixel_cnn_pp.heads import ChannelsHead, EnergyHead, ParametersHead
+from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
+from pixel_cnn_pp.topology import IMAGE, topology
 
 
 class PixelCNNPP(keras.Model):
@@ -43,7 +28,15 @@ class PixelCNNPP(keras.Model):
         num_labels: L where the model is class-conditional.
         dropout_p: share of each residual block's activations that training drops.
         num_levels: levels of a sub-pixel, 2 … 256.
-        energy_distance: train with the energy distance instead of the likelihood.
+        likelihood: 'mix_logistic', 'softmax' or 'mix_logistic_continuous'.
+        energy_distance: train with the energy distance instead of a likelihood.
+        short_cuts: connect the layers of the way down to those of the way up.
+        field: '11x5' or '15x8' for a network of one stage that sees no more than so
+            many columns of so many rows above, whatever nr_resnet is; None for the
+            official one.
+        nin_blocks: with a field, 1×1 gated resnets between two that see farther.
+        autoregressive_channels: let each channel's parameters depend on the pixel's
+            earlier channels through gated resnets, not only linearly.
         seed: the first weights follow from it.
 
     Images are uint8 levels 0 … num_levels − 1 wherever they are called images; `call`
@@ -61,7 +54,12 @@ class PixelCNNPP(keras.Model):
         num_labels: int | None = None,
         dropout_p: float = 0.5,
         num_levels: int = 256,
+        likelihood: str = "mix_logistic",
         energy_distance: bool = False,
+        short_cuts: bool = True,
+        field: str | None = None,
+        nin_blocks: int = 0,
+        autoregressive_channels: bool = False,
         seed: int = 0,
         name: str = "pixel_cnn_pp",
     ):
@@ -75,31 +73,44 @@ class PixelCNNPP(keras.Model):
             "num_labels": num_labels,
             "dropout_p": dropout_p,
             "num_levels": num_levels,
+            "likelihood": likelihood,
             "energy_distance": energy_distance,
+            "short_cuts": short_cuts,
+            "field": field,
+            "nin_blocks": nin_blocks,
+            "autoregressive_channels": autoregressive_channels,
             "seed": seed,
         }
         refuse_bad_model(self.config)
         self.image_shape = tuple(image_shape)
-        # Height and width of the maps of the finest stage, padding included.
-        self.map_shape = tuple(n + -n % COARSEST for n in self.image_shape[:2])
         self.num_labels = num_labels
         self.num_levels = num_levels
         self.energy_distance = energy_distance
         channels = self.image_shape[-1]
         make = nn.LayerFactory(seed)
-        self.topology = topology(nr_resnet)
-        self.blocks = [self._make_block(block, make) for block in self.topology]
+        self.topology = topology(nr_resnet, short_cuts, field, nin_blocks)
+        self.blocks = [
+            make_block(block, make, channels, self.config) for block in self.topology
+        ]
+        # Height and width of the maps of the finest stage, padding included.
+        self.coarsest = max(block.stride for block in self.topology)
+        self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
         if energy_distance:
             self.objective = EnergyDistance(num_levels)
-            self.head = nn.EnergyHead(make, nr_filters, channels)
+            self.head = EnergyHead(make, nr_filters, channels)
             self.noise_size = self.head.noise_channels
         else:
-            self.objective = DiscretizedMixLogistic(
-                channels, nr_logistic_mix, num_levels
+            self.objective = make_likelihood(
+                likelihood, channels, nr_logistic_mix, num_levels
             )
-            units = self.objective.num_parameters
-            self.head = nn.MixtureHead(make, nr_filters, units)
             self.noise_size = self.objective.noise_size
+            if autoregressive_channels:
+                self.head = ChannelsHead(
+                    make, nr_filters, self.objective.owners, resnet_nonlinearity
+                )
+            else:
+                units = self.objective.num_parameters
+                self.head = ParametersHead(make, nr_filters, units)
         self.linear_layers = [
             layer for layer in make.layers if isinstance(layer, nn.WeightNorm)
         ]
@@ -113,30 +124,6 @@ class PixelCNNPP(keras.Model):
             self._log_prob, reduce_retracing=True, autograph=False
         )
         self.sampler = sampling.Sampler(self)
-
-    def _make_block(self, block: Block, make: nn.LayerFactory) -> keras.layers.Layer:
-        f = self.config["nr_filters"]
-        conv, deconv, filter_size = CONVS[block.stream]
-        if block.kind == "input":
-            channels = self.image_shape[-1] + 1
-            convs = [
-                make(conv, channels, f, filter_size=size)
-                for conv, size, _ in INPUTS[block.stream]
-            ]
-            return nn.ShiftedInput(convs, [shift for *_, shift in INPUTS[block.stream]])
-        if block.kind == "gated_resnet":
-            return nn.GatedResnet(
-                make,
-                conv,
-                filter_size,
-                f,
-                self.config["resnet_nonlinearity"],
-                len(block.a) * f,
-                self.num_labels,
-                self.config["dropout_p"],
-            )
-        layer = conv if block.kind == "conv" else deconv
-        return make(layer, f, f, filter_size=filter_size, strides=(2, 2))
 
     def run_block(self, index, run, x, a=None, h=None, dropout_seed=None) -> tf.Tensor:
         """Block `index` on its operands: whole maps here, or windows elsewhere."""
@@ -157,7 +144,7 @@ class PixelCNNPP(keras.Model):
         height, width = x.shape[1:3]
         # The channel of ones tells the image from the padding, here and in the convs.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
-        below, right = -height % COARSEST, -width % COARSEST
+        below, right = -height % self.coarsest, -width % self.coarsest
         if below or right:
             x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
         maps: list[tf.Tensor] = []
@@ -195,7 +182,7 @@ class PixelCNNPP(keras.Model):
         x = ops.cast(x, "float32")
         ul = self.features(x, labels, noise.fold_in(seed, 0) if drops else None, run)
         if not self.energy_distance:
-            return self.head.forward(run, ul)
+            return self.head.forward(run, ul, x)
         samples_from = self.energy_noise(ops.shape(ul), noise.fold_in(seed, 1))
         return self.head.forward(run, ul, samples_from)
 
@@ -217,10 +204,14 @@ class PixelCNNPP(keras.Model):
         """Loss of each of the uint8 images: nats, or energy distance. [N]"""
         x = image_ops.to_float(images, self.num_levels)
         output = self(x, labels, training=training, seed=seed)
-        return self.objective.loss(x, output)
+        loss_seed = noise.fold_in(seed, 2) if training and seed is not None else None
+        return self.objective.loss(x, output, loss_seed)
 
     def log_prob(self, images, labels=None) -> tf.Tensor:
-        """Log-probability in nats, [N], of uint8 images [N, H, W, C]."""
+        """Log-probability in nats, [N], of uint8 images [N, H, W, C].
+
+        Of a 'mix_logistic_continuous' model a lower bound on it, the same in each call.
+        """
         if self.energy_distance:
             raise ValueError(
                 "energy_distance=True: such a model draws images but has no "
@@ -268,12 +259,20 @@ class PixelCNNPP(keras.Model):
     def draw_pixels(self, ul, u, temperature=1.0, run=nn.call_layer) -> tf.Tensor:
         """Pixels [N, H, W, C] in [-1, 1], rounded to their bins, from ul [N, H, W, F].
 
-        u [N, H, W, noise_size] in (0, 1); see `DiscretizedMixLogistic.draw`.
+        u [N, H, W, noise_size] in (0, 1); see `draw` of the likelihood.
         """
         if self.energy_distance:
             drawn = self.head.forward(run, ul, 2.0 * u - 1.0)[0]
             return round_to_levels(drawn, self.num_levels)
-        return self.objective.draw(self.head.forward(run, ul), u, temperature)
+        # What is drawn of a channel depends on the channels before it alone, so that
+        # each pass of the head that looks at them makes one more channel right.
+        channels = self.image_shape[-1]
+        x = ops.zeros_like(u[..., :channels])
+        looks = self.config["autoregressive_channels"]
+        for _ in range(channels if looks else 1):
+            l = self.head.forward(run, ul, x)
+            x = self.objective.draw(l, u, temperature)
+        return x
 
     def sample(
         self,

@@ -4,7 +4,11 @@ from typing import NamedTuple
 
 IMAGE = -1  # in place of a block's index: the image and its channel of ones
 STRIDES = (1, 2, 4)
-COARSEST = STRIDES[-1]
+# Of the official network: rows and columns of the kernels of each stream.
+FILTER_SIZES = {"u": (2, 3), "ul": (2, 2)}
+# name: (gated_resnets, rows of the first kernel of u) of the networks that see
+# no more than so many columns of so many rows above, and what lies to the left.
+FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 
 
 class Block(NamedTuple):
@@ -15,35 +19,80 @@ class Block(NamedTuple):
     stride: int  # its output is [N, H / stride, W / stride, F]
     x: int  # index of the block that it reads
     a: tuple[int, ...] = ()  # blocks whose maps side by side are its short-cut input
+    filter_size: tuple[int, int] | None = None  # that of its stream where None
 
 
-def topology(nr_resnet: int) -> list[Block]:
-    """The blocks of the official `model_spec` in their order, the output last."""
-    blocks: list[Block] = []
+class _Blocks(list):
+    def add(self, *block) -> int:
+        """Appends a block; returns its index."""
+        block = Block(*block)
+        size = block.filter_size or FILTER_SIZES[block.stream]
+        self.append(block._replace(filter_size=size))
+        return len(self) - 1
 
-    def add(*block) -> int:
-        blocks.append(Block(*block))
-        return len(blocks) - 1
+
+def topology(
+    nr_resnet: int,
+    short_cuts: bool = True,
+    field: str | None = None,
+    nin_blocks: int = 0,
+) -> list[Block]:
+    """The blocks in their order, the output last; PixelCNNPP says what is what."""
+    if field is not None:
+        return _small_field(*FIELDS[field], nin_blocks)
+    return _official(nr_resnet, short_cuts)
+
+
+def _official(nr_resnet: int, short_cuts: bool) -> list[Block]:
+    """The official `model_spec`; without the dotted lines of the paper's figure 2
+    where there are no short-cuts (section 3.4.2)."""
+    blocks = _Blocks()
 
     # Up pass: every output goes on the list of its stream.
-    u = [add("input", "u", 1, IMAGE)]
-    ul = [add("input", "ul", 1, IMAGE)]
+    u = [blocks.add("input", "u", 1, IMAGE)]
+    ul = [blocks.add("input", "ul", 1, IMAGE)]
     for stride in STRIDES:
         if stride > 1:
-            u.append(add("conv", "u", stride, u[-1]))
-            ul.append(add("conv", "ul", stride, ul[-1]))
+            u.append(blocks.add("conv", "u", stride, u[-1]))
+            ul.append(blocks.add("conv", "ul", stride, ul[-1]))
         for _ in range(nr_resnet):
-            u.append(add("gated_resnet", "u", stride, u[-1]))
-            ul.append(add("gated_resnet", "ul", stride, ul[-1], (u[-1],)))
+            u.append(blocks.add("gated_resnet", "u", stride, u[-1]))
+            ul.append(blocks.add("gated_resnet", "ul", stride, ul[-1], (u[-1],)))
 
     # Down pass: the lists come back as short-cuts, last in, first out.
     u_top, ul_top = u.pop(), ul.pop()
     for stride in reversed(STRIDES):
-        if stride < COARSEST:
-            u_top = add("deconv", "u", stride, u_top)
-            ul_top = add("deconv", "ul", stride, ul_top)
-        for _ in range(nr_resnet + (stride < COARSEST)):
-            u_top = add("gated_resnet", "u", stride, u_top, (u.pop(),))
-            ul_top = add("gated_resnet", "ul", stride, ul_top, (u_top, ul.pop()))
+        if stride < STRIDES[-1]:
+            u_top = blocks.add("deconv", "u", stride, u_top)
+            ul_top = blocks.add("deconv", "ul", stride, ul_top)
+        for _ in range(nr_resnet + (stride < STRIDES[-1])):
+            from_u, from_ul = u.pop(), ul.pop()
+            a = (from_u,) if short_cuts else ()
+            u_top = blocks.add("gated_resnet", "u", stride, u_top, a)
+            a = (u_top, from_ul) if short_cuts else (u_top,)
+            ul_top = blocks.add("gated_resnet", "ul", stride, ul_top, a)
     assert not u and not ul
+    return blocks
+
+
+def _small_field(layers: int, first_rows: int, nin_blocks: int) -> list[Block]:
+    """A network of one stage that sees a small rectangle above the pixel and half its
+    width to the left. Salimans et al. 2017, section 3.3.
+
+    The second conv of a block widens what its short-cut saw. So that nothing sees
+    farther than u at the end, a block of ul reads u from before the block beside it,
+    and a last one, 1×1, reads the last u.
+    """
+    blocks = _Blocks()
+    u = blocks.add("input", "u", 1, IMAGE, (), (first_rows, 3))
+    ul = blocks.add("input", "ul", 1, IMAGE)
+    for layer in range(layers):
+        if layer:
+            for _ in range(nin_blocks):
+                u = blocks.add("gated_resnet", "u", 1, u, (), (1, 1))
+                ul = blocks.add("gated_resnet", "ul", 1, ul, (u,), (1, 1))
+        u_before = u
+        u = blocks.add("gated_resnet", "u", 1, u)
+        ul = blocks.add("gated_resnet", "ul", 1, ul, (u_before,))
+    blocks.add("gated_resnet", "ul", 1, ul, (u,), (1, 1))
     return blocks

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import nn
+from pixel_cnn_pp import blocks, nn
 
 
 def built(layer, in_channels, V=None, g=None, b=None):
@@ -153,7 +153,7 @@ def test_dropout_mask_follows_from_the_seed_alone_with_and_without_xla():
 def test_gated_resnet_is_x_plus_a_times_sigmoid_of_b(nonlinearity):
     rng = np.random.default_rng(3)
     make = nn.LayerFactory(0)
-    block = nn.GatedResnet(
+    block = blocks.GatedResnet(
         make, nn.DownRightShiftedConv2D, (2, 2), 4, nonlinearity, 8, num_labels=3
     )
     for layer in make.layers:
@@ -183,7 +183,9 @@ def f_elu(x):
 def test_gated_resnet_names_its_layers_as_the_official_code_does():
     make = nn.LayerFactory(0)
     for _ in range(2):
-        nn.GatedResnet(make, nn.DownShiftedConv2D, (2, 3), 4, "elu", 4, num_labels=3)
+        blocks.GatedResnet(
+            make, nn.DownShiftedConv2D, (2, 3), 4, "elu", 4, num_labels=3
+        )
     assert [layer.name for layer in make.layers] == [
         "conv2d_0",
         "dense_0",

@@ -1,0 +1,141 @@
+"""Blocks of the network: first layers, gated resnets, and what a topology asks for."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp import nn
+from pixel_cnn_pp.topology import Block
+
+CONVS = {
+    "u": (nn.DownShiftedConv2D, nn.DownShiftedDeconv2D),
+    "ul": (nn.DownRightShiftedConv2D, nn.DownRightShiftedDeconv2D),
+}
+
+
+def make_block(
+    block: Block, make: nn.LayerFactory, image_channels: int, arguments: dict
+) -> keras.layers.Layer:
+    """The layers of one block, made by `make`; `arguments`: those of PixelCNNPP."""
+    f = arguments["nr_filters"]
+    conv, deconv = CONVS[block.stream]
+    if block.kind == "input":
+        return _make_input(block, make, image_channels + 1, f)
+    if block.kind == "gated_resnet":
+        return GatedResnet(
+            make,
+            conv,
+            block.filter_size,
+            f,
+            arguments["resnet_nonlinearity"],
+            len(block.a) * f,
+            arguments["num_labels"],
+            arguments["dropout_p"],
+        )
+    layer = conv if block.kind == "conv" else deconv
+    return make(layer, f, f, filter_size=block.filter_size, strides=(2, 2))
+
+
+def _make_input(block: Block, make: nn.LayerFactory, channels: int, units: int):
+    parts = [(nn.DownShiftedConv2D, block.filter_size, nn.down_shift)]
+    if block.stream == "ul":
+        parts = [
+            (nn.DownShiftedConv2D, (1, 3), nn.down_shift),
+            (nn.DownRightShiftedConv2D, (2, 1), nn.right_shift),
+        ]
+    convs = [make(conv, channels, units, filter_size=size) for conv, size, _ in parts]
+    return ShiftedInput(convs, [shift for *_, shift in parts])
+
+
+class GatedResnet(keras.layers.Layer):
+    """The official `gated_resnet`: x + a · σ(b), with a, b from two shifted convs.
+
+    Args:
+        make: the factory of its layers.
+        conv: class of its two convs, and their `filter_size`.
+        nr_filters: F, channels of x and of the output.
+        nonlinearity: a key of nn.NONLINEARITIES.
+        shortcut_channels: channels of the short-cut input `a`; 0 where there is none.
+        num_labels: L, length of the condition `h`; None where there is none.
+        dropout_p: share of the inner activations that training drops.
+    """
+
+    def __init__(
+        self,
+        make: nn.LayerFactory,
+        conv: type[nn.Conv2D],
+        filter_size: tuple[int, int],
+        nr_filters: int,
+        nonlinearity: str = "concat_elu",
+        shortcut_channels: int = 0,
+        num_labels: int | None = None,
+        dropout_p: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.nonlinearity, widening = nn.NONLINEARITIES[nonlinearity]
+        self.dropout_p = dropout_p
+        wide = widening * nr_filters
+        self.conv_1 = make(conv, wide, nr_filters, filter_size=filter_size)
+        self.nin = (
+            make(nn.Dense, widening * shortcut_channels, nr_filters)
+            if shortcut_channels
+            else None
+        )
+        self.conv_2 = make(
+            conv, wide, 2 * nr_filters, filter_size=filter_size, init_scale=0.1
+        )
+        self.conditional = (
+            make(nn.ConditionalWeights, num_labels, 2 * nr_filters)
+            if num_labels
+            else None
+        )
+
+    def call(self, x, a=None, h=None, dropout_seed=None):
+        return self.forward(nn.call_layer, x, a, h, dropout_seed)
+
+    def forward(
+        self,
+        run: nn.Run,
+        x: tf.Tensor,
+        a: tf.Tensor | None = None,
+        h: tf.Tensor | None = None,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """x [N, H, W, F] → [N, H, W, F]; a [N, H, W, shortcut_channels]; h [N, L].
+
+        `run` says how each layer is run. Nothing is dropped without `dropout_seed`.
+        """
+        c1 = run(self.conv_1, self.nonlinearity(x))
+        if self.nin is not None:
+            c1 = c1 + run(self.nin, self.nonlinearity(a))
+        c1 = self.nonlinearity(c1)
+        if self.dropout_p > 0 and dropout_seed is not None:
+            c1 = nn.dropout(c1, self.dropout_p, dropout_seed)
+        c2 = run(self.conv_2, c1)  # [N, H, W, 2F]
+        if self.conditional is not None:
+            c2 = c2 + run(self.conditional, h)
+        a, b = ops.split(c2, 2, axis=-1)
+        return x + a * ops.sigmoid(b)
+
+
+class ShiftedInput(keras.layers.Layer):
+    """First layer of a stream: the sum of convs of the image, each output shifted.
+
+    The shift moves the output, so the first row or column holds zeros, not biases.
+    """
+
+    def __init__(self, convs: list[nn.Conv2D], shifts: list[Callable], **kwargs):
+        super().__init__(**kwargs)
+        self.convs = convs
+        self.shifts = shifts
+
+    def call(self, x):
+        return self.forward(nn.call_layer, x)
+
+    def forward(self, run: nn.Run, x: tf.Tensor) -> tf.Tensor:
+        """x [N, H, W, C + 1], the image and its channel of ones → [N, H, W, F]."""
+        parts = zip(self.convs, self.shifts, strict=True)
+        return sum(shift(run(conv, x)) for conv, shift in parts)

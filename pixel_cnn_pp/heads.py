@@ -1,0 +1,99 @@
+"""Output layers: what the features of a pixel become, parameters or samples."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp import nn
+from pixel_cnn_pp.blocks import GatedResnet
+
+
+class ParametersHead(keras.layers.Layer):
+    """Output layer: nin(elu(ul)) to the parameters of the pixels' distribution."""
+
+    def __init__(self, make: nn.LayerFactory, nr_filters: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.nin = make(nn.Dense, nr_filters, units)
+
+    def call(self, ul, x=None):
+        return self.forward(nn.call_layer, ul, x)
+
+    def forward(self, run: nn.Run, ul: tf.Tensor, x=None) -> tf.Tensor:
+        """ul [N, H, W, F] → [N, H, W, units]; the pixel x itself is not looked at."""
+        return run(self.nin, ops.elu(ul))
+
+
+class ChannelsHead(keras.layers.Layer):
+    """Output layer that is autoregressive over the channels of the pixel.
+
+    The parameters of channel c come from a set of features of its own: that of channel
+    c − 1 after a 1×1 gated resnet, whose short-cut input are the sub-pixels before c.
+    Salimans et al. 2017, section 3.3, "Autoregressive Channel"; the paper says no more
+    than that sets of channels are connected by 1×1 gated resnets.
+
+    Args:
+        owners: [D], the channel that each parameter of the distribution belongs to.
+    """
+
+    def __init__(
+        self,
+        make: nn.LayerFactory,
+        nr_filters: int,
+        owners: np.ndarray,
+        nonlinearity: str = "concat_elu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        # Where each parameter lies when those of the channels stand one after another.
+        self.places = np.argsort(np.argsort(owners, kind="stable"), kind="stable")
+        self.resnets, self.nins = [], []
+        for c, units in enumerate(np.bincount(owners)):
+            if c:
+                conv = nn.DownRightShiftedConv2D
+                self.resnets.append(
+                    GatedResnet(make, conv, (1, 1), nr_filters, nonlinearity, c)
+                )
+            self.nins.append(make(nn.Dense, nr_filters, int(units)))
+
+    def call(self, ul, x):
+        return self.forward(nn.call_layer, ul, x)
+
+    def forward(self, run: nn.Run, ul: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """ul [N, H, W, F], the pixels x [N, H, W, C] in [-1, 1] → [N, H, W, D].
+
+        Of x the parameters of channel c see the channels before c alone.
+        """
+        parts = []
+        for c, nin in enumerate(self.nins):
+            if c:
+                ul = self.resnets[c - 1].forward(run, ul, x[..., :c])
+            parts.append(run(nin, ops.elu(ul)))
+        return ops.take(ops.concatenate(parts, axis=-1), self.places, axis=-1)
+
+
+class EnergyHead(keras.layers.Layer):
+    """Output layer of the energy distance: noise in, samples in [-1, 1] out."""
+
+    width = 64
+    noise_channels = 4
+
+    def __init__(self, make: nn.LayerFactory, nr_filters: int, channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.nin_ul = make(nn.Dense, nr_filters, self.width)
+        self.nin_noise = make(nn.Dense, self.noise_channels, self.width)
+        self.nin_inner = make(nn.Dense, 2 * self.width, self.width)
+        self.nin_out = make(nn.Dense, 2 * self.width, channels, init_scale=0.1)
+
+    def call(self, ul, noise):
+        return self.forward(nn.call_layer, ul, noise)
+
+    def forward(self, run: nn.Run, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → [S, N, H, W, C]."""
+        f = run(self.nin_ul, ops.elu(ul))
+        n = ops.shape(f)[0]
+        copies = ops.shape(noise)[0] // n
+        f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
+        f = run(self.nin_inner, nn.concat_elu(f))
+        x = ops.tanh(run(self.nin_out, nn.concat_elu(f)))
+        return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))
