@@ -46,6 +46,13 @@ flags.DEFINE_string(
     "Write bits_per_dim, num_images and bits_per_dim_per_image to this file.",
 )
 flags.DEFINE_integer(
+    "dequantization_draws",
+    None,
+    "For --likelihood=mix_logistic_continuous: dequantizations of each image that the "
+    "upper bound on its bits/dim is the mean of; 8 by default.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
     "num_samples",
     None,
     "Draw so many images, in place of scoring (with --output_json besides).",
@@ -89,6 +96,9 @@ def main(argv):
             evaluation.refuse_unfit(model, images)
         if scores:
             evaluation.refuse_without_likelihood(model)
+            draws_of_bound = evaluation.set_dequantization_draws(
+                model, FLAGS.dequantization_draws
+            )
         if draws or completes:
             drawing.refuse_settings(model, FLAGS.temperature, FLAGS.seed)
         if completes:
@@ -116,10 +126,10 @@ def main(argv):
         print(f"{n} completed images: {path}.png, {path}.npz")
     if scores:
         found = evaluation.scores(model, images, FLAGS.batch_size, FLAGS.max_images)
-        print(
-            f"{FLAGS.split} bits_per_dim = {found['bits_per_dim']:.4f} "
-            f"({found['num_images']} images)"
-        )
+        note = f"{found['num_images']} images"
+        if draws_of_bound:
+            note += f"; an upper bound: mean of {draws_of_bound} dequantizations"
+        print(f"{FLAGS.split} bits_per_dim = {found['bits_per_dim']:.4f} ({note})")
         if FLAGS.output_json:
             evaluation.write_json(FLAGS.output_json, found)
 

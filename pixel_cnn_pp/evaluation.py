@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
 
@@ -96,6 +97,23 @@ def refuse_without_likelihood(model: PixelCNNPP) -> None:
             "energy_distance=True: such a model draws images but has no likelihood, so "
             "it has no bits/dim; give --num_samples to draw."
         )
+
+
+def set_dequantization_draws(model: PixelCNNPP, draws: int | None) -> int | None:
+    """Sets of how many dequantizations the model's bound is the mean; None leaves it.
+
+    Returns their number; None where the model's figures are exact. ValueError where
+    `draws` is given for such a model.
+    """
+    if isinstance(model.objective, ContinuousMixLogistic):
+        model.objective.num_draws = draws or model.objective.num_draws
+        return model.objective.num_draws
+    if draws is not None:
+        raise ValueError(
+            f"--dequantization_draws={draws}: the figures of this model are exact; "
+            "leave the flag out."
+        )
+    return None
 
 
 def scores(

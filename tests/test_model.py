@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from pixel_cnn_pp import PixelCNNPP
-from pixel_cnn_pp.topology import topology
 
 SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
 
@@ -40,9 +39,13 @@ def trained(model, steps=3):
 
 @pytest.mark.parametrize(
     "arguments, count",
-    [({}, 53_659_080), ({"num_labels": 10}, 53_863_880)],
+    [
+        ({}, 53_659_080),
+        ({"num_labels": 10}, 53_863_880),
+        ({"nr_filters": 192}, 77_244_104),
+    ],
 )
-def test_number_of_parameters_at_the_default_size(arguments, count):
+def test_number_of_parameters_at_the_sizes_of_code_and_paper(arguments, count):
     model = PixelCNNPP(**arguments)
     assert sum(int(np.prod(p.shape)) for p in model.parameters.values()) == count
 
@@ -52,15 +55,6 @@ def test_parameters_are_all_the_weights_there_are():
     ours = {id(p) for p in model.parameters.values()}
     assert ours == {id(w) for w in model.weights}
     assert ours == {id(v) for layer in model._flatten_layers() for v in layer.weights}
-
-
-def test_topology_uses_every_short_cut_once_and_runs_in_order():
-    blocks = topology(2)
-    assert len(blocks) == 2 * (1 + 3 * 2 + 2 + 2 + 2 * 3 + 2)
-    ups = range(0, 18)
-    popped = [i for block in blocks[18:] for i in block.a if i in ups]
-    assert sorted(popped) == list(ups)[:-2]
-    assert all(i < n for n, b in enumerate(blocks) for i in (b.x, *b.a))
 
 
 @pytest.mark.parametrize("after", ["initialisation", "training"])

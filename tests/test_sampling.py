@@ -4,53 +4,15 @@ import full_pass
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import (
+    initialized,
+    parameters_by_pixel,
+    random_images,
+    share_equal,
+    to_float,
+)
 
-from pixel_cnn_pp import PixelCNNPP, images
 from pixel_cnn_pp.folded import condition, fold
-from pixel_cnn_pp.incremental import IncrementalPass
-
-SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
-
-
-def random_images(n, model, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, model.num_levels, (n, *model.image_shape), dtype=np.uint8)
-
-
-def to_float(levels, model):
-    return images.to_float(tf.constant(levels), model.num_levels)
-
-
-def initialized(image_shape, **changes):
-    model = PixelCNNPP(image_shape, **(SMALL | changes))
-    labels = tf.range(16) % model.num_labels if model.num_labels else None
-    model.initialize(to_float(random_images(16, model, 1), model), labels)
-    return model
-
-
-@tf.function(jit_compile=True, autograph=False)
-def parameters_by_pixel(model, folded, conditions, x):
-    """The output layer at every pixel of x, [N, H, W, D], by the incremental pass."""
-    n = tf.shape(x)[0]
-    height, width, channels = model.image_shape
-    net = IncrementalPass(model, folded, conditions, n)
-
-    def pixel(i, j, cache, found):
-        ul, cache = net.features(cache, i, j)
-        place = tf.range(height * width) == i * width + j
-        place = tf.reshape(place, [height, width, 1])
-        found = tf.where(place, model.head.forward(net.run_plain, ul), found)
-        here = tf.slice(x, [0, i, j, 0], [n, 1, 1, channels])
-        return i, j + 1, net.set_pixel(cache, i, j, here), found
-
-    def row(i, cache, found):
-        start = (i, tf.constant(0), net.begin_row(cache, i), found)
-        *_, cache, found = tf.while_loop(lambda i, j, *_: j < width, pixel, start)
-        return i + 1, cache, found
-
-    size = model.objective.num_parameters
-    start = (tf.constant(0), net.start(), tf.zeros([n, height, width, size]))
-    return tf.while_loop(lambda i, *_: i < height, row, start)[-1]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +21,10 @@ def parameters_by_pixel(model, folded, conditions, x):
         ((8, 12, 3), {"nr_resnet": 2}),
         ((5, 7, 1), {"resnet_nonlinearity": "elu", "num_levels": 16}),
         ((9, 6, 3), {"resnet_nonlinearity": "relu", "num_labels": 3}),
+        ((6, 7, 3), {"short_cuts": False, "autoregressive_channels": True}),
+        ((7, 9, 3), {"field": "11x5"}),
+        ((9, 8, 1), {"field": "15x8", "nin_blocks": 2, "num_labels": 3}),
+        ((5, 6, 3), {"likelihood": "softmax", "num_levels": 32}),
     ],
 )
 def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
@@ -72,14 +38,14 @@ def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
     np.testing.assert_allclose(ours, full, rtol=1e-4, atol=1e-5 * np.abs(full).max())
 
 
-def share_equal(a, b):
-    """Share of images that are the same: rounding may move one to another bin."""
-    return np.mean((np.asarray(a) == np.asarray(b)).all(axis=(1, 2, 3)))
-
-
 @pytest.mark.parametrize(
     "image_shape, changes, temperature",
-    [((6, 5, 3), {"num_labels": 4}, 0.7), ((5, 6, 1), {"energy_distance": True}, 1.0)],
+    [
+        ((6, 5, 3), {"num_labels": 4}, 0.7),
+        ((5, 6, 1), {"energy_distance": True}, 1.0),
+        ((5, 4, 3), {"likelihood": "softmax", "autoregressive_channels": True}, 0.8),
+        ((4, 5, 3), {"likelihood": "mix_logistic_continuous", "field": "11x5"}, 1.0),
+    ],
 )
 def test_same_seed_draws_what_the_full_pass_sampler_draws(
     image_shape, changes, temperature

@@ -1,0 +1,155 @@
+"""The softmax over levels, and the density of the mixture at dequantized pixels."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_models import initialized, random_images
+
+from pixel_cnn_pp import images, noise
+from pixel_cnn_pp.likelihood import ContinuousMixLogistic, Softmax
+
+
+def parameters(distribution, shape, seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    size = (*shape, distribution.num_parameters)
+    return rng.normal(0, scale, size).astype(np.float32)
+
+
+def numpy_softmax_log_prob(x, levels, l, num_levels):
+    """Float64 reference for one pixel: x [C] in [-1, 1] and its levels [C], l [D]."""
+    channels = len(x)
+    blocks = l.astype(np.float64).reshape(-1, num_levels)
+    pairs = [(c, j) for c in range(channels) for j in range(c)]
+    total = 0.0
+    for c in range(channels):
+        logits = blocks[c].copy()
+        for (to, j), coefficients in zip(pairs, blocks[channels:], strict=True):
+            if to == c:
+                logits += coefficients * x[j]
+        total += logits[levels[c]] - np.log(np.sum(np.exp(logits)))
+    return total
+
+
+def test_softmax_has_the_papers_1536_parameters():
+    assert Softmax(3).num_parameters == 1536
+
+
+@pytest.mark.parametrize("channels, num_levels", [(1, 256), (3, 256), (4, 5), (2, 2)])
+def test_softmax_log_prob_is_that_of_float64_numpy(channels, num_levels):
+    distribution = Softmax(channels, num_levels)
+    l = parameters(distribution, (1, 2, 3))
+    levels = np.random.default_rng(1).integers(0, num_levels, (1, 2, 3, channels))
+    levels[0, 0, 0], levels[0, 0, 1] = 0, num_levels - 1
+    x = images.to_float(levels.astype(np.uint8), num_levels).numpy()
+    ours = distribution.log_prob(x, l).numpy()
+    for index in np.ndindex(1, 2, 3):
+        expected = numpy_softmax_log_prob(x[index], levels[index], l[index], num_levels)
+        assert ours[index] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(
+        distribution.loss(x, l), [-ours.astype(np.float64).sum()], rtol=1e-5
+    )
+
+
+def test_softmax_draws_have_the_frequencies_that_log_prob_says():
+    n, num_levels = 60_000, 4
+    distribution = Softmax(3, num_levels)
+    l = parameters(distribution, (1,), seed=5)
+    u = noise.uniform([n, distribution.noise_size], tf.constant([3, 4]))
+    x = distribution.draw(np.repeat(l, n, axis=0), u)
+    drawn = images.to_levels(x, num_levels).numpy()
+    np.testing.assert_allclose(images.to_float(drawn, num_levels), x, atol=1e-6)
+    for colour in itertools.product(range(num_levels), repeat=3):
+        one = images.to_float(np.array(colour, np.uint8).reshape(1, 1, 1, 3), 4)
+        log_prob = distribution.log_prob(one, l[:, None, None])
+        p = np.exp(log_prob.numpy().item())
+        frequency = np.mean((drawn == colour).all(-1))
+        assert abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n) + 1e-5, colour
+
+
+def test_softmax_draws_the_lowest_and_the_highest_level_at_the_ends_of_the_unit():
+    distribution = Softmax(1)
+    l = np.zeros((2, 256), np.float32)
+    ends = np.float32([[2.0**-24], [1 - 2.0**-24]])
+    np.testing.assert_array_equal(distribution.draw(l, ends), [[-1.0], [1.0]])
+
+
+def numpy_density(y, l, k):
+    """Float64 density of one grey value in units of [-1, 1]: y [M], l [3K]."""
+    logits, means, log_scales = l.astype(np.float64).reshape(3, k)
+    weights = np.exp(logits) / np.exp(logits).sum()
+    scales = np.exp(np.maximum(log_scales, -7))
+    z = (y[:, None] - means) / scales
+    logistic = np.exp(-np.abs(z)) / (scales * (1 + np.exp(-np.abs(z))) ** 2)
+    return logistic @ weights
+
+
+@pytest.mark.parametrize("num_levels", [256, 16])
+def test_continuous_log_prob_is_the_density_in_levels_of_float64_numpy(num_levels):
+    distribution = ContinuousMixLogistic(1, 4, num_levels)
+    l = parameters(distribution, (1, 1, 1))
+    levels = np.arange(num_levels, dtype=np.uint8).reshape(1, 1, -1, 1)
+    x = images.to_float(levels, num_levels)
+    offsets = np.random.default_rng(2).uniform(-0.5, 0.5, x.shape).astype(np.float32)
+    ours = distribution.log_prob(x, np.repeat(l, num_levels, axis=2), offsets)
+    half = (num_levels - 1) / 2
+    y = (np.arange(num_levels) + offsets.ravel() - half) / half
+    expected = np.log(numpy_density(y, l.ravel(), 4) / half)
+    np.testing.assert_allclose(ours.numpy().ravel(), expected, rtol=2e-5, atol=2e-5)
+
+
+def test_mean_density_over_a_bin_is_its_probability_and_mean_log_density_below_it():
+    distribution = ContinuousMixLogistic(1, 3)
+    l = parameters(distribution, (1, 1, 1))
+    l[..., 6:] = -4.0  # Narrow enough that the density bends within a bin.
+    n = 4096
+    offsets = ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5).reshape(1, 1, n, 1)
+    logits, means, _ = l.astype(np.float64).reshape(3, 3)
+    weights = np.exp(logits) / np.exp(logits).sum()
+    for level in (100, 127, 128, 150):
+        x = images.to_float(np.full((1, 1, n, 1), level, np.uint8))
+        log_density = distribution.log_prob(x, np.repeat(l, n, axis=2), offsets)
+        edges = (np.array([level - 0.5, level + 0.5]) - 127.5) / 127.5
+        cdf = 1 / (1 + np.exp(-(edges[:, None] - means) / np.exp(-4.0)))
+        p = (cdf[1] - cdf[0]) @ weights
+        log_density = log_density.numpy().astype(np.float64)
+        assert np.exp(log_density).mean() == pytest.approx(p, rel=1e-4)
+        assert log_density.mean() < np.log(p)
+
+
+@pytest.fixture(scope="module")
+def continuous():
+    return initialized((5, 4, 3), likelihood="mix_logistic_continuous")
+
+
+def test_bound_of_an_image_depends_on_no_other_image_and_repeats(continuous):
+    given = random_images(3, continuous)
+    together = continuous.log_prob(given).numpy()
+    alone = [continuous.log_prob(given[i : i + 1]).numpy()[0] for i in range(3)]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_more_dequantizations_bring_the_bound_nearer_to_its_mean(continuous):
+    given = random_images(4, continuous)
+    found = {}
+    for draws in (1, 8, 64, 512):
+        continuous.objective.num_draws = draws
+        found[draws] = -continuous.image_loss(given).numpy()
+    continuous.objective.num_draws = 8
+    errors = [np.abs(found[draws] - found[512]).mean() for draws in (1, 8, 64)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_training_draws_another_dequantization_with_every_seed(continuous):
+    given = random_images(2, continuous)
+    losses = [
+        continuous.image_loss(given, training=True, seed=tf.constant([1, i])).numpy()
+        for i in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(losses[0], losses[1])
+    assert (losses[0] != losses[2]).all()
+    repeated = continuous.image_loss(
+        np.repeat(given[:1], 2, axis=0), training=True, seed=tf.constant([1, 0])
+    )
+    assert repeated[0] != repeated[1]
