@@ -52,7 +52,7 @@ def steps_on(replicas, batch_size, dropout_p, images, steps=3):
 def run(npz_path, save_dir, load_params=False, **changes):
     config = Config(**(SMALL | {"dropout_p": 0.5, "init_batch_size": 8} | changes))
     splits = [
-        data.load("npz", npz_path, split, labels=config.class_conditional)
+        data.load("npz", npz_path, split, labels=config.num_labels is not None)
         for split in ("train", "test")
     ]
     loop = training.prepare(config, *splits, str(save_dir), load_params)

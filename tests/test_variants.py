@@ -1,0 +1,62 @@
+"""Every variant of the model from its training to its SavedModel."""
+
+import shutil
+
+import numpy as np
+import pytest
+import small_runs
+import tensorflow as tf
+
+from pixel_cnn_pp import checkpoint, evaluation, export
+from pixel_cnn_pp.config import ARCHITECTURE
+
+VARIANTS = [
+    {"likelihood": "softmax", "short_cuts": False, "num_labels": 3},
+    {"likelihood": "mix_logistic_continuous", "field": "11x5", "nin_blocks": 1},
+    {"likelihood": "softmax", "field": "15x8", "autoregressive_channels": True},
+    {"energy_distance": True, "short_cuts": False},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v)))
+def test_variant_trains_resumes_scores_draws_completes_and_is_exported(
+    variant, npz_path, tmp_path
+):
+    variant = variant | {"max_steps": 4, "save_steps": 2}
+    run, stopped = tmp_path / "run", tmp_path / "stopped"
+    straight = small_runs.run(npz_path, run, **variant)
+    shutil.copytree(run, stopped)
+    for path in stopped.glob("checkpoints/ckpt-4.*"):
+        path.unlink()
+    resumed = small_runs.run(npz_path, stopped, True, **variant)
+    for group, variables in straight.groups().items():
+        for name, variable in variables.items():
+            ours = resumed.groups()[group][name]
+            np.testing.assert_array_equal(ours, variable, err_msg=name)
+
+    model, config = checkpoint.load_model(str(stopped))
+    told = {name: config.model_arguments()[name] for name in ARCHITECTURE}
+    assert {name: model.config[name] for name in told} == told
+    labels = np.array([0, 2]) if model.num_labels else None
+    drawn = model.sample(2, labels, seed=(3, 4)).numpy()
+    completed = model.complete(drawn, 5, labels, seed=(5, 6)).numpy()
+    np.testing.assert_array_equal(completed[:, :5], drawn[:, :5])
+
+    export.export(model, str(tmp_path / "served"))
+    served = tf.saved_model.load(str(tmp_path / "served")).signatures
+    how = {"seed": tf.constant([3, 4]), "temperature": tf.constant(1.0)}
+    of = {"num_images": tf.constant(2)}
+    if labels is not None:
+        of = {"labels": tf.constant(labels, tf.int32)}
+    np.testing.assert_array_equal(served["sample"](**how, **of)["images"], drawn)
+    if variant.get("energy_distance"):
+        assert "log_prob" not in served
+        with pytest.raises(ValueError, match="has no likelihood"):
+            evaluation.refuse_without_likelihood(model)
+        return
+    nats = model.log_prob(drawn, labels).numpy()
+    of = {} if labels is None else of
+    ours = served["log_prob"](images=tf.constant(drawn), **of)
+    np.testing.assert_allclose(ours["log_prob"], nats, rtol=1e-5)
+    bits = evaluation.bits_per_dim(-nats, model.image_shape)
+    np.testing.assert_allclose(ours["bits_per_dim"], bits, rtol=1e-5)
