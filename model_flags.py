@@ -15,6 +15,12 @@ flags.DEFINE_bool(
     "averaged", True, "Use the averaged parameters; --noaveraged the raw ones."
 )
 flags.DEFINE_enum(
+    "kernels",
+    "float32",
+    ["float32", "bfloat16"],
+    "Type that the kernels are rounded to.",
+)
+flags.DEFINE_enum(
     "resnet_nonlinearity",
     None,
     list(NONLINEARITIES),
@@ -33,10 +39,14 @@ def refuse_unclear() -> None:
 def load_model(image_size: tuple[int, int]) -> PixelCNNPP:
     """The model that the flags name; an official one for images of that size."""
     if FLAGS.save_dir is not None:
-        return checkpoint.load_model(FLAGS.save_dir, FLAGS.averaged)[0]
-    return openai_checkpoint.load_model(
-        FLAGS.official_checkpoint,
-        FLAGS.resnet_nonlinearity,
-        FLAGS.averaged,
-        image_size,
-    )
+        model = checkpoint.load_model(FLAGS.save_dir, FLAGS.averaged)[0]
+    else:
+        model = openai_checkpoint.load_model(
+            FLAGS.official_checkpoint,
+            FLAGS.resnet_nonlinearity,
+            FLAGS.averaged,
+            image_size,
+        )
+    if FLAGS.kernels != "float32":
+        model.round_kernels(FLAGS.kernels)
+    return model

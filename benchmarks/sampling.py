@@ -22,6 +22,9 @@ flags.DEFINE_multi_string("size", ["5,160", "2,32"], "nr_resnet,nr_filters of a 
 flags.DEFINE_list("batch_sizes", ["1", "16", "64"], "Images drawn at once.")
 flags.DEFINE_integer("full_passes", 5, "Full passes that are timed.", lower_bound=1)
 flags.DEFINE_integer("draws", 3, "Draws that are timed; the best counts.")
+flags.DEFINE_enum(
+    "kernels", "float32", ["float32", "bfloat16"], "Type that kernels are rounded to."
+)
 flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 flags.DEFINE_string("measure", None, "One row of the table: nr_resnet,nr_filters,N.")
 FLAGS = flags.FLAGS
@@ -37,6 +40,8 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
     from pixel_cnn_pp import PixelCNNPP
 
     model = PixelCNNPP(nr_resnet=nr_resnet, nr_filters=nr_filters)
+    if FLAGS.kernels != "float32":
+        model.round_kernels(FLAGS.kernels)
     full_pass = tf.function(lambda x: model(x), autograph=False)
     x = tf.zeros([n, *model.image_shape])
     full_pass(x)
@@ -73,6 +78,7 @@ def main(argv):
     for size in FLAGS.size:
         for n in FLAGS.batch_sizes:
             command = [sys.executable, __file__, f"--measure={size},{n}"]
+            command += [f"--kernels={FLAGS.kernels}"]
             command += [f"--full_passes={FLAGS.full_passes}", f"--draws={FLAGS.draws}"]
             found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             row = json.loads(found.stdout.splitlines()[-1])

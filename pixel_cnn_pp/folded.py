@@ -13,7 +13,8 @@ def fold(model) -> Folded:
     Those of ul are split into what they make of a whole row at once, 'NAME/row', and
     what they make of a pixel, 'NAME/pixel': the kernel of a conv into its rows for the
     rows above and the one for its own row, that of a short-cut into its rows for the
-    maps of u and those for the maps of ul.
+    maps of u and those for the maps of ul. They are kept in the type that the model's
+    kernels are rounded to.
     """
     folded = {}
     for layer in model.linear_layers:
@@ -40,6 +41,10 @@ def fold(model) -> Folded:
             of_u = [model.topology[a].stream == "u" for a in block.a].count(True)
             row = tf.reshape(kernel[:, :of_u], [-1, layer.nin.units])
             split(layer.nin, row, kernel[:, of_u:])
+    for layer in model.linear_layers:
+        for part in ("kernel", "row", "pixel"):
+            if (key := f"{layer.name}/{part}") in folded:
+                folded[key] = tf.cast(folded[key], layer.rounded_to)
     return folded
 
 

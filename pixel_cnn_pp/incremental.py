@@ -80,8 +80,11 @@ class IncrementalPass:
 
     def run_plain(self, layer: nn.WeightNorm, x: tf.Tensor) -> tf.Tensor:
         """A layer with its plain kernel; the `run` of the output layers."""
-        y = layer.linear(x, self.folded[f"{layer.name}/kernel"])
-        return y + self.folded[f"{layer.name}/b"]
+        return layer.linear(x, self.kernel(layer)) + self.folded[f"{layer.name}/b"]
+
+    def kernel(self, layer: nn.WeightNorm, part: str = "kernel") -> tf.Tensor:
+        """A folded kernel, or its 'row' or 'pixel' part, in float32."""
+        return tf.cast(self.folded[f"{layer.name}/{part}"], tf.float32)
 
     def kept_shapes(self, index: int) -> dict[str, tuple[int, int, int]]:
         """Keys and shapes [rows, columns, channels] of what block `index` keeps.

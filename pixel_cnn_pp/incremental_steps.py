@@ -177,7 +177,7 @@ class RowStep(_Step):
     def know(self, layer: nn.WeightNorm, x: tf.Tensor, cache: Cache) -> None:
         key, known = f"{layer.name}/known", self.folded[f"{layer.name}/b"]
         if x.shape[1]:  # A kernel of one row sees none above.
-            known = known + layer.linear(x, self.folded[f"{layer.name}/row"])
+            known = known + layer.linear(x, self.whole.kernel(layer, "row"))
         cache[key] = tf.broadcast_to(known, tf.shape(cache[key]))
 
 
@@ -228,7 +228,7 @@ class PixelStep(_Step):
             known = self.read(cache[f"{part.name}/known"], 0, block.stride)
             if not of_ul:
                 return known
-            return known + part.linear(x, self.folded[f"{part.name}/pixel"])
+            return known + part.linear(x, self.whole.kernel(part, "pixel"))
 
         a = self.operand(of_ul, maps, cache) if of_ul else x[..., :0]
         return layer.forward(run, x, a)
@@ -241,13 +241,13 @@ class PixelStep(_Step):
         size = [n, 1, columns, in_channels]
         window = tf.slice(cache[f"{conv.name}/rows"], [0, rows - 1, column, 0], size)
         window = tf.reshape(window, [n, columns * in_channels])
-        y = tf.matmul(window, self.folded[f"{conv.name}/pixel"])
+        y = tf.matmul(window, self.whole.kernel(conv, "pixel"))
         return self.read(cache[f"{conv.name}/known"], 0, stride) + y[:, None, None]
 
     def run_deconv(self, deconv: nn.Deconv2D, x: tf.Tensor) -> tf.Tensor:
         """A deconv whose kernel is its stride: [N, 1, 1, F] to [N, *strides, F]."""
         assert deconv.filter_size == deconv.strides
-        kernel = self.folded[f"{deconv.name}/kernel"]  # [rows, columns, units, in]
+        kernel = self.whole.kernel(deconv)  # [rows, columns, units, in]
         flat = tf.reshape(kernel, [-1, kernel.shape[-1]])
         y = tf.matmul(x[:, 0, 0], flat, transpose_b=True)
         y = tf.reshape(y, [self.whole.n, *kernel.shape[:3]])

@@ -120,6 +120,9 @@ class PixelCNNPP(keras.Model):
             for weight in layer.trainable_weights
         }
         self.built = True
+        self._compile()
+
+    def _compile(self):
         self._compiled_log_prob = tf.function(
             self._log_prob, reduce_retracing=True, autograph=False
         )
@@ -224,6 +227,15 @@ class PixelCNNPP(keras.Model):
 
     def _log_prob(self, images, labels):
         return -self.image_loss(images, labels)
+
+    def round_kernels(self, dtype: str = "bfloat16") -> None:
+        """Rounds all kernels to 'bfloat16' wherever they are used, from now on.
+
+        The sampler then keeps them in half the memory. The parameters stay as they are.
+        """
+        for layer in self.linear_layers:
+            layer.rounded_to = dtype
+        self._compile()
 
     def check_images(self, images) -> tf.Tensor:
         """The images as a tensor, or a ValueError that says what is wrong with them."""

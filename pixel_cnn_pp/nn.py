@@ -57,12 +57,15 @@ def right_shift(x: tf.Tensor) -> tf.Tensor:
 class WeightNorm(keras.layers.Layer):
     """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
 
+    The kernel is rounded to what `rounded_to` can hold, 'float32' or 'bfloat16'.
+
     A subclass says how V is shaped (`kernel_shape`, `unit_axis`), how it is applied to
     an input (`linear`), and what is padded before and cropped after (`pad`, `crop`).
     """
 
     kind = ""
     unit_axis = -1
+    rounded_to = "float32"
 
     def __init__(self, units: int, init_scale: float = 1.0, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -84,7 +87,8 @@ class WeightNorm(keras.layers.Layer):
         others = [axis for axis in range(rank) if axis != unit_axis]
         # In the official order of operations: the outputs are the same to the last bit.
         direction = tf.nn.l2_normalize(ops.convert_to_tensor(self.V), others)
-        return ops.reshape(self.g, [-1] + [1] * (rank - 1 - unit_axis)) * direction
+        kernel = ops.reshape(self.g, [-1] + [1] * (rank - 1 - unit_axis)) * direction
+        return ops.cast(ops.cast(kernel, self.rounded_to), "float32")
 
     def kernel_shape(self, in_channels: int) -> tuple[int, ...]:
         raise TypeError(f"{type(self).__name__} must say how V is shaped.")
@@ -139,6 +143,8 @@ class Dense(WeightNorm):
         return ops.reshape(y, (*ops.shape(x)[:-1], self.units))
 
     def output(self, x):
+        if self.rounded_to != "float32":
+            return super().output(x)
         # The official dense scales after the product; so does this, to the last bit.
         V = ops.convert_to_tensor(self.V)
         scale = self.g / ops.sqrt(ops.sum(ops.square(V), axis=0))

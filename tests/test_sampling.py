@@ -155,3 +155,21 @@ def test_completions_have_the_frequencies_that_log_prob_says(model):
 def test_wrong_arguments_of_a_completion_are_refused(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         model.complete(random_images(1, model), **arguments)
+
+
+def test_rounded_kernels_are_those_of_the_full_pass_and_of_the_sampler():
+    model = initialized((5, 6, 3))
+    given = random_images(3, model)
+    exact = model.log_prob(given).numpy()
+    model.round_kernels("bfloat16")
+    rounded = model.log_prob(given).numpy()
+    assert (np.abs(rounded / exact - 1) < 0.02).all() and (rounded != exact).all()
+    folded = fold(model)
+    kernels = {name: v for name, v in folded.items() if not name.endswith("/b")}
+    assert {v.dtype for v in kernels.values()} == {tf.bfloat16}
+    x = to_float(given, model)
+    ours = parameters_by_pixel(model, folded, condition(model, None), x)
+    np.testing.assert_allclose(ours, model(x), rtol=1e-4, atol=1e-4)
+    drawn = model.sample(4, seed=(1, 2))
+    reference = full_pass.draw_images(model, 4, None, (1, 2), 1.0)
+    assert share_equal(drawn, reference) >= 3 / 4
