@@ -1,14 +1,16 @@
 """cifar: CIFAR-10, from its original files where they are there, else from TFDS.
 
 The original archives and folders are read as they are: nothing is downloaded, nothing
-is unpacked to disk, and no pickled code is run.
+is unpacked to disk, whatever the paths in the archive say, and no pickled code is run.
 """
 
 import gzip
 import os
 import posixpath
+import struct
 import tarfile
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 
@@ -24,6 +26,21 @@ BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_bat
 SUFFIX = {PYTHON: "", BINARY: ".bin"}
 SUBFOLDER = "cifar-10-python"  # Where the official code keeps the archive.
 PIXELS = 3072  # Three planes of 32×32: red, green, blue.
+# Bytes, beyond which no more is read: four times the originals, and three times.
+MAX_BATCH = 1 << 27
+MAX_ARCHIVE = 1 << 29
+
+# What damaged archives make gzip and tarfile raise.
+DAMAGE = (
+    tarfile.TarError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    OverflowError,
+)
 
 
 def find_original(data_dir: str) -> tuple[str, str] | None:
@@ -40,19 +57,36 @@ def find_original(data_dir: str) -> tuple[str, str] | None:
     return None
 
 
+class Bounded:
+    """A stream that ends with an error where it gives more than MAX_ARCHIVE bytes."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream = stream
+        self.left = MAX_ARCHIVE
+
+    def read(self, size: int) -> bytes:
+        contents = self.stream.read(size)
+        self.left -= len(contents)
+        if self.left < 0:
+            raise ValueError(f"it holds more than {MAX_ARCHIVE} bytes")
+        return contents
+
+
 def read_archive(path: str, names: list[str]) -> dict[str, bytes]:
     """Contents of the named members of a .tar.gz, in one pass."""
     contents = {}
     with gzip.open(path) as stream:
+        stream = Bounded(stream)
         try:
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
                     name = posixpath.normpath(member.name)
-                    if name in names and member.isreg():
+                    # A sparse file can be larger than all that is in the archive.
+                    if name in names and member.isreg() and not member.issparse():
                         contents[name] = archive.extractfile(member).read()
             while stream.read(1 << 20):  # The checksum stands at the end.
                 pass
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except DAMAGE as error:
             raise ValueError(
                 f"{path} is damaged or no .tar.gz archive; get the original again."
             ) from error
@@ -70,6 +104,8 @@ def read_files(path: str, version: str, split: str) -> list[tuple[str, bytes]]:
                 f"{missing[0]} is missing; {split} needs {', '.join(names)} there."
             )
         return [(file, read_file(file)) for file in files]
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is neither a file nor a folder; get the original.")
     names = [f"{version}/{name}" for name in names]
     contents = read_archive(path, names)
     missing = [name for name in names if name not in contents]
@@ -79,8 +115,14 @@ def read_files(path: str, version: str, split: str) -> list[tuple[str, bytes]]:
 
 
 def read_file(path: str) -> bytes:
+    size = os.path.getsize(path)
+    if size > MAX_BATCH:
+        raise ValueError(
+            f"{path} has {size} bytes, a batch at most {MAX_BATCH}; get the original "
+            "file again."
+        )
     with open(path, "rb") as file:
-        return file.read()
+        return file.read(MAX_BATCH)
 
 
 def parse_binary(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import pickle
+import resource
 import struct
 import tarfile
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import data
-from data import safe_pickle
+from data import cifar, safe_pickle
 
 BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 PER_BATCH = 3
@@ -186,6 +187,50 @@ def test_names_are_not_looked_up(name):
         safe_pickle.loads(b"c" + name.encode() + b"\n(U\x01xtR.", "it")
 
 
+def python_calls(name, *arguments):
+    """A pickle that calls a name that is known with arguments that are not its own."""
+    return b"\x80\x02c" + name + b"\n(" + b"".join(arguments) + b"tR."
+
+
+TEXT = b"X\x06\0\0\0latin1"
+NESTED = b")" + b"\x85" * 200_000
+LONG = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\1"
+
+
+@pytest.mark.parametrize(
+    "contents, reason",
+    [
+        # Each of these made Python's unpickler fill the memory, overflow the stack, or
+        # change the function that it had been given to call.
+        (b"\x80\x02Nr\xff\xff\xff\x7fa.", "list index out of range"),
+        (b"\x80\x02}" + NESTED + b"Ns.", "other keys than names"),
+        (b"\x80\x02c_codecs\nencode\n(N}U\1ANstb.", "sets the state of no array"),
+        (python_calls(b"_codecs\nencode", LONG, NESTED), "makes something else"),
+        (
+            b"\x80\x02(" + LONG + (b"c_codecs\nencode\nh\1" + TEXT + b"\x86R") * 3000,
+            "repeats its bytes",
+        ),
+        (b"\x80\x02" + NESTED + NESTED + b"\x93.", "a name that is no text"),
+        (python_calls(b"_codecs\nencode", b"U\1a", b"U\5utf-7"), "makes something"),
+        (python_calls(b"numpy\nndarray", b"K\1"), "makes something else"),
+        (b"\x80\x02" + b"]" * 2_000_000 + b".", "more than 1000000 operations"),
+        (b"\x80\x02Na.", "list index out of range"),
+        (b"\x80\x02NNa.", "appends to no list"),
+        (b"\x80\x02\x86.", "takes more than there is"),
+        (b"\x80\x02h\7.", "7"),
+        (b"\x80\x02\x82\1.", "asks for EXT1"),
+        (b"Pname\n.", "asks for PERSID"),
+    ],
+)
+def test_pickles_that_do_other_things_are_refused(contents, reason):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=f"plain arrays.*{reason}") as error:
+        safe_pickle.loads(contents, "it")
+    assert "\n" not in str(error.value)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 400_000  # kB
+
+
 def with_two_rows_too_many(images, labels):
     whole = python_2_pickle(images, labels)
     return whole.replace(b"J\x03\0\0\0", b"J\x05\0\0\0")  # 5 rows, bytes for 3.
@@ -259,6 +304,71 @@ def test_damaged_archives_are_refused(tmp_path):
             file.write(contents)
         with pytest.raises(ValueError, match="is damaged or no .tar.gz|has no cifar"):
             data.load("cifar", str(tmp_path), "train")
+
+
+def test_paths_in_an_archive_lead_nowhere(tmp_path):
+    """Nothing is written, and only a file with the name of a batch is one."""
+    contents = files("python")
+    wanted = "cifar-10-batches-py/test_batch"
+    batch_bytes = contents.pop(wanted)
+    outside = tmp_path / "outside"
+    outside.write_bytes(batch_bytes)
+    names = [f"../{wanted}", f"/{wanted}", f"{tmp_path}/new", "../new", "a/../../new"]
+    members = [tarfile.TarInfo(name) for name in names]
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        link = tarfile.TarInfo(wanted)
+        link.type, link.linkname = kind, str(outside)
+        members.append(link)
+    for kind in (tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+        special = tarfile.TarInfo(wanted)
+        special.type, special.devmajor, special.devminor = kind, 1, 5
+        members.append(special)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
+        for member in members:
+            member.size = len(batch_bytes) if member.isreg() else 0
+            archive.addfile(member, io.BytesIO(batch_bytes))
+    with pytest.raises(ValueError, match=f"has no {wanted}; get the original"):
+        data.load("cifar", str(folder), "test")
+    assert sorted(os.listdir(tmp_path)) == ["data", "outside"]
+    assert os.listdir(folder) == ["cifar-10-python.tar.gz"]
+
+
+def test_archives_that_unpack_to_far_more_than_the_original_are_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cifar, "MAX_ARCHIVE", 1 << 20)
+    contents = {"much": bytes(1 << 21)} | files("binary")
+    with pytest.raises(ValueError, match="cifar-10-binary.tar.gz is damaged or no"):
+        data.load("cifar", archived(tmp_path, contents, "binary"), "test")
+
+
+def test_a_batch_that_an_archive_says_is_mostly_holes_is_no_batch(tmp_path):
+    """A sparse file of 1 TB in a few bytes."""
+    name = "cifar-10-batches-bin/test_batch.bin"
+    member = tarfile.TarInfo(name)
+    sizes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name}
+    sizes["GNU.sparse.realsize"] = str(1 << 40)
+    member.pax_headers = sizes
+    member.size = 512
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        archive.addfile(member, io.BytesIO(b"0\n" + bytes(510)))
+    with pytest.raises(ValueError, match=f"has no {name}"):
+        data.load("cifar", str(tmp_path), "test")
+
+
+def test_batches_far_larger_than_the_original_are_not_read(tmp_path):
+    with open(tmp_path / "test_batch.bin", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="test_batch.bin has 1099511627776 bytes"):
+        data.load("cifar", str(tmp_path), "test")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "cifar-10-python.tar.gz")
+    with pytest.raises(ValueError, match="tar.gz is neither a file nor a folder"):
+        data.load("cifar", str(tmp_path), "test")
 
 
 def test_the_archive_itself_is_no_data_dir(tmp_path):
