@@ -4,16 +4,34 @@ Keys: train_images, test_images, uint8 [N, H, W, C] or grey [N, H, W]; train_lab
 test_labels, integers [N] from 0. Pickled (object) arrays are never read.
 """
 
+import math
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 
 import numpy as np
 
 from data.arrays import ArraySource
-from data.source import SPLITS, check_image_size
+from data.source import SPLITS, check_image_size, shown
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
+# What damaged files make zipfile and NumPy raise: NumPy parses headers as Python.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    tokenize.TokenError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OSError,
+)
 
 
 class NpzFile:
@@ -21,18 +39,21 @@ class NpzFile:
 
     def __init__(self, path: str):
         self.path = path
+        self.file = open(path, "rb")  # Closed by __exit__, as a file is.
         try:
-            self.arrays = np.load(path, allow_pickle=False)
+            self.zip = zipfile.ZipFile(self.file)
         except DAMAGE as error:
+            self.file.close()
             raise self.error("is not a whole .npz file") from error
-        if not isinstance(self.arrays, np.lib.npyio.NpzFile):
-            raise self.error("is not an .npz file but another NumPy file")
+        names = self.zip.namelist()
+        self.keys = [name[:-4] for name in names if name.endswith(".npy")]
 
     def __enter__(self) -> "NpzFile":
         return self
 
     def __exit__(self, *_) -> None:
-        self.arrays.close()
+        self.zip.close()
+        self.file.close()
 
     def error(self, what: str) -> ValueError:
         return ValueError(
@@ -41,29 +62,45 @@ class NpzFile:
         )
 
     def has(self, key: str) -> bool:
-        return key in self.arrays.files
+        return key in self.keys
 
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of an array that is not read."""
+        """Shape and dtype of an array that is not read and, by them, as long as it is.
+
+        An array is made before it is read, so that a false length would take memory.
+        """
         if not self.has(key):
-            found = ", ".join(self.arrays.files) or "no arrays"
-            raise self.error(f"has no {key} (it has {found})")
+            found = ", ".join(map(shown, self.keys)) or "no arrays"
+            raise self.error(f"has no {key} (it has {found:.200})")
+        member = self.zip.getinfo(f"{key}.npy")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self.error(f"{key} is compressed in another way than NumPy's")
         try:
-            with self.arrays.zip.open(f"{key}.npy") as file:
+            with self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)
                 if version == (1, 0):
                     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-        except (*DAMAGE, KeyError) as error:
+                length = member.file_size - file.tell()
+        except DAMAGE as error:
             raise self.error(f"{key} is damaged or not an array") from error
+        is_shape = all(type(n) is int and n >= 0 for n in shape)
+        if not dtype.hasobject:
+            if not is_shape or math.prod(shape) * dtype.itemsize != length:
+                raise self.error(f"{key} is damaged, its shape is not that of its data")
         return shape, dtype
 
     def read(self, key: str) -> np.ndarray:
         try:
-            return self.arrays[key]
+            with self.zip.open(f"{key}.npy") as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+                file.read(1)  # The checksum is looked at where the end is reached.
+        except MemoryError as error:
+            raise self.error(f"{key} does not fit into the memory") from error
         except DAMAGE as error:
             raise self.error(f"{key} is damaged") from error
+        return array
 
     def image_shape(self, split: str) -> tuple[int, tuple[int, int, int]]:
         """Number and [H, W, C] of the images of a split, checked but not read."""
@@ -109,9 +146,9 @@ def load(
         raise FileNotFoundError(
             f"data_dir={path}: no such file; {name} needs the path of one .npz file."
         )
-    if os.path.isdir(path):
+    if not os.path.isfile(path):
         raise ValueError(
-            f"data_dir={path} is a folder; {name} needs the path of one .npz file."
+            f"data_dir={path} is no file; {name} needs the path of one .npz file."
         )
     with NpzFile(path) as file:
         _, image_shape = file.image_shape(split)

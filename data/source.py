@@ -10,6 +10,11 @@ SPLITS = ("train", "test")
 CHUNK = 64  # Examples read at once: tf.data is slow by the element, not the byte.
 
 
+def shown(name: str) -> str:
+    """A name or path from elsewhere, in one line whatever characters are in it."""
+    return name if name.isprintable() else ascii(name)
+
+
 def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
     """Order of `num` examples, int64 [num]: as stored, or as (seed, epoch) say."""
     if epoch is None:

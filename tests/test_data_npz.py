@@ -1,5 +1,10 @@
 """One .npz file: what it gives, and how each fault in it is named."""
 
+import os
+import pickle
+import struct
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -72,6 +77,7 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
     "arrays, message",
     [
         ({"train_images": IMAGES / 255}, "train_images is float64 where images are"),
+        ({"train_images": IMAGES * np.nan}, "train_images is float64 where images are"),
         ({"train_images": IMAGES[0, 0]}, r"train_images has shape \[3, 2\] where"),
         ({"train_images": IMAGES[:0]}, "it holds no images"),
         ({"train_images": np.array([None])}, "train_images is object"),
@@ -83,6 +89,7 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
             "test_labels holds 1099511627776",
         ),
         ({"train_labels": np.zeros(4)}, "train_labels is float64 where"),
+        ({"train_labels": np.full(4, np.nan)}, "train_labels is float64 where"),
         ({"train_labels": np.zeros(4, bool)}, "train_labels is bool where"),
         ({"train_labels": np.zeros((4, 1), int)}, r"has shape \[4, 1\] where"),
         ({"train_labels": np.array([0, 1, 2, None])}, "train_labels is object"),
@@ -142,3 +149,116 @@ def flip(contents, position):
 def test_another_image_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="image_size=16: the images of npz are 2×3"):
         data.load("npz", write(tmp_path), "train", image_size=16)
+
+
+class Malicious:
+    """Unpickled, it makes the folder `marker`."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+@pytest.mark.parametrize(
+    "key", ["train_images", "train_labels", "other", "test_images"]
+)
+def test_pickled_objects_are_refused_where_needed_and_never_run(tmp_path, key):
+    marker = str(tmp_path / "marker")
+    path = write(tmp_path, **{key: np.array([Malicious(marker)] * 4)})
+    if key == "other":
+        data.load("npz", path, "train", labels=True)
+    else:
+        with pytest.raises(ValueError, match=f"{key} is object where"):
+            data.load("npz", path, "train", labels=True)
+    assert not os.path.exists(marker)
+    np.load(path, allow_pickle=True)[key]
+    assert os.path.exists(marker)
+
+
+def test_a_pickle_in_place_of_the_file_or_of_an_array_is_refused(tmp_path):
+    marker = str(tmp_path / "marker")
+    path = tmp_path / "it.npz"
+    path.write_bytes(pickle.dumps(Malicious(marker)))
+    with pytest.raises(ValueError, match="it.npz: is not a whole .npz file"):
+        data.load("npz", str(path), "train")
+    path = members(tmp_path, {"train_images.npy": pickle.dumps(Malicious(marker))})
+    with pytest.raises(ValueError, match="train_images is damaged or not an array"):
+        data.load("npz", path, "train")
+    assert not os.path.exists(marker)
+
+
+def members(tmp_path, contents, kind=zipfile.ZIP_STORED):
+    path = str(tmp_path / "images.npz")
+    with zipfile.ZipFile(path, "w", kind) as file:
+        for name, content in contents.items():
+            file.writestr(name, content)
+    return path
+
+
+def npy(header, content=b"", version=1):
+    head = b"\x93NUMPY" + bytes([version, 0])
+    return head + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + content
+
+
+def header(shape, descr="'|u1'"):
+    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy(header("(1000000000000, 2, 2, 3)"), b"abc"),
+        npy(header("(5, 2, 2, 3)"), bytes(48)),
+        npy(header("(4, 2, 2, 3)"), bytes(49)),
+        npy(header("(-1, 2, 2, 3)"), bytes(48)),
+        npy(header("(True, 2, 2, 3)"), bytes(12)),
+        npy(header(f"(4, 2, 2, {2**70})")),
+        npy(header(f"({'9' * 4000}, 2, 2, 3)")),
+        npy(header("(4, 2, 2, 3)", "None")),
+        npy(header("(4, 2, 2, 3)", "[1, 2]")),
+        npy(header("(4, 2, 2, 3)"), bytes(48), version=9),
+        npy("{'descr': '|u1', 'shape': (((("),
+        npy("  {\n 1:\n3L"),
+        npy("-" * 9000 + "1"),
+        npy("(" * 5000 + ")" * 5000),
+        npy("{1: 2, 'a': 3, None: 4}"),
+        npy("__import__('os').mkdir('marker')"),
+        b"",
+    ],
+)
+def test_headers_that_tell_stories_are_refused(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    path = members(tmp_path, {"train_images.npy": content})
+    with pytest.raises(ValueError, match="train_images is damaged") as error:
+        data.load("npz", path, "train")
+    assert "\n" not in str(error.value)
+    assert os.listdir(tmp_path) == ["images.npz"]
+
+
+def test_a_member_beside_the_array_of_its_name_is_not_taken_for_it(tmp_path):
+    content = npy(header("(4, 2, 3, 2)"), IMAGES.tobytes())
+    path = members(tmp_path, {"train_images": b"?", "train_images.npy": content})
+    images = read(data.load("npz", path, "train"))["image"]
+    np.testing.assert_array_equal(images, IMAGES)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_numpy_does_not_write_are_refused(tmp_path, kind):
+    content = npy(header("(4, 2, 3, 2)"), IMAGES.tobytes())
+    path = members(tmp_path, {"train_images.npy": content}, kind)
+    with pytest.raises(ValueError, match="compressed in another way than NumPy's"):
+        data.load("npz", path, "train")
+
+
+def test_names_in_a_file_are_told_in_one_line(tmp_path):
+    path = members(tmp_path, {"a\nb.npy": b"", "c.npy": b""})
+    with pytest.raises(ValueError, match=r"it has 'a\\nb', c\)"):
+        data.load("npz", path, "train")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "it.npz")
+    with pytest.raises(ValueError, match="it.npz is no file"):
+        data.load("npz", str(tmp_path / "it.npz"), "train")
