@@ -26,13 +26,16 @@ def load(
     *,
     labels: bool = False,
     image_size: int | None = None,
+    skip_bad_images: bool = False,
 ) -> Source:
     """The split 'train' or 'test' of a data set, checked and ready to stream.
 
     data_dir is the .npz file of npz; the folder with train/ and test/ of folder; the
     folder of the original CIFAR-10 archive or of tensorflow_datasets for cifar; that of
     tensorflow_datasets for imagenet; shapes needs none. image_size is for shapes and
-    folder. Raises ValueError or OSError, in one line, for whatever is not right.
+    folder. skip_bad_images is for folder: files that cannot be read as images are left
+    out and reported. Raises ValueError or OSError, in one line, for whatever is not
+    right; no code in a file is run.
     """
     if name not in NAMES:
         raise ValueError(f"data set {name!r} is not known; use {', '.join(NAMES)}.")
@@ -42,6 +45,11 @@ def load(
         raise ValueError(
             f"image_size={image_size}: sizes are in pixels; use 1 or more."
         )
+    if skip_bad_images and name != "folder":
+        raise ValueError(
+            f"--skip_bad_images: {name} has no image files of their own; leave it out "
+            "(it is for folder)."
+        )
     data_dir = os.path.expanduser(data_dir) if data_dir else None
 
     if name == "shapes":
@@ -49,7 +57,7 @@ def load(
     if name == "npz":
         return npz.load(name, data_dir, split, labels, image_size)
     if name == "folder":
-        return folder.load(name, data_dir, split, labels, image_size)
+        return folder.load(name, data_dir, split, labels, image_size, skip_bad_images)
     if name in ("cifar", "cifar10"):
         return cifar.load(name, data_dir, split, labels, image_size)
     return imagenet.load(name, data_dir, split, labels, image_size)

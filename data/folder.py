@@ -1,30 +1,25 @@
 """folder: train/ and test/ folders of image files, read as they are asked for.
 
 The names of the folders inside train/ are the classes, in sorted order. Links to
-folders are not followed, and names that start with a dot are passed over.
+folders are not followed, so a loop of them ends; names that start with a dot or do not
+end like those of images are passed over. image_file.py says what is read of a file.
 """
 
 import dataclasses
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from data.source import IndexedSource
+from data import image_file
+from data.source import IndexedSource, shown
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-
-
-def decode(contents: tf.Tensor) -> tf.Tensor:
-    """uint8 [H, W, C] of a file's bytes; of an animation, the first frame."""
-    return tf.io.decode_image(contents, expand_animations=False)
-
-
-def set_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
-    """Grey (with alpha or not) or colour [H, W, 1 … 4] to 1 or 3 channels, no alpha."""
-    is_grey = tf.shape(image)[-1] <= 2
-    colours = tf.where(is_grey, [0, 0, 0], [0, 1, 2])
-    return tf.gather(image, colours[:channels], axis=-1)  # [H, W, channels]
+# Errors of the system that will be the same tomorrow, unlike those of a failing disk:
+# broken links, loops of links, files of somebody else.
+LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
+NAMED = 3  # Files that are left out and named; the others are counted.
 
 
 def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
@@ -48,8 +43,8 @@ class FolderSource(IndexedSource):
 
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
         def read(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            image = decode(tf.io.read_file(self.paths[index]))
-            image = set_channels(image, self.image_shape[-1])
+            image = image_file.decode(tf.io.read_file(self.paths[index]))
+            image = image_file.set_channels(image, self.image_shape[-1])
             if self.image_size is not None:
                 image = crop_and_resize(image, self.image_size)
             example = {"image": tf.ensure_shape(image, self.image_shape)}
@@ -62,69 +57,104 @@ class FolderSource(IndexedSource):
 
 def find_images(root: str) -> list[str]:
     """Paths below root, relative to it, of all image files, sorted."""
-    found = []
-
-    def fail(error: OSError) -> None:
-        raise error  # os.walk would pass over a folder that it cannot read.
-
-    for folder, folders, files in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                found.append(os.path.relpath(os.path.join(folder, name), root))
+    found, folders = [], [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in entries:
+                path = os.path.join(folder, entry.name)
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif entry.name.lower().endswith(image_file.EXTENSIONS):
+                    if not (entry.is_symlink() and os.path.isdir(entry)):
+                        found.append(path)
     if not found:
         raise ValueError(
-            f"{root} holds no images; put {', '.join(EXTENSIONS)} files in it or in "
-            "folders below it (links to folders are not followed)."
+            f"{shown(root)} holds no images; put {', '.join(image_file.EXTENSIONS)} "
+            "files in it or in folders below it (links to folders are not followed)."
         )
     return sorted(found)
 
 
-def image_shapes(paths: list[bytes]) -> np.ndarray:
-    """Shapes [N, 3] of all files, each decoded once; the first unreadable is named."""
-
-    def read_shape(path: tf.Tensor) -> tf.Tensor:
-        return tf.shape(decode(tf.io.read_file(path)))  # [3]
-
-    shapes = tf.data.Dataset.from_tensor_slices(paths).map(
-        read_shape, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    found = []
+def read_shape(path: str) -> tuple[int, int, int] | str:
+    """(H, W, C) of a file, or what is wrong with it."""
     try:
-        for shape in shapes:
-            found.append(shape.numpy())
-    except tf.errors.OpError as error:
+        return image_file.shape(path)
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        if error.errno not in LASTING:
+            raise
+        return f"cannot be opened, {error.strerror}"
+
+
+def image_shapes(
+    root: str, files: list[str], skip_bad_images: bool
+) -> dict[str, tuple[int, int, int]]:
+    """(H, W, C) of the files that can be read, each decoded once, in their order.
+
+    The others are refused, or reported and left out.
+    """
+    shapes, bad = {}, []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        paths = [os.path.join(root, file) for file in files]
+        for file, path, shape in zip(
+            files, paths, threads.map(read_shape, paths), strict=True
+        ):
+            if not isinstance(shape, str):
+                shapes[file] = shape
+            elif skip_bad_images:
+                bad.append(f"{shown(file)} {shape}")
+            else:
+                raise ValueError(
+                    f"{shown(path)} {shape}; mend it, take it away, or give "
+                    "--skip_bad_images to leave out all such files."
+                )
+    if not shapes:
         raise ValueError(
-            f"{os.fsdecode(paths[len(found)])} cannot be read as an image; mend it or "
-            "take it away."
-        ) from error
-    return np.stack(found)
+            f"{shown(root)}: none of its {len(files)} images can be read "
+            f"({bad[0]}); put others there."
+        )
+    if bad:
+        named = "; ".join(bad[:NAMED]) + ("; …" if len(bad) > NAMED else "")
+        logging.warning(
+            "%s: %d of %d images are left out: %s",
+            shown(root),
+            len(bad),
+            len(files),
+            named,
+        )
+    return shapes
 
 
-def find_class(root: str, file: str, classes: list[str]) -> int:
+def find_class(root: str, file: str, classes: dict[str, int]) -> int:
     """Index of the class whose folder the file lies in."""
     first, *below = file.split(os.sep)
+    path = shown(os.path.join(root, file))
     if not below:
         raise ValueError(
-            f"{os.path.join(root, file)} lies in no class folder; for labels put every "
-            "image in a folder with the name of its class, or ask for no labels."
+            f"{path} lies in no class folder; for labels put every image in a folder "
+            "with the name of its class, or ask for no labels."
         )
     if first not in classes:
         raise ValueError(
-            f"{os.path.join(root, file)}: train has no class {first!r} (it has "
-            f"{', '.join(classes)}); add it there or ask for no labels."
+            f"{path}: train has no class {first!r} (it has "
+            f"{', '.join(map(shown, classes))}); add it there or ask for no labels."
         )
-    return classes.index(first)
+    return classes[first]
 
 
-def find_classes(root: str) -> list[str]:
-    """Names of the folders inside root, sorted."""
+def find_classes(root: str) -> dict[str, int]:
+    """Names of the folders inside root, sorted, and their indices."""
     with os.scandir(root) as entries:
-        return sorted(
+        names = sorted(
             entry.name
             for entry in entries
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
         )
+    return {name: index for index, name in enumerate(names)}
 
 
 def check_folder(name: str, data_dir: str, split: str) -> str:
@@ -138,49 +168,61 @@ def check_folder(name: str, data_dir: str, split: str) -> str:
     return root
 
 
-def one_size(root: str, files: list[str], shapes: np.ndarray) -> tuple[int, int]:
+def one_size(root: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int]:
     """H and W of all images, which is one."""
-    h, w = (int(length) for length in shapes[0, :2])
-    odd = np.flatnonzero((shapes[:, :2] != (h, w)).any(axis=1))
-    if odd.size:
-        other_h, other_w = shapes[odd[0], :2]
-        raise ValueError(
-            f"{root}: {files[0]} is {h}×{w} but {files[odd[0]]} is "
-            f"{other_h}×{other_w} where images have one size; give image_size=N to "
-            "crop each to a square and resize it to N×N."
-        )
+    first = next(iter(shapes))
+    h, w, _ = shapes[first]
+    for file, (other_h, other_w, _) in shapes.items():
+        if (other_h, other_w) != (h, w):
+            raise ValueError(
+                f"{shown(root)}: {shown(first)} is {h}×{w} but {shown(file)} is "
+                f"{other_h}×{other_w} where images have one size; give image_size=N to "
+                "crop each to a square and resize it to N×N."
+            )
     return h, w
 
 
 def load(
-    name: str, data_dir: str | None, split: str, labels: bool, image_size: int | None
+    name: str,
+    data_dir: str | None,
+    split: str,
+    labels: bool,
+    image_size: int | None,
+    skip_bad_images: bool = False,
 ) -> FolderSource:
-    """Finds the images, decodes each once, and keeps their paths and labels alone."""
+    """Finds the images, decodes each once, and keeps their paths and labels alone.
+
+    With skip_bad_images those that cannot be read are as if they were not there: the
+    order of the others, and num_images, are what they would be without them.
+    """
     if data_dir is None:
         raise ValueError(
             f"{name} needs data_dir, a folder with train/ and test/ in it; give it."
         )
     root = check_folder(name, data_dir, split)
     files = find_images(root)
-    classes, label_of_file = None, None
     if labels:
         classes = find_classes(check_folder(name, data_dir, "train"))
-        label_of_file = [find_class(root, file, classes) for file in files]
-    paths = [os.fsencode(os.path.join(root, file)) for file in files]
-    shapes = image_shapes(paths)
+        label_of_file = {file: find_class(root, file, classes) for file in files}
+    shapes = image_shapes(root, files, skip_bad_images)
     if image_size is None:
-        h, w = one_size(root, files, shapes)
+        h, w = one_size(root, shapes)
     else:
         h = w = image_size
-    channels = 1 if (shapes[:, 2] <= 2).all() else 3
+    is_grey = all(channels <= 2 for _, _, channels in shapes.values())
     with tf.device("CPU:0"):
+        paths = [os.fsencode(os.path.join(root, file)) for file in shapes]
         return FolderSource(
             name=name,
             split=split,
-            image_shape=(h, w, channels),
-            num_images=len(files),
+            image_shape=(h, w, 1 if is_grey else 3),
+            num_images=len(shapes),
             num_labels=len(classes) if labels else None,
             paths=tf.constant(paths),
-            labels=tf.constant(label_of_file, tf.int32) if labels else None,
+            labels=(
+                tf.constant([label_of_file[file] for file in shapes], tf.int32)
+                if labels
+                else None
+            ),
             image_size=image_size,
         )
