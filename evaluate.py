@@ -31,6 +31,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "image_size", None, "Side of the images in pixels, for shapes and folder."
 )
+flags.DEFINE_bool(
+    "skip_bad_images",
+    None,
+    "For folder: leave out files that cannot be read as images, and report them; by "
+    "default as in the run.",
+)
 flags.DEFINE_enum("split", "test", ["train", "test"], "Which images.")
 flags.DEFINE_integer("max_images", None, "Take the first so many.", lower_bound=1)
 flags.DEFINE_integer(
@@ -140,19 +146,20 @@ def print_progress(done: int, n: int) -> None:
 
 def load_images() -> data.Source:
     """The images that the flags name: by default those of the run."""
+    without_run = {"data_dir": "", "image_size": None, "skip_bad_images": False}
     if FLAGS.save_dir is not None:
         config = checkpoint.load_config(FLAGS.save_dir)
-        asked = {name: getattr(config, name) for name in ("data_set", "data_dir")}
-        asked["image_size"] = config.image_size
+        names = ("data_set", "data_dir", "image_size", "skip_bad_images")
+        asked = {name: getattr(config, name) for name in names}
         num_labels = config.num_labels
     else:
         found = openai_checkpoint.infer(
             FLAGS.official_checkpoint, FLAGS.resnet_nonlinearity
         )
-        asked = {"data_set": "cifar", "data_dir": "", "image_size": None}
+        asked = {"data_set": "cifar", **without_run}
         num_labels = found["num_labels"]
     if FLAGS.data_set:
-        asked = {"data_set": FLAGS.data_set, "data_dir": "", "image_size": None}
+        asked = {"data_set": FLAGS.data_set, **without_run}
     given = {name: FLAGS[name].value for name in asked}
     asked |= {name: value for name, value in given.items() if value is not None}
     return data.load(
@@ -161,6 +168,7 @@ def load_images() -> data.Source:
         FLAGS.split,
         labels=num_labels is not None,
         image_size=asked["image_size"],
+        skip_bad_images=asked["skip_bad_images"],
     )
 
 

@@ -145,6 +145,11 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "image_size", None, "Side of the images in pixels, for shapes and folder."
 )
+flags.DEFINE_bool(
+    "skip_bad_images",
+    False,
+    "For folder: leave out files that cannot be read as images, and report them.",
+)
 flags.DEFINE_string(
     "official_checkpoint",
     None,
@@ -215,6 +220,7 @@ def main(argv):
                 split,
                 labels=config.class_conditional,
                 image_size=FLAGS.image_size,
+                skip_bad_images=FLAGS.skip_bad_images,
             )
             for split in ("train", "test")
         ]

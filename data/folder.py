@@ -109,7 +109,7 @@ def image_shapes(
                 bad.append(f"{shown(file)} {shape}")
             else:
                 raise ValueError(
-                    f"{shown(path)} {shape}; mend it, take it away, or give "
+                    f"{shown(path)} {shape}; mend it or take it away, or give "
                     "--skip_bad_images to leave out all such files."
                 )
     if not shapes:

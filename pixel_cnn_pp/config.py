@@ -104,6 +104,7 @@ class Config:
     data_set: str = "cifar"
     data_dir: str = ""
     image_size: int | None = None
+    skip_bad_images: bool = False
     save_interval: int = 20
     save_steps: int = 0
     log_interval: int = 100

@@ -38,6 +38,7 @@ EVALUATIONS = {
     "train": "-o run --split=train",
     "first_5": "-o run --max_images=5 --batch_size=2",
     "labelled": "-o labelled",
+    "pictured": "-o pictured",
     "golden_averaged": GOLDEN,
     "golden_raw": f"{GOLDEN} --noaveraged",
     "golden_labelled": f"{GOLDEN_LABELLED} -z elu",
@@ -89,6 +90,7 @@ REFUSED = [
     ("train", "-d folder -i gone", "data_dir=gone", "needs train/ and test/"),
     ("train", "-d folder -i file", "data_dir=file", "needs train/ and test/"),
     ("train", "-d folder -i pictures", "pictures/test/torn.png", "mend it or take"),
+    ("train", "--skip_bad_images", "--skip_bad_images: npz", "leave it out"),
     ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
     ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
     ("train", "-r -o run -n 5", "--nr_filters=5", "give --nr_filters=4"),
@@ -206,6 +208,13 @@ REFUSED = [
         "-o run --complete_rows=8 --output_dir=new",
         "--complete_rows=8",
         "give fewer",
+    ),
+    ("evaluate", "-o run --skip_bad_images", "--skip_bad_images: npz", "leave it out"),
+    (
+        "evaluate",
+        "-o pictured --noskip_bad_images",
+        "pictures/test/torn.png",
+        "--skip_bad_images",
     ),
     ("export", "--export_dir=new", "--save_dir and --official", "give one of"),
     ("export", "-o run", "--export_dir", "give a new folder"),
@@ -339,10 +348,13 @@ def gone_on(run_command, folder, trained):
 
 @pytest.fixture(scope="module")
 def other_runs(run_all, folder):
-    """A class-conditional run, and one step on from an official checkpoint."""
+    """A class-conditional run, one step on from an official checkpoint, and a step on
+    pictures of which one is torn."""
     lines = {
         "labelled": f"{SMALL} -o labelled -c --max_steps=2",
         "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6",
+        "pictured": f"{SMALL} -o pictured -d folder -i pictures --skip_bad_images "
+        "-b 1 -u 1 -g 1 -ns 0 --max_steps=1",
     }
     results = dict(zip(lines, run_all("train", lines.values()), strict=True))
     assert all(result["code"] == 0 for result in results.values()), results
@@ -511,6 +523,14 @@ def test_evaluate_scores_the_images_that_its_flags_name_by_the_model_they_name(
     np.testing.assert_allclose(scores["bits_per_dim_per_image"], expected, rtol=1e-5)
     mean = np.mean(scores["bits_per_dim_per_image"])
     assert scores["bits_per_dim"] == pytest.approx(mean, rel=1e-12)
+
+
+def test_bad_images_that_a_run_left_out_are_left_out_where_it_is_evaluated(
+    evaluations, other_runs
+):
+    assert other_runs["pictured"].config.skip_bad_images
+    (split, _, num_images), _ = evaluations["pictured"]
+    assert (split, num_images) == ("test", 1)
 
 
 def test_plain_evaluate_prints_what_it_prints_beside_others(
