@@ -13,6 +13,8 @@ import struct
 
 import numpy as np
 
+from data.source import shown
+
 MAX_OPERATIONS = 1_000_000  # A batch of CIFAR-10 has some 30,000.
 
 # What the operation pushes is its argument, or a new value of its own.
@@ -187,10 +189,9 @@ def loads(contents: bytes, source: str) -> object:
     try:
         return Reader(contents).read()
     except (ValueError, LookupError, struct.error) as error:
-        reason = " ".join(str(error).split())
         raise ValueError(
             f"{source}: not a pickle of plain arrays, and no other is read "
-            f"({reason[:100]}); get the original file again."
+            f"({shown(str(error))[:100]}); get the original file again."
         ) from error
 
 
