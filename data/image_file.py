@@ -5,7 +5,8 @@ and colour profiles, gamma and the orientation of cameras are not looked at.
 
 - PNG: of a palette its colours; of 16 bits the upper 8; of an animation the picture
   that viewers without animations show. Under full transparency stands what is stored.
-- JPEG: of CMYK and YCCK the product of ink and black, c · k / 255.
+- JPEG: of CMYK and YCCK the product of what ink and black leave, c · k / 255. It has no
+  checksum, so that damage within its data can go unnoticed.
 - GIF: the first frame, transparent pixels black.
 - BMP: 24 or 32 bits uncompressed, or 8 bits of grey. Of palettes and compressed ones
   TensorFlow would take the numbers for grey levels or colours, so they are refused.
