@@ -7,11 +7,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up note
 from absl import app, flags, logging
 
 import data
-from pixel_cnn_pp import checkpoint, openai_checkpoint, training
+from pixel_cnn_pp import checkpoint, openai_checkpoint, training, workers
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
 from pixel_cnn_pp.config import FROM_DATA, Config
 from pixel_cnn_pp.likelihood import LIKELIHOODS
 from pixel_cnn_pp.nn import NONLINEARITIES
+from pixel_cnn_pp.stopping import Diverged, Stopped
 from pixel_cnn_pp.topology import FIELDS
 
 # The flags of the official train.py: names, short forms, defaults. Its two folders are
@@ -130,6 +131,12 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_integer("max_steps", None, "End the run at this step.")
 flags.DEFINE_integer(
+    "max_bad_steps",
+    10,
+    "End the run after so many steps in a row whose loss or gradients are not finite; "
+    "each is left out and reported.",
+)
+flags.DEFINE_integer(
     "save_steps", 0, "Steps between further checkpoints; 0 writes none."
 )
 flags.DEFINE_integer("log_interval", 100, "Steps between rows of metrics.csv.")
@@ -209,10 +216,12 @@ def main(argv):
         if FLAGS.data_dir:
             settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
         config = Config(**settings)
-        training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
         if FLAGS.load_params:
             saved = checkpoint.load_config(FLAGS.save_dir)
             config.refuse_other_run(saved, data_is_known=False)
+        strategy = workers.make_strategy(config.nr_gpu)
+        if workers.is_chief(strategy):
+            training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
         splits = [
             data.load(
                 FLAGS.data_set,
@@ -235,8 +244,10 @@ def main(argv):
             FLAGS.save_dir,
             FLAGS.load_params,
             FLAGS.official_checkpoint,
+            strategy,
         )
-    run.run()
+    with errors_in_one_line((OSError, Stopped, Diverged, workers.WorkerLost)):
+        run.run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import tensorflow as tf
 from absl import logging
@@ -19,6 +20,10 @@ _DAMAGE = (tf.errors.OpError, IndexError, ValueError)
 Groups = dict[str, dict[str, tf.Variable]]
 
 
+class DoesNotFit(ValueError):
+    """The variables of a checkpoint are not those of this model."""
+
+
 def list_checkpoints(save_dir: str) -> list[tuple[int, str]]:
     """(step, prefix) of the complete checkpoints in a run's folder, newest first.
 
@@ -33,16 +38,31 @@ def list_checkpoints(save_dir: str) -> list[tuple[int, str]]:
 def write(save_dir: str, step: int, groups: Groups) -> str:
     """Writes all variables of all groups; returns the prefix.
 
-    Older checkpoints but the newest are deleted once the new one is complete.
+    Older checkpoints but the newest are deleted once the new one is complete. Raises
+    OSError where there is no room for it; those that are there stay.
     """
     prefix = os.path.join(save_dir, FOLDER, f"ckpt-{step}")
-    tf.train.Checkpoint(**groups).write(prefix)
-    folder = os.path.dirname(prefix)
-    for old, _ in list_checkpoints(save_dir)[KEPT:]:
-        for name in os.listdir(folder):
-            if name.startswith(f"ckpt-{old}."):
-                os.remove(os.path.join(folder, name))
+    try:
+        tf.train.Checkpoint(**groups).write(prefix)
+    except tf.errors.OpError as error:
+        _remove(prefix)
+        raise OSError(
+            f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
+            "and go on with --load_params, from the checkpoint before it."
+        ) from error
+    for _, old in list_checkpoints(save_dir)[KEPT:]:
+        _remove(old)
     return prefix
+
+
+def _remove(prefix: str) -> None:
+    """Removes the files of a checkpoint, the index, which makes it one, first, and
+    those of one that was not finished."""
+    folder, name = os.path.split(prefix)
+    for file in sorted(os.listdir(folder), key=lambda f: not f.endswith(".index")):
+        if re.match(re.escape(name) + r"(\.|_temp)", file):
+            path = os.path.join(folder, file)
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
 def read(prefix: str, groups: Groups) -> None:
@@ -77,7 +97,7 @@ def _name(key: str) -> str:
 def check_fit(
     prefix: str, wanted: dict[str, list[int]], saved: dict[str, list[int]]
 ) -> None:
-    """Raises one ValueError that lists all in which names and shapes differ."""
+    """Raises one DoesNotFit that lists all in which names and shapes differ."""
     missing = sorted(set(wanted) - set(saved))
     left_over = sorted(set(saved) - set(wanted))
     reshaped = [
@@ -86,7 +106,7 @@ def check_fit(
         if name in saved and saved[name] != shape
     ]
     if missing or left_over or reshaped:
-        raise ValueError(
+        raise DoesNotFit(
             f"{prefix}: does not fit this model; "
             f"missing: {_listed(missing)}; left over: {_listed(left_over)}; "
             f"of another shape: {_listed(reshaped)}."
@@ -101,12 +121,15 @@ def _listed(names: list[str], most: int = 8) -> str:
 def read_newest(save_dir: str, groups: Groups) -> int | None:
     """Reads the newest intact checkpoint; returns its step, None where there is none.
 
-    A damaged one is reported and the one before it taken; ValueError where all are.
+    A damaged one is reported and the one before it taken; ValueError where all are, or
+    where the newest intact one is that of another model.
     """
     damaged = []
     for step, prefix in list_checkpoints(save_dir):
         try:
             read(prefix, groups)
+        except DoesNotFit:
+            raise  # An older one would not fit either, and nothing is damaged.
         except _DAMAGE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             damaged.append(f"{prefix} cannot be used: {reason}")

@@ -12,10 +12,11 @@ def refuse_arguments(argv: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Ends the process with code 1 and the message of a ValueError or OSError."""
+def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
+    """Ends the process with the message of an error of these kinds and with its
+    `exit_code`, 1 where it has none."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except kinds as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))

@@ -127,6 +127,7 @@ class Config:
     dropout_p: float = 0.5
     max_epochs: int = 5000
     max_steps: int | None = None
+    max_bad_steps: int = 10
     nr_gpu: int | None = None
     polyak_decay: float = 0.9995
     polyak_warmup: bool = True
@@ -139,6 +140,7 @@ class Config:
         at_least = {"save_steps": 0, "num_samples": 0, "seed": 0}
         at_least |= dict.fromkeys(["batch_size", "init_batch_size", "max_epochs"], 1)
         at_least |= dict.fromkeys(["save_interval", "log_interval", "max_steps"], 1)
+        at_least |= {"max_bad_steps": 1}
         at_least |= dict.fromkeys(["nr_gpu", "image_size"], 1)
         _refuse_small(dataclasses.asdict(self), at_least, "--")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

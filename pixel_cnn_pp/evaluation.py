@@ -3,12 +3,13 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp import workers
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
@@ -33,6 +34,7 @@ class Evaluator:
         self.model = model
         self.seed = tf.convert_to_tensor(seed, tf.int32)
         self._step = tf.function(self._losses, autograph=False)
+        self._sums_of_step = tf.function(self._sums, autograph=False)
 
     def _losses(self, batch):
         def losses(batch):
@@ -42,18 +44,34 @@ class Evaluator:
 
         return self.strategy.run(losses, args=(batch,))
 
+    def _sums(self, batch):
+        """Sum of the losses of all replicas and workers, and number of their images."""
+        losses = self._losses(batch)
+
+        def sums(losses, real):
+            losses = tf.where(real, tf.cast(losses, tf.float64), 0.0)
+            return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(real, tf.float64))
+
+        return [
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+            for values in self.strategy.run(sums, args=(losses, batch["real"]))
+        ]
+
     def losses(self, examples: tf.data.Dataset) -> Iterator[np.ndarray]:
         """Loss of each example in order, a float32 array for each batch.
 
         Each image counts once: a last partial batch is filled up with zeros, and their
         losses are left out.
         """
-        batches = examples.batch(self.batch_size).map(self._fill).prefetch(2)
-        for batch in self.strategy.experimental_distribute_dataset(batches):
+        for batch in self._batches(examples):
             counts = self.strategy.experimental_local_results(batch.pop("real"))
             parts = self.strategy.experimental_local_results(self._step(batch))
             losses = np.concatenate([part.numpy() for part in parts])
             yield losses[np.concatenate([count.numpy() for count in counts])]
+
+    def _batches(self, examples):
+        batches = examples.batch(self.batch_size).map(self._fill).prefetch(2)
+        return workers.distribute(batches)
 
     def _fill(self, batch):
         count = tf.shape(batch["image"])[0]
@@ -69,10 +87,16 @@ class Evaluator:
         filled = {name: fill(values) for name, values in batch.items()}
         return filled | {"real": tf.range(self.batch_size) < count}
 
-    def mean_loss(self, examples: tf.data.Dataset) -> float:
+    def mean_loss(
+        self, examples: tf.data.Dataset, after_batch: Callable[[], None] = lambda: None
+    ) -> float:
         """Mean over all images, each counted once, in float64."""
-        losses = np.concatenate(list(self.losses(examples)))
-        return float(losses.astype(np.float64).mean())
+        total = count = 0.0
+        for batch in self._batches(examples):
+            loss, images = self._sums_of_step(batch)
+            total, count = total + float(loss), count + float(images)
+            after_batch()
+        return total / count
 
 
 def refuse_unfit(model: PixelCNNPP, images) -> None:

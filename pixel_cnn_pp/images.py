@@ -61,7 +61,11 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
 def write_grid(
     path: str, shown: np.ndarray, columns: int | None = None, **arrays: np.ndarray
 ) -> None:
-    """Writes a sheet of images, uint8 [N, H, W, C], to path.png, arrays to path.npz."""
+    """Writes a sheet of images, uint8 [N, H, W, C], to path.png, arrays to path.npz.
+
+    The NPZ comes last and in one piece: where it is, all is.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     write_png(path + ".png", tile(shown, columns))
-    np.savez(path + ".npz", **arrays)
+    np.savez(path + ".new.npz", **arrays)
+    os.replace(path + ".new.npz", path + ".npz")

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
@@ -25,13 +26,16 @@ class RunLog:
 
     def __init__(
         self,
-        save_dir: str,
+        save_dir: str | None,
         config: Config,
         step: int,
         last_step: int,
         global_batch: int,
     ):
-        """`global_batch`: images that a step takes on all replicas together."""
+        """`global_batch`: images that a step takes on all replicas together.
+
+        Without a `save_dir` nothing is told: another worker of the run does it.
+        """
         self.config = config
         self.step = step
         self.last_step = last_step
@@ -46,17 +50,21 @@ class RunLog:
             "learning_rate",
             "images_per_sec",
         ]
-        self._path = os.path.join(save_dir, METRICS)
-        self._take_back_rows_after(step)
-        self._events = _event_writer(os.path.join(save_dir, "logs"))
+        self._path = self._file = self._events = None
+        if save_dir is not None:
+            self._path = os.path.join(save_dir, METRICS)
+            self._take_back_rows_after(step)
+            self._events = _event_writer(os.path.join(save_dir, "logs"))
         self.restart_clock()
 
     def __enter__(self):
-        self._file = open(self._path, "a", newline="")
+        if self._path:
+            self._file = open(self._path, "a", newline="")
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        if self._file:
+            self._file.close()
         if self._events:
             self._events.close()
 
@@ -67,6 +75,12 @@ class RunLog:
                 rows = [
                     row for row in csv.reader(file) if len(row) == len(self.columns)
                 ]
+        if step and self.columns not in rows:
+            logging.warning(
+                "%s: is missing or damaged; its rows up to step %s are lost.",
+                self._path,
+                step,
+            )
         kept = [row for row in rows if row[0].isdigit() and int(row[0]) <= step]
         with open(self._path + ".new", "w", newline="") as file:
             csv.writer(file).writerows([self.columns, *kept])
@@ -102,6 +116,8 @@ class RunLog:
         learning_rate: float,
     ) -> None:
         """Writes a row and prints it; losses per image, None where not measured."""
+        if not self._file:
+            return
         # A row with a test loss comes after an evaluation, which took time of its own.
         speed = self._images_per_sec() if test_loss is None else None
         values = [

@@ -1,5 +1,7 @@
 """The state of a training run, and its step."""
 
+import sys
+
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, noise, polyak
@@ -10,6 +12,7 @@ from pixel_cnn_pp.optimizer import Adam
 
 # What is drawn from --seed, each under a number of its own.
 INITIALIZATION, DROPOUT, EVALUATION, SAMPLES = range(4)
+SUM = tf.distribute.ReduceOp.SUM
 
 
 class TrainState:
@@ -29,8 +32,11 @@ class TrainState:
             # Sums of the training loss and of images, since the epoch began and since
             # the last row of metrics.
             "epoch_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
+            "epoch_images": tf.Variable(0, trainable=False, dtype=tf.int64),
             "interval_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
             "interval_images": tf.Variable(0, trainable=False, dtype=tf.int64),
+            # Steps left out in a row, because something in them was not finite.
+            "bad_steps": tf.Variable(0, trainable=False, dtype=tf.int64),
         }
 
     def groups(self) -> checkpoint.Groups:
@@ -68,11 +74,14 @@ def make_train_step(state: TrainState, config: Config):
 
     Losses and gradients are summed over the images of all replicas, as the official
     code sums them. Dropout masks follow from the seed, the step and the replica.
+
+    A step whose loss or gradients are not finite changes no parameter, average or
+    moment and no sum of losses; it is counted in bad_steps and reported on stderr.
     """
     strategy = tf.distribute.get_strategy()
     names = list(state.parameters)
     parameters = list(state.parameters.values())
-    step = state.counters["step"]
+    counters, step = state.counters, state.counters["step"]
 
     def gradients_of(batch, seed):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -86,15 +95,10 @@ def make_train_step(state: TrainState, config: Config):
                 seed=noise.fold_in(seed, replica),
             )
             loss = tf.reduce_sum(losses)
-        return loss, tape.gradient(loss, parameters)
+        gradients = tape.gradient(loss, parameters)
+        return loss, gradients, tf.linalg.global_norm(gradients)
 
-    def train_step(batch):
-        seed = noise.fold_in(seed_for(config, DROPOUT), tf.cast(step, tf.int32))
-        loss, gradients = strategy.run(gradients_of, args=(batch, seed))
-        total = tf.distribute.ReduceOp.SUM
-        loss = strategy.reduce(total, loss, axis=None)
-        pairs = list(zip(gradients, parameters, strict=True))
-        gradients = strategy.extended.batch_reduce_to(total, pairs)
+    def update(loss, gradients):
         state.adam.apply(
             dict(zip(names, gradients, strict=True)),
             learning_rate_at(config, step),
@@ -102,12 +106,47 @@ def make_train_step(state: TrainState, config: Config):
         )
         decay = polyak.decay_at(step, config.polyak_decay, config.polyak_warmup)
         polyak.update(state.averages, state.parameters, decay)
-
         images = config.batch_size * strategy.num_replicas_in_sync
-        state.counters["epoch_loss"].assign_add(tf.cast(loss, tf.float64))
-        state.counters["interval_loss"].assign_add(tf.cast(loss, tf.float64))
-        state.counters["interval_images"].assign_add(images)
-        state.counters["position"].assign_add(images)
+        for since in ("epoch", "interval"):
+            counters[f"{since}_loss"].assign_add(tf.cast(loss, tf.float64))
+            counters[f"{since}_images"].assign_add(images)
+        counters["bad_steps"].assign(0)
+
+    def leave_out(loss, norm, batch):
+        counters["bad_steps"].assign_add(1)
+        here = strategy.experimental_local_results(batch["image"])
+        levels = tf.cast(tf.concat(here, axis=0), tf.float32)
+        tf.print(
+            tf.strings.format(
+                "warning: step {} is left out, {} in a row: loss {}, norm of the "
+                "gradients {}; levels of its images from {} to {}, mean {}",
+                (
+                    step + 1,
+                    counters["bad_steps"],
+                    loss,
+                    norm,
+                    tf.reduce_min(levels),
+                    tf.reduce_max(levels),
+                    tf.reduce_mean(levels),
+                ),
+            ),
+            output_stream=sys.stderr,
+        )
+
+    def train_step(batch):
+        seed = noise.fold_in(seed_for(config, DROPOUT), tf.cast(step, tf.int32))
+        loss, gradients, norm = strategy.run(gradients_of, args=(batch, seed))
+        loss = strategy.reduce(SUM, loss, axis=None)
+        norm = strategy.reduce(SUM, norm, axis=None)
+        pairs = list(zip(gradients, parameters, strict=True))
+        gradients = strategy.extended.batch_reduce_to(SUM, pairs)
+        tf.cond(
+            tf.math.is_finite(loss) & tf.math.is_finite(norm),
+            lambda: update(loss, gradients),
+            lambda: leave_out(loss, norm, batch),
+        )
+        images = config.batch_size * strategy.num_replicas_in_sync
+        counters["position"].assign_add(images)
         step.assign_add(1)
         return loss
 

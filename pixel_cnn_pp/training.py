@@ -14,10 +14,12 @@ from pixel_cnn_pp import (
     noise,
     openai_checkpoint,
     polyak,
+    workers,
 )
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.run_log import RunLog
+from pixel_cnn_pp.stopping import Diverged, Stopped, StopSignals
 from pixel_cnn_pp.train_step import (
     EVALUATION,
     INITIALIZATION,
@@ -43,27 +45,6 @@ class Images(Protocol):
         In stored order, or for an epoch in the order that follows from (seed, epoch),
         its first `start` examples left out.
         """
-
-
-def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
-    """The strategy for `nr_gpu` devices: GPUs, or CPUs where there is no GPU.
-
-    None takes all GPUs, or one CPU. Raises ValueError where there are fewer devices.
-    """
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
-    count = nr_gpu or max(len(gpus), 1)
-    if count > len(devices):
-        kind = "GPU" if gpus else "CPU device"
-        raise ValueError(
-            f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most "
-            "that many, or leave the flag out."
-        )
-    if count == 1:
-        return tf.distribute.get_strategy()
-    # The collective operations of CPUs tell the strategies of one process not apart.
-    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
-    return tf.distribute.MirroredStrategy(devices[:count], reduction)
 
 
 def initialize(state: TrainState, config: Config, train: Images) -> None:
@@ -138,16 +119,22 @@ def prepare(
     save_dir: str,
     load_params: bool = False,
     official_checkpoint: str | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> "Loop":
     """A run ready to go, its checks done, nothing written yet.
+
+    `strategy` is that of `workers.make_strategy`, which several machines have to call
+    before they load images.
 
     With `load_params` it goes on from the newest intact checkpoint under `save_dir`, as
     if it had never stopped; with `official_checkpoint`, the prefix of a TF1 checkpoint,
     from there. Raises ValueError where the settings, the images and the folder do not
     fit.
     """
-    refuse_unusable(save_dir, load_params)
-    strategy = make_strategy(config.nr_gpu)
+    strategy = strategy or workers.make_strategy(config.nr_gpu)
+    is_chief = workers.is_chief(strategy)
+    if is_chief:
+        refuse_unusable(save_dir, load_params)
     refuse_too_few(config, train_images, test_images, strategy.num_replicas_in_sync)
     config = dataclasses.replace(config, num_images=train_images.num_images)
     if load_params:
@@ -155,9 +142,10 @@ def prepare(
     with strategy.scope():
         state = TrainState(config)
         if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
-            print(f"going on from step {state.count('step')}", flush=True)
+            if is_chief:
+                print(f"going on from step {state.count('step')}", flush=True)
             return Loop(config, state, train_images, test_images, save_dir)
-        if load_params:
+        if load_params and is_chief:
             print("no checkpoint was written yet: starting anew", flush=True)
         if official_checkpoint:
             initialize_from_official(state, official_checkpoint)
@@ -190,39 +178,72 @@ class Loop:
         self.save_dir = save_dir
         self.strategy = tf.distribute.get_strategy()
         self.global_batch = config.batch_size * self.strategy.num_replicas_in_sync
+        self.is_chief = workers.is_chief(self.strategy)
+        self.are_several = workers.are_several(self.strategy)
+        self.signals = StopSignals(
+            workers.make_any(self.strategy) if self.are_several else bool
+        )
         self.train_step = make_train_step(state, config)
         self.evaluator = evaluation.Evaluator(
             state.averaged, self.global_batch, seed_for(config, EVALUATION)
         )
 
     def run(self) -> None:
-        """Trains to the end and writes the run under `save_dir`."""
-        os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
-        self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
-        with self.strategy.scope():
-            self._run()
+        """Trains to the end and writes the run under `save_dir`.
 
-    def _run(self) -> None:
-        config, state = self.config, self.state
-        step = state.count("step")
-        with RunLog(
-            self.save_dir, config, step, self._last_step(), self.global_batch
-        ) as log:
-            if not self._goes_on():
-                print(f"nothing left to do: the run is at step {step}", flush=True)
-            while self._goes_on():
-                for batch in self._batches():
-                    self.train_step(batch)
-                    log.step_done()
-                    self._after_step(log)
-                    if log.step == config.max_steps:
-                        break
-                if self._epoch_is_over():
-                    self._end_epoch(log)
-                else:
-                    self._report(log, self._interval_loss(), self._test_loss())
+        Raises Stopped after a SIGTERM or SIGINT, the step finished and all saved;
+        Diverged after `max_bad_steps` in a row; OSError where there is no room left.
+        """
+        if self.is_chief:
+            os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
+            self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
+        step = self.state.count("step")
+        log = RunLog(
+            self.save_dir if self.is_chief else None,
+            self.config,
+            step,
+            self._last_step(),
+            self.global_batch,
+        )
+        with self.strategy.scope(), self.signals, log:
+            try:
+                self._run(log)
+            except Stopped as stop:
+                if not self.signals.nothing_to_lose:
                     self._save(log)
-                    self._draw(log)
+                where = f" at step {log.step}; go on with --load_params."
+                raise Stopped(stop.signum, where) from stop
+            except workers.LOST as error:
+                if not self.are_several:
+                    raise
+                raise workers.WorkerLost(
+                    f"another worker was lost at step {log.step}; start all of them "
+                    "again with --load_params."
+                ) from error
+
+    def _run(self, log: RunLog) -> None:
+        if not self._goes_on():
+            print(f"nothing left to do: the run is at step {log.step}", flush=True)
+        self._draw_what_is_missing(log)
+        first_step = log.step + 1
+        while self._goes_on():
+            for batch in self._batches():
+                # Building the graph, before the first step, can end at once.
+                self.signals.nothing_to_lose = log.step + 1 == first_step
+                self.train_step(batch)
+                self.signals.nothing_to_lose = False
+                log.step_done()
+                self._after_step(log)
+                self.signals.check()
+                if log.step == self.config.max_steps:
+                    break
+            self._refuse_divergence(log)
+            if self._epoch_is_over():
+                self._end_epoch(log)
+            else:
+                self._report(log, self._interval_loss(), self._test_loss())
+                self._save(log)
+                self._draw(log)
 
     def _last_step(self) -> int:
         """The step at which max_epochs or max_steps ends the run."""
@@ -246,10 +267,12 @@ class Loop:
         epoch, position = self.state.count("epoch"), self.state.count("position")
         examples = self.train_images.examples(epoch, self.config.seed, position)
         batches = examples.batch(self.global_batch, drop_remainder=True)
-        return self.strategy.experimental_distribute_dataset(batches.prefetch(2))
+        return workers.distribute(batches.prefetch(2))
 
     def _after_step(self, log: RunLog) -> None:
         config = self.config
+        if log.step % min(config.log_interval, config.max_bad_steps) == 0:
+            self._refuse_divergence(log)
         if log.step % config.log_interval == 0:
             self._report(log, self._interval_loss(), None)
             self._clear("interval_loss", "interval_images")
@@ -262,10 +285,10 @@ class Loop:
     def _end_epoch(self, log: RunLog) -> None:
         """Row of metrics, then the checkpoint that begins with the next epoch."""
         state = self.state
-        epoch, images = state.count("epoch"), state.count("position")
-        epoch_loss = float(state.counters["epoch_loss"].numpy()) / images
-        self._report(log, epoch_loss, self._test_loss())
-        self._clear("interval_loss", "interval_images", "epoch_loss", "position")
+        epoch = state.count("epoch")
+        self._report(log, self._mean_loss("epoch"), self._test_loss())
+        self._clear("interval_loss", "interval_images", "position")
+        self._clear("epoch_loss", "epoch_images")
         state.counters["epoch"].assign(epoch + 1)
         if epoch % self.config.save_interval == 0 or not self._goes_on():
             self._save(log)
@@ -275,13 +298,28 @@ class Loop:
         log.restart_clock()
 
     def _interval_loss(self) -> float | None:
-        images = self.state.count("interval_images")
+        return self._mean_loss("interval")
+
+    def _mean_loss(self, since: str) -> float | None:
+        """Of the training images since the last row or the epoch's begin."""
+        images = self.state.count(f"{since}_images")
         if not images:
             return None
-        return float(self.state.counters["interval_loss"].numpy()) / images
+        return float(self.state.counters[f"{since}_loss"].numpy()) / images
 
     def _test_loss(self) -> float:
-        return self.evaluator.mean_loss(self.test_images.examples())
+        return self.evaluator.mean_loss(self.test_images.examples(), self.signals.check)
+
+    def _refuse_divergence(self, log: RunLog) -> None:
+        """Raises Diverged after max_bad_steps in a row. What is saved stays as it is:
+        reading the count waits for the step, so it is not read after each."""
+        bad = self.state.count("bad_steps")
+        if bad >= self.config.max_bad_steps:
+            raise Diverged(
+                f"--max_bad_steps={self.config.max_bad_steps}: the loss or the "
+                f"gradients of the last {bad} steps, up to step {log.step}, were not "
+                "finite; go on from the last checkpoint with a lower --learning_rate."
+            )
 
     def _clear(self, *names: str) -> None:
         for name in names:
@@ -293,16 +331,30 @@ class Loop:
         log.row(self.state.count("epoch"), train_loss, test_loss, float(rate))
 
     def _save(self, log: RunLog) -> None:
-        checkpoint.write(self.save_dir, log.step, self.state.groups())
+        if self.is_chief:
+            checkpoint.write(self.save_dir, log.step, self.state.groups())
+        self.signals.nothing_to_lose = True
         log.restart_clock()
+
+    def _samples_path(self, step: int) -> str:
+        return os.path.join(self.save_dir, "samples", f"step-{step:07d}")
 
     def _draw(self, log: RunLog) -> None:
         """Samples of the averaged model: the first 100 as a PNG, all as an NPZ."""
         config = self.config
         n = config.num_samples * self.global_batch
-        if not n:
+        if not n or not self.is_chief:
             return
         seed = noise.fold_in(seed_for(config, SAMPLES), log.step).numpy()
-        path = os.path.join(self.save_dir, "samples", f"step-{log.step:07d}")
+        path = self._samples_path(log.step)
         shown = drawing.draw_samples(self.state.averaged, n, path, seed)
         log.pictures(images=shown)
+
+    def _draw_what_is_missing(self, log: RunLog) -> None:
+        """The samples of the checkpoint that is gone on from, where the run was ended
+        before they were written."""
+        epochs, drawn = self.state.count("epoch"), self._samples_path(log.step) + ".npz"
+        at_end = self.state.count("position") == 0 and epochs > 0
+        if at_end and (epochs - 1) % self.config.save_interval == 0:
+            if not os.path.exists(drawn):
+                self._draw(log)

@@ -1,4 +1,4 @@
-"""Two logical CPU devices for all tests, and what several of them share."""
+"""Eight logical CPU devices for all tests, and what several of them share."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
+    [tf.config.LogicalDeviceConfiguration()] * 8,
 )
 
 # Rewriting the graphs takes longer than running them once or twice does. The tests of

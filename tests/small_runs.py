@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import data
-from pixel_cnn_pp import polyak, train_step, training
+from pixel_cnn_pp import polyak, train_step, training, workers
 from pixel_cnn_pp.config import Config
 
 SMALL = {
@@ -30,11 +30,11 @@ def arrays(variables):
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def steps_on(replicas, batch_size, dropout_p, images, steps=3):
+def steps_on(replicas, batch_size, dropout_p, images, steps=3, **changes):
     """State after some steps on the same 16 images."""
-    changes = {"nr_gpu": replicas, "batch_size": batch_size, "dropout_p": dropout_p}
+    changes |= {"nr_gpu": replicas, "batch_size": batch_size, "dropout_p": dropout_p}
     config = Config(**(SMALL | changes))
-    strategy = training.make_strategy(config.nr_gpu)
+    strategy = workers.make_strategy(config.nr_gpu)
     assert strategy.num_replicas_in_sync == replicas
     with strategy.scope():
         state = train_step.TrainState(config)

@@ -1,6 +1,7 @@
 """Checkpoints: complete, strict, and the newest intact one is used."""
 
 import pathlib
+import resource
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_another_architecture_is_refused_with_what_is_missing_and_left_over(save
         checkpoint.read(prefix, deeper.groups())
     config, state = small_state()
     partial = state.groups() | {"counters": {"step": state.counters["step"]}}
-    with pytest.raises(ValueError, match="left over: counters/epoch"):
+    with pytest.raises(ValueError, match="left over: counters/bad_steps, counters/ep"):
         checkpoint.read(prefix, partial)
 
 
@@ -153,3 +154,25 @@ def test_folder_without_a_run_is_refused_by_name(tmp_path):
     Config(**SMALL).save(str(tmp_path / checkpoint.CONFIG))
     with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
         checkpoint.load_model(str(tmp_path))
+
+
+def test_newest_checkpoint_of_another_model_is_said_not_to_fit(saved):
+    folder, _ = saved
+    _, other = small_state(nr_filters=5)
+    with pytest.raises(checkpoint.DoesNotFit, match="ckpt-7: does not fit this model"):
+        checkpoint.read_newest(str(folder), other.groups())
+
+
+def test_full_disk_ends_in_one_line_and_leaves_the_older_checkpoints_alone(saved):
+    folder, state = saved
+    before = {p.name: p.read_bytes() for p in (folder / checkpoint.FOLDER).iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="ckpt-9: cannot be written .* make room"):
+            checkpoint.write(str(folder), 9, state.groups())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    after = {p.name: p.read_bytes() for p in (folder / checkpoint.FOLDER).iterdir()}
+    assert after == before
+    assert checkpoint.read_newest(str(folder), state.groups()) == 7

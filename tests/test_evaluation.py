@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import PixelCNNPP, evaluation, training
+from pixel_cnn_pp import PixelCNNPP, evaluation, workers
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
 
 
 def test_two_replicas_count_every_image_once_and_in_order(images):
-    with training.make_strategy(2).scope():
+    with workers.make_strategy(2).scope():
         model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
         evaluator = evaluation.Evaluator(model, 3)
         assert evaluator.batch_size == 4

@@ -1,38 +1,47 @@
-"""The train step on one and two replicas, and dropout on each."""
+"""The train step on one replica and on several, and dropout on each."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
-from small_runs import SMALL, arrays, random_batch, run, steps_on
+from small_runs import SMALL, arrays, random_batch, rows, run, steps_on
 
-from pixel_cnn_pp import train_step, training
+from pixel_cnn_pp import train_step, workers
 from pixel_cnn_pp.config import Config
 
 
-def test_two_replicas_of_8_images_make_the_update_of_one_of_16():
+# Eight graphs of the official topology take minutes to build.
+FEW_BLOCKS = {"field": "11x5"}
+
+
+@pytest.mark.parametrize("replicas, model", [(2, {}), (8, FEW_BLOCKS)])
+def test_replicas_make_the_update_that_one_makes_of_all_their_images(replicas, model):
     images = random_batch(16)
-    one, losses_of_one = steps_on(1, 16, 0.0, images)
-    two, losses_of_two = steps_on(2, 8, 0.0, images)
-    np.testing.assert_allclose(losses_of_two, losses_of_one, rtol=1e-6)
+    one, losses_of_one = steps_on(1, 16, 0.0, images, **model)
+    several, losses_of_several = steps_on(
+        replicas, 16 // replicas, 0.0, images, **model
+    )
+    np.testing.assert_allclose(losses_of_several, losses_of_one, rtol=1e-6)
     for group in ("parameters", "averages", "adam_v"):
-        ones, twos = (arrays(state.groups()[group]) for state in (one, two))
+        ones, twos = (arrays(state.groups()[group]) for state in (one, several))
         for name in ones:
             error = np.linalg.norm(twos[name] - ones[name])
             assert error <= 2e-4 * np.linalg.norm(ones[name]) + 1e-7, (group, name)
 
 
 def test_replicas_hold_the_same_parameters_and_averages_after_training():
-    state, _ = steps_on(2, 8, 0.5, random_batch(16))
+    state, _ = steps_on(8, 2, 0.5, random_batch(16), **FEW_BLOCKS)
     for group in ("parameters", "averages", "adam_v", "adam_mg"):
         for name, variable in state.groups()[group].items():
             copies = variable.values
-            assert len(copies) == 2
-            np.testing.assert_array_equal(copies[0], copies[1], err_msg=name)
+            assert len(copies) == 8
+            for copy in copies[1:]:
+                np.testing.assert_array_equal(copies[0], copy, err_msg=name)
 
 
 def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_seed():
     images = np.repeat(random_batch(1), 16, axis=0)
     masks = []
-    strategy = training.make_strategy(2)
+    strategy = workers.make_strategy(2)
     with strategy.scope():
         config = Config(**(SMALL | {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}))
         state = train_step.TrainState(config)
@@ -58,16 +67,24 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
     assert len(set(masks)) == len(masks)
 
 
-def test_checkpoint_of_two_replicas_goes_on_on_one_and_the_other_way_round(
+def test_checkpoint_of_eight_replicas_goes_on_on_one_and_the_other_way_round(
     npz_path, tmp_path
 ):
-    settings = {"dropout_p": 0.0}
-    whole = run(npz_path, tmp_path / "whole", max_steps=12, **settings)
-    run(npz_path, tmp_path / "parts", max_steps=4, **settings)
-    two = {"nr_gpu": 2, "batch_size": 2}
-    run(npz_path, tmp_path / "parts", True, max_steps=8, **settings, **two)
-    parts = run(npz_path, tmp_path / "parts", True, max_steps=12, **settings)
+    # 40 images, 8 a step: the sixth step is the first of the second epoch.
+    settings = {"dropout_p": 0.0, "batch_size": 8} | FEW_BLOCKS
+    whole = run(npz_path, tmp_path / "whole", max_steps=6, **settings)
+    run(npz_path, tmp_path / "parts", max_steps=2, **settings)
+    eight = settings | {"nr_gpu": 8, "batch_size": 1}
+    run(npz_path, tmp_path / "parts", True, max_steps=4, **eight)
+    parts = run(npz_path, tmp_path / "parts", True, max_steps=6, **settings)
     assert parts.count("epoch") == 1 and parts.count("position") == 8
+    # 11 test images, of which each counts once however many the replicas take.
+    tested = {}
+    for name in ("whole", "parts"):
+        found = rows(tmp_path / name)
+        (row,) = (r for r in found if r["step"] == "5" and r["test_bits_per_dim"])
+        tested[name] = float(row["test_bits_per_dim"])
+    assert tested["parts"] == pytest.approx(tested["whole"], rel=1e-4)
     for name, value in arrays(whole.parameters).items():
         error = np.linalg.norm(parts.parameters[name].numpy() - value)
         assert error <= 1e-3 * np.linalg.norm(value) + 1e-6, name

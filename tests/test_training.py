@@ -94,7 +94,7 @@ def test_averages_of_a_run_start_after_the_data_dependent_initialisation(npz_pat
     [
         ({"batch_size": 41}, "--batch_size=41"),
         ({"init_batch_size": 41}, "--init_batch_size=41"),
-        ({"nr_gpu": 3}, "--nr_gpu=3"),
+        ({"nr_gpu": 9}, "--nr_gpu=9"),
     ],
 )
 def test_settings_that_do_not_fit_the_images_or_devices_are_refused(

@@ -1,0 +1,101 @@
+"""Devices and machines: the strategy of a run, and which worker writes."""
+
+import json
+import os
+
+import tensorflow as tf
+
+
+class WorkerLost(Exception):
+    """Another worker of the run ended, so that this one cannot go on."""
+
+    exit_code = 1
+
+
+# What TensorFlow raises where another worker is gone.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+
+
+def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
+    """The strategy for `nr_gpu` devices: GPUs, or CPUs where there is no GPU.
+
+    None takes all GPUs, or one CPU. Where the environment's TF_CONFIG names workers,
+    the devices are those of each of them, and this must be the first that TensorFlow
+    does. Raises ValueError where there are fewer devices.
+    """
+    if _named_workers():
+        return _multi_worker_strategy(nr_gpu)
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
+    count = nr_gpu or max(len(gpus), 1)
+    if count > len(devices):
+        kind = "GPU" if gpus else "CPU device"
+        raise ValueError(
+            f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most "
+            "that many, or leave the flag out."
+        )
+    if count == 1:
+        return tf.distribute.get_strategy()
+    # The collective operations of CPUs tell the strategies of one process not apart.
+    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(devices[:count], reduction)
+
+
+def _named_workers() -> int:
+    """Number of workers in the environment's TF_CONFIG, 0 without one."""
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return 0
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        return sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"TF_CONFIG={text}: must be JSON with the cluster's workers and this one's "
+            "task; see tf.distribute.MultiWorkerMirroredStrategy, or unset it."
+        ) from error
+
+
+def _multi_worker_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
+    there = max(len(tf.config.list_physical_devices("GPU")), 1)
+    if nr_gpu not in (None, there):
+        raise ValueError(
+            f"--nr_gpu={nr_gpu}: this worker has {there} devices and takes them all; "
+            "hide some with CUDA_VISIBLE_DEVICES, or leave the flag out."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes what the run writes: the only one, or the first."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def are_several(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes take part in the run."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def distribute(batches: tf.data.Dataset):
+    """Global batches, split among the replicas of all workers in order."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    strategy = tf.distribute.get_strategy()
+    return strategy.experimental_distribute_dataset(batches.with_options(options))
+
+
+def make_any(strategy: tf.distribute.Strategy):
+    """A function that tells every worker whether a bool is True on any of them."""
+
+    @tf.function(autograph=False)
+    def total(flag):
+        counts = strategy.run(tf.identity, args=(flag,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, counts, axis=None)
+
+    return lambda flag: int(total(tf.constant(int(flag)))) > 0
