@@ -1,5 +1,6 @@
 """Checkpoints of a run: write, find, read back; a run's averaged model."""
 
+import glob
 import os
 import re
 import shutil
@@ -41,28 +42,29 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     Older checkpoints but the newest are deleted once the new one is complete. Raises
     OSError where there is no room for it; those that are there stay.
     """
-    prefix = os.path.join(save_dir, FOLDER, f"ckpt-{step}")
+    folder = os.path.join(save_dir, FOLDER)
+    prefix = os.path.join(folder, f"ckpt-{step}")
     try:
         tf.train.Checkpoint(**groups).write(prefix)
     except tf.errors.OpError as error:
-        _remove(prefix)
+        _remove(f"{glob.escape(prefix)}_temp*")
         raise OSError(
             f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
             "and go on with --load_params, from the checkpoint before it."
         ) from error
     for _, old in list_checkpoints(save_dir)[KEPT:]:
-        _remove(old)
+        # First the index, which makes it a checkpoint.
+        _remove(f"{glob.escape(old)}.index")
+        _remove(f"{glob.escape(old)}.data-*")
+    # What is left of those that were being written when a run was killed.
+    _remove(os.path.join(glob.escape(folder), "ckpt-*_temp*"))
     return prefix
 
 
-def _remove(prefix: str) -> None:
-    """Removes the files of a checkpoint, the index, which makes it one, first, and
-    those of one that was not finished."""
-    folder, name = os.path.split(prefix)
-    for file in sorted(os.listdir(folder), key=lambda f: not f.endswith(".index")):
-        if re.match(re.escape(name) + r"(\.|_temp)", file):
-            path = os.path.join(folder, file)
-            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+def _remove(pattern: str) -> None:
+    """Removes the files and folders that match."""
+    for path in glob.glob(pattern):
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
 def read(prefix: str, groups: Groups) -> None:

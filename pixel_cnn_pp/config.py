@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 
 from pixel_cnn_pp.likelihood import LIKELIHOODS
 from pixel_cnn_pp.nn import NONLINEARITIES
@@ -194,11 +193,9 @@ class Config:
 
     def save(self, path: str) -> None:
         """Writes the JSON in one piece: the file is the old one or the new one."""
-        folder = os.path.dirname(path)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        with open(path + ".new", "w") as file:
             file.write(self.to_json())
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        os.replace(path + ".new", path)
 
     @classmethod
     def load(cls, path: str) -> "Config":

@@ -8,7 +8,6 @@ from small_runs import SMALL, arrays, random_batch, rows, run, steps_on
 from pixel_cnn_pp import train_step, workers
 from pixel_cnn_pp.config import Config
 
-
 # Eight graphs of the official topology take minutes to build.
 FEW_BLOCKS = {"field": "11x5"}
 

@@ -1,0 +1,119 @@
+"""Two workers on the loopback address train as one process does, and come back."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from small_runs import rows
+
+from pixel_cnn_pp import checkpoint, workers
+
+# 40 images, 8 a step on all devices together.
+RUN = (
+    "-d npz -n 4 -m 2 -u 8 -p 0 -ns 0 --field=11x5 --log_interval=1 "
+    "--save_steps=2 -t 99 --max_steps=150 --max_epochs=99"
+)
+
+
+def free_addresses(n):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+
+
+def start_workers(npz_path, save_dir, *flags):
+    """Two processes of train.py, four images a step on each."""
+    addresses = free_addresses(2)
+    started = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": addresses}, "task": task}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, ROOT / "train.py", *RUN.split(), "-b", "4"]
+                + ["-i", npz_path, "-o", save_dir, *flags],
+                env=os.environ | {"TF_CONFIG": json.dumps(config)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+@pytest.fixture(scope="module")
+def run_of_two(npz_path, tmp_path_factory):
+    """The folder of a run whose second worker was killed; how the first one ended."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    first, second = start_workers(npz_path, folder)
+    while not checkpoint.list_checkpoints(folder):
+        assert first.poll() is None and second.poll() is None, first.communicate()
+        time.sleep(0.1)
+    second.kill()
+    lost = (*first.communicate(timeout=120), first.returncode)
+    second.communicate()
+    reached = checkpoint.list_checkpoints(folder)[0][0]
+    again = start_workers(npz_path, folder, "-r")
+    ends = [
+        (*process.communicate(timeout=240), process.returncode) for process in again
+    ]
+    return folder, lost, reached, ends
+
+
+def test_worker_says_that_another_was_lost(run_of_two):
+    _, (_, stderr, code), reached, _ = run_of_two
+    assert code == 1
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("error: another worker was lost at step")
+    assert last.endswith("start all of them again with --load_params.")
+    assert reached < 150
+
+
+def test_only_the_first_worker_tells_of_the_run(run_of_two):
+    *_, ends = run_of_two
+    assert [code for *_, code in ends] == [0, 0], ends
+    assert "step 150/150" in ends[0][0]
+    assert ends[1][0] == ""
+
+
+def test_two_workers_killed_and_gone_on_with_make_the_run_of_one_process(
+    run_of_two, npz_path, run_command, tmp_path
+):
+    folder, *_ = run_of_two
+    alone = tmp_path / "alone"
+    line = [*RUN.split(), "-b", "8", "-i", npz_path, "-o", alone]
+    done = run_command("train.py", *line)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        tf.train.load_checkpoint(checkpoint.list_checkpoints(run)[0][1])
+        for run in (folder, alone)
+    )
+    for key in ours.get_variable_to_shape_map():
+        if key.startswith(("parameters", "averages")):
+            value, expected = ours.get_tensor(key), theirs.get_tensor(key)
+            error = np.linalg.norm(value - expected)
+            assert error <= 5e-2 * np.linalg.norm(expected) + 1e-4, key
+    ours, theirs = (
+        [list(r.values())[:4] for r in rows(run)] for run in (folder, alone)
+    )
+    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
+    for columns in (2, 3):
+        values = [[float(row[columns] or 0) for row in run] for run in (ours, theirs)]
+        np.testing.assert_allclose(*values, rtol=5e-3)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": 3}'])
+def test_tf_config_that_is_none_is_refused(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="^TF_CONFIG=.*must be JSON"):
+        workers.make_strategy(None)
