@@ -1,5 +1,6 @@
 """Checkpoints of a run: write, find, read back; a run's averaged model."""
 
+import concurrent.futures
 import glob
 import os
 import re
@@ -59,6 +60,40 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     # What is left of those that were being written when a run was killed.
     _remove(os.path.join(glob.escape(folder), "ckpt-*_temp*"))
     return prefix
+
+
+class BackgroundWriter:
+    """Writes checkpoints in a thread of its own, so that training does not wait.
+
+    What is written are copies of the variables as they were when it was asked for.
+    """
+
+    def __init__(self):
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._last: concurrent.futures.Future | None = None
+
+    def write(self, save_dir: str, step: int, groups: Groups) -> None:
+        """See `write`, whose OSError the next call raises, or `wait`."""
+        self.wait()
+        copies = {
+            group: {name: variable.numpy() for name, variable in variables.items()}
+            for group, variables in groups.items()
+        }
+        self._last = self._thread.submit(self._write, save_dir, step, copies)
+
+    def _write(self, save_dir, step, copies):
+        with tf.device("CPU:0"):
+            groups = {
+                group: {name: tf.Variable(array) for name, array in arrays.items()}
+                for group, arrays in copies.items()
+            }
+        write(save_dir, step, groups)
+
+    def wait(self) -> None:
+        """Until all is written."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
 
 
 def _remove(pattern: str) -> None:

@@ -183,6 +183,7 @@ class Loop:
         self.signals = StopSignals(
             workers.make_any(self.strategy) if self.are_several else bool
         )
+        self.writer = checkpoint.BackgroundWriter()
         self.train_step = make_train_step(state, config)
         self.evaluator = evaluation.Evaluator(
             state.averaged, self.global_batch, seed_for(config, EVALUATION)
@@ -208,9 +209,11 @@ class Loop:
         with self.strategy.scope(), self.signals, log:
             try:
                 self._run(log)
+                self.writer.wait()
             except Stopped as stop:
                 if not self.signals.nothing_to_lose:
                     self._save(log)
+                self.writer.wait()
                 where = f" at step {log.step}; go on with --load_params."
                 raise Stopped(stop.signum, where) from stop
             except workers.LOST as error:
@@ -332,7 +335,7 @@ class Loop:
 
     def _save(self, log: RunLog) -> None:
         if self.is_chief:
-            checkpoint.write(self.save_dir, log.step, self.state.groups())
+            self.writer.write(self.save_dir, log.step, self.state.groups())
         self.signals.nothing_to_lose = True
         log.restart_clock()
 

@@ -176,3 +176,31 @@ def test_full_disk_ends_in_one_line_and_leaves_the_older_checkpoints_alone(saved
     after = {p.name: p.read_bytes() for p in (folder / checkpoint.FOLDER).iterdir()}
     assert after == before
     assert checkpoint.read_newest(str(folder), state.groups()) == 7
+
+
+def test_background_writer_writes_what_the_variables_were_when_it_was_asked(saved):
+    folder, state = saved
+    before = all_values(state)
+    writer = checkpoint.BackgroundWriter()
+    writer.write(str(folder), 9, state.groups())
+    for group in state.groups().values():
+        for variable in group.values():
+            variable.assign(variable + tf.ones_like(variable))
+    writer.wait()
+    assert checkpoint.read_newest(str(folder), state.groups()) == 9
+    for value, expected in zip(all_values(state), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_background_writer_tells_of_a_full_disk_when_it_is_waited_for(saved):
+    folder, state = saved
+    writer = checkpoint.BackgroundWriter()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        writer.write(str(folder), 9, state.groups())
+        with pytest.raises(OSError, match="make room"):
+            writer.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.wait()
