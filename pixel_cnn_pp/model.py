@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import nn, noise, sampling
 from pixel_cnn_pp.blocks import make_block
+from pixel_cnn_pp.checks import check_images, check_labels
 from pixel_cnn_pp.config import refuse_bad_model
 from pixel_cnn_pp.heads import ChannelsHead, EnergyHead, ParametersHead
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
@@ -220,9 +220,9 @@ class PixelCNNPP(keras.Model):
                 "energy_distance=True: such a model draws images but has no "
                 "likelihood; train without it."
             )
-        images = self.check_images(images)
+        images = check_images(self, images)
         if labels is not None:
-            labels = self.check_labels(labels, len(images))
+            labels = check_labels(self, labels, len(images))
         return self._compiled_log_prob(images, labels)
 
     def _log_prob(self, images, labels):
@@ -236,37 +236,6 @@ class PixelCNNPP(keras.Model):
         for layer in self.linear_layers:
             layer.rounded_to = dtype
         self._compile()
-
-    def check_images(self, images) -> tf.Tensor:
-        """The images as a tensor, or a ValueError that says what is wrong with them."""
-        images = np.asarray(images)
-        fits = images.dtype == np.uint8 and images.shape[1:] == self.image_shape
-        if not fits or not len(images):
-            raise ValueError(
-                f"images {images.dtype} {list(images.shape)}: this model takes uint8 "
-                f"{['N', *self.image_shape]}, N ≥ 1."
-            )
-        if images.max() >= self.num_levels:
-            raise ValueError(
-                f"image level {images.max()}: this model has levels 0 … "
-                f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."
-            )
-        return tf.constant(images)
-
-    def check_labels(self, labels, n: int) -> tf.Tensor:
-        """The labels as int32 [n], or a ValueError that says what is wrong."""
-        labels = np.asarray(labels)
-        if labels.shape != (n,) or labels.dtype.kind not in "iu":
-            raise ValueError(
-                f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "
-                f"[{n}]."
-            )
-        if n and not 0 <= labels.min() <= labels.max() < (self.num_labels or 0):
-            raise ValueError(
-                f"labels from {labels.min()} to {labels.max()}: this model has "
-                f"num_labels={self.num_labels}."
-            )
-        return tf.constant(labels, tf.int32)
 
     def draw_pixels(self, ul, u, temperature=1.0, run=nn.call_layer) -> tf.Tensor:
         """Pixels [N, H, W, C] in [-1, 1], rounded to their bins, from ul [N, H, W, F].

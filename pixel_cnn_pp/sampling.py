@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import noise
+from pixel_cnn_pp.checks import check_images, check_labels
 from pixel_cnn_pp.folded import condition, fold
 from pixel_cnn_pp.incremental import IncrementalPass
 
@@ -118,7 +119,7 @@ def complete(
     progress=None,
 ) -> tf.Tensor:
     """See `PixelCNNPP.complete`."""
-    images = model.check_images(images).numpy()
+    images = check_images(model, images).numpy()
     n, height, width, _ = images.shape
     if (rows is None) == (mask is None):
         raise ValueError(f"rows={rows}, mask={mask}: give one of the two.")
@@ -159,7 +160,7 @@ def _draw(model, images, keep, labels, seed, temperature, progress):
         raise ValueError(f"seed={seed}: must be two integers.")
     n, most = len(images), BATCH_SIZES[-1]
     if labels is not None:
-        labels = model.check_labels(labels, n)
+        labels = check_labels(model, labels, n)
     model.condition(labels)
     labels = np.zeros([n], np.int32) if labels is None else labels
     drawn = []

@@ -1,50 +1,15 @@
-"""Training: how a run begins, goes on, and what it does beside its steps."""
+"""Training: how a run begins or goes on; what it refuses before it does."""
 
 import dataclasses
 import os
-from typing import Protocol
 
 import tensorflow as tf
 
-from pixel_cnn_pp import (
-    checkpoint,
-    drawing,
-    evaluation,
-    folders,
-    noise,
-    openai_checkpoint,
-    polyak,
-    workers,
-)
+from pixel_cnn_pp import checkpoint, folders, openai_checkpoint, polyak, workers
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.run_log import RunLog
-from pixel_cnn_pp.stopping import Diverged, Stopped, StopSignals
-from pixel_cnn_pp.train_step import (
-    EVALUATION,
-    INITIALIZATION,
-    SAMPLES,
-    TrainState,
-    learning_rate_at,
-    make_train_step,
-    seed_for,
-)
-
-
-class Images(Protocol):
-    """A split of a data set: what training asks of it."""
-
-    image_shape: tuple[int, int, int]
-    num_images: int
-
-    def examples(
-        self, epoch: int | None = None, seed: int = 0, start: int = 0
-    ) -> tf.data.Dataset:
-        """Dicts of 'image' uint8 [H, W, C] (and 'label' int32), each image once.
-
-        In stored order, or for an epoch in the order that follows from (seed, epoch),
-        its first `start` examples left out.
-        """
+from pixel_cnn_pp.loop import Images, Loop
+from pixel_cnn_pp.train_step import INITIALIZATION, TrainState, seed_for
 
 
 def initialize(state: TrainState, config: Config, train: Images) -> None:
@@ -120,7 +85,7 @@ def prepare(
     load_params: bool = False,
     official_checkpoint: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
-) -> "Loop":
+) -> Loop:
     """A run ready to go, its checks done, nothing written yet.
 
     `strategy` is that of `workers.make_strategy`, which several machines have to call
@@ -158,206 +123,3 @@ def prepare(
         else:
             initialize(state, config, train_images)
         return Loop(config, state, train_images, test_images, save_dir)
-
-
-class Loop:
-    """The loop over steps and epochs, and what is written on the way."""
-
-    def __init__(
-        self,
-        config: Config,
-        state: TrainState,
-        train_images: Images,
-        test_images: Images,
-        save_dir: str,
-    ):
-        self.config = config
-        self.state = state
-        self.train_images = train_images
-        self.test_images = test_images
-        self.save_dir = save_dir
-        self.strategy = tf.distribute.get_strategy()
-        self.global_batch = config.batch_size * self.strategy.num_replicas_in_sync
-        self.is_chief = workers.is_chief(self.strategy)
-        self.are_several = workers.are_several(self.strategy)
-        self.signals = StopSignals(
-            workers.make_any(self.strategy) if self.are_several else bool
-        )
-        self.writer = checkpoint.BackgroundWriter()
-        self.train_step = make_train_step(state, config)
-        self.evaluator = evaluation.Evaluator(
-            state.averaged, self.global_batch, seed_for(config, EVALUATION)
-        )
-
-    def run(self) -> None:
-        """Trains to the end and writes the run under `save_dir`.
-
-        Raises Stopped after a SIGTERM or SIGINT, the step finished and all saved;
-        Diverged after `max_bad_steps` in a row; OSError where there is no room left.
-        """
-        if self.is_chief:
-            os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
-            self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
-        step = self.state.count("step")
-        log = RunLog(
-            self.save_dir if self.is_chief else None,
-            self.config,
-            step,
-            self._last_step(),
-            self.global_batch,
-        )
-        with self.strategy.scope(), self.signals, log:
-            try:
-                self._run(log)
-                self.writer.wait()
-            except Stopped as stop:
-                if not self.signals.nothing_to_lose:
-                    self._save(log)
-                self.writer.wait()
-                where = f" at step {log.step}; go on with --load_params."
-                raise Stopped(stop.signum, where) from stop
-            except workers.LOST as error:
-                if not self.are_several:
-                    raise
-                raise workers.WorkerLost(
-                    f"another worker was lost at step {log.step}; start all of them "
-                    "again with --load_params."
-                ) from error
-
-    def _run(self, log: RunLog) -> None:
-        if not self._goes_on():
-            print(f"nothing left to do: the run is at step {log.step}", flush=True)
-        self._draw_what_is_missing(log)
-        first_step = log.step + 1
-        while self._goes_on():
-            for batch in self._batches():
-                # Building the graph, before the first step, can end at once.
-                self.signals.nothing_to_lose = log.step + 1 == first_step
-                self.train_step(batch)
-                self.signals.nothing_to_lose = False
-                log.step_done()
-                self._after_step(log)
-                self.signals.check()
-                if log.step == self.config.max_steps:
-                    break
-            self._refuse_divergence(log)
-            if self._epoch_is_over():
-                self._end_epoch(log)
-            else:
-                self._report(log, self._interval_loss(), self._test_loss())
-                self._save(log)
-                self._draw(log)
-
-    def _last_step(self) -> int:
-        """The step at which max_epochs or max_steps ends the run."""
-        epochs_left = self.config.max_epochs - self.state.count("epoch")
-        steps_left = epochs_left * (self.train_images.num_images // self.global_batch)
-        steps_left -= self.state.count("position") // self.global_batch
-        last_step = self.state.count("step") + steps_left
-        return min(last_step, self.config.max_steps or last_step)
-
-    def _goes_on(self) -> bool:
-        step, epoch = self.state.count("step"), self.state.count("epoch")
-        in_steps = self.config.max_steps is None or step < self.config.max_steps
-        return in_steps and epoch < self.config.max_epochs
-
-    def _epoch_is_over(self) -> bool:
-        left = self.train_images.num_images - self.state.count("position")
-        return left < self.global_batch
-
-    def _batches(self):
-        """The rest of the epoch's batches, the last incomplete one dropped."""
-        epoch, position = self.state.count("epoch"), self.state.count("position")
-        examples = self.train_images.examples(epoch, self.config.seed, position)
-        batches = examples.batch(self.global_batch, drop_remainder=True)
-        return workers.distribute(batches.prefetch(2))
-
-    def _after_step(self, log: RunLog) -> None:
-        config = self.config
-        if log.step % min(config.log_interval, config.max_bad_steps) == 0:
-            self._refuse_divergence(log)
-        if log.step % config.log_interval == 0:
-            self._report(log, self._interval_loss(), None)
-            self._clear("interval_loss", "interval_images")
-        if self._saves_at(log.step) and not self._epoch_is_over():
-            self._save(log)
-
-    def _saves_at(self, step: int) -> bool:
-        return self.config.save_steps > 0 and step % self.config.save_steps == 0
-
-    def _end_epoch(self, log: RunLog) -> None:
-        """Row of metrics, then the checkpoint that begins with the next epoch."""
-        state = self.state
-        epoch = state.count("epoch")
-        self._report(log, self._mean_loss("epoch"), self._test_loss())
-        self._clear("interval_loss", "interval_images", "position")
-        self._clear("epoch_loss", "epoch_images")
-        state.counters["epoch"].assign(epoch + 1)
-        if epoch % self.config.save_interval == 0 or not self._goes_on():
-            self._save(log)
-            self._draw(log)
-        elif self._saves_at(log.step):
-            self._save(log)
-        log.restart_clock()
-
-    def _interval_loss(self) -> float | None:
-        return self._mean_loss("interval")
-
-    def _mean_loss(self, since: str) -> float | None:
-        """Of the training images since the last row or the epoch's begin."""
-        images = self.state.count(f"{since}_images")
-        if not images:
-            return None
-        return float(self.state.counters[f"{since}_loss"].numpy()) / images
-
-    def _test_loss(self) -> float:
-        return self.evaluator.mean_loss(self.test_images.examples(), self.signals.check)
-
-    def _refuse_divergence(self, log: RunLog) -> None:
-        """Raises Diverged after max_bad_steps in a row. What is saved stays as it is:
-        reading the count waits for the step, so it is not read after each."""
-        bad = self.state.count("bad_steps")
-        if bad >= self.config.max_bad_steps:
-            raise Diverged(
-                f"--max_bad_steps={self.config.max_bad_steps}: the loss or the "
-                f"gradients of the last {bad} steps, up to step {log.step}, were not "
-                "finite; go on from the last checkpoint with a lower --learning_rate."
-            )
-
-    def _clear(self, *names: str) -> None:
-        for name in names:
-            counter = self.state.counters[name]
-            counter.assign(tf.zeros_like(counter))
-
-    def _report(self, log: RunLog, train_loss, test_loss) -> None:
-        rate = learning_rate_at(self.config, self.state.counters["step"] - 1)
-        log.row(self.state.count("epoch"), train_loss, test_loss, float(rate))
-
-    def _save(self, log: RunLog) -> None:
-        if self.is_chief:
-            self.writer.write(self.save_dir, log.step, self.state.groups())
-        self.signals.nothing_to_lose = True
-        log.restart_clock()
-
-    def _samples_path(self, step: int) -> str:
-        return os.path.join(self.save_dir, "samples", f"step-{step:07d}")
-
-    def _draw(self, log: RunLog) -> None:
-        """Samples of the averaged model: the first 100 as a PNG, all as an NPZ."""
-        config = self.config
-        n = config.num_samples * self.global_batch
-        if not n or not self.is_chief:
-            return
-        seed = noise.fold_in(seed_for(config, SAMPLES), log.step).numpy()
-        path = self._samples_path(log.step)
-        shown = drawing.draw_samples(self.state.averaged, n, path, seed)
-        log.pictures(images=shown)
-
-    def _draw_what_is_missing(self, log: RunLog) -> None:
-        """The samples of the checkpoint that is gone on from, where the run was ended
-        before they were written."""
-        epochs, drawn = self.state.count("epoch"), self._samples_path(log.step) + ".npz"
-        at_end = self.state.count("position") == 0 and epochs > 0
-        if at_end and (epochs - 1) % self.config.save_interval == 0:
-            if not os.path.exists(drawn):
-                self._draw(log)

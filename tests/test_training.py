@@ -9,7 +9,7 @@ import tensorflow as tf
 from small_runs import SMALL, arrays, rows, run
 
 import data
-from pixel_cnn_pp import checkpoint, train_step, training
+from pixel_cnn_pp import checkpoint, run_log, train_step, training
 from pixel_cnn_pp.config import Config
 
 
@@ -128,3 +128,20 @@ def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
     with pytest.raises(ValueError, match=re.escape(message)):
         run(npz_path, tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_over_1000_steps(npz_path, tmp_path, monkeypatch):
+    pages = []
+    step_done = run_log.RunLog.step_done
+
+    def count_pages(log):
+        step_done(log)
+        with open("/proc/self/statm") as file:
+            pages.append(int(file.read().split()[1]))
+
+    monkeypatch.setattr(run_log.RunLog, "step_done", count_pages)
+    # An epoch is 10 steps: a hundred evaluations and twenty checkpoints among them.
+    run(npz_path, tmp_path, max_steps=1000, save_interval=5, field="11x5")
+    assert len(pages) == 1000
+    megabytes = np.array(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    assert megabytes[-100:].mean() - megabytes[200:300].mean() < 10
