@@ -100,6 +100,11 @@ def main(argv):
         model = model_flags.load_model(size)
         if images is not None:
             evaluation.refuse_unfit(model, images)
+        if FLAGS.dequantization_draws and not scores:
+            raise ValueError(
+                f"--dequantization_draws={FLAGS.dequantization_draws}: nothing is "
+                "scored; leave the flag out, or give --output_json."
+            )
         if scores:
             evaluation.refuse_without_likelihood(model)
             draws_of_bound = evaluation.set_dequantization_draws(
@@ -134,7 +139,8 @@ def main(argv):
         found = evaluation.scores(model, images, FLAGS.batch_size, FLAGS.max_images)
         note = f"{found['num_images']} images"
         if draws_of_bound:
-            note += f"; an upper bound: mean of {draws_of_bound} dequantizations"
+            note += "; estimate of an upper bound, mean of "
+            note += f"{draws_of_bound} dequantizations"
         print(f"{FLAGS.split} bits_per_dim = {found['bits_per_dim']:.4f} ({note})")
         if FLAGS.output_json:
             evaluation.write_json(FLAGS.output_json, found)

@@ -9,7 +9,7 @@ from absl import app, flags, logging
 import data
 from pixel_cnn_pp import checkpoint, openai_checkpoint, training, workers
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
-from pixel_cnn_pp.config import FROM_DATA, Config
+from pixel_cnn_pp.config import NO_FLAGS, Config
 from pixel_cnn_pp.likelihood import LIKELIHOODS
 from pixel_cnn_pp.nn import NONLINEARITIES
 from pixel_cnn_pp.stopping import Diverged, Stopped
@@ -200,7 +200,7 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
-        names = set(Config.__dataclass_fields__) - set(FROM_DATA)
+        names = set(Config.__dataclass_fields__) - set(NO_FLAGS)
         settings = {name: FLAGS[name].value for name in names}
         if FLAGS.official_checkpoint:
             given = FLAGS.resnet_nonlinearity

@@ -15,7 +15,7 @@ from pixel_cnn_pp.model import PixelCNNPP
 CONFIG = "config.json"
 FOLDER = "checkpoints"
 KEPT = 2
-_NAME = re.compile(r"ckpt-(\d+)\.index$")
+_NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.index$")
 # What TensorFlow raises on truncated, missing or altered checkpoint files.
 _DAMAGE = (tf.errors.OpError, IndexError, ValueError)
 
@@ -33,8 +33,12 @@ def list_checkpoints(save_dir: str) -> list[tuple[int, str]]:
     """
     folder = os.path.join(save_dir, FOLDER)
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    steps = sorted((int(m[1]) for m in map(_NAME.match, names) if m), reverse=True)
-    return [(step, os.path.join(folder, f"ckpt-{step}")) for step in steps]
+    found = [
+        (int(m[1]), int(m[2] or 0), os.path.join(folder, m[0].removesuffix(".index")))
+        for m in map(_NAME.match, names)
+        if m
+    ]
+    return [(step, prefix) for step, _, prefix in sorted(found, reverse=True)]
 
 
 def write(save_dir: str, step: int, groups: Groups) -> str:
@@ -45,6 +49,10 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     """
     folder = os.path.join(save_dir, FOLDER)
     prefix = os.path.join(folder, f"ckpt-{step}")
+    # One that is there is not written over: it would be torn for a moment.
+    again = 1
+    while os.path.exists(f"{prefix}.index"):
+        prefix, again = os.path.join(folder, f"ckpt-{step}-{again}"), again + 1
     try:
         tf.train.Checkpoint(**groups).write(prefix)
     except tf.errors.OpError as error:
@@ -62,6 +70,14 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     return prefix
 
 
+def set_aside_newer(save_dir: str, step: int) -> None:
+    """Renames what is newer than `step`, from which a run goes on: it is damaged, and
+    must not count among those that are kept."""
+    for newer, prefix in list_checkpoints(save_dir):
+        if newer > step:
+            os.replace(f"{prefix}.index", f"{prefix}.index.damaged")
+
+
 class BackgroundWriter:
     """Writes checkpoints in a thread of its own, so that training does not wait.
 
@@ -73,8 +89,11 @@ class BackgroundWriter:
         self._last: concurrent.futures.Future | None = None
 
     def write(self, save_dir: str, step: int, groups: Groups) -> None:
-        """See `write`, whose OSError the next call raises, or `wait`."""
-        self.wait()
+        """See `write`, whose OSError `check` or `wait` raises, once it is over."""
+        try:
+            self.wait()
+        except OSError as error:  # There may be room again.
+            logging.warning("%s", error)
         copies = {
             group: {name: variable.numpy() for name, variable in variables.items()}
             for group, variables in groups.items()
@@ -89,11 +108,21 @@ class BackgroundWriter:
             }
         write(save_dir, step, groups)
 
+    def check(self) -> None:
+        """Raises the OSError of a checkpoint that could not be written."""
+        if self._last is not None and self._last.done():
+            self.wait()
+
     def wait(self) -> None:
-        """Until all is written."""
-        last, self._last = self._last, None
-        if last is not None:
+        """Until all is written; raises the OSError of what could not be."""
+        if self._last is not None:
+            concurrent.futures.wait([self._last])
+            last, self._last = self._last, None
             last.result()
+
+    def close(self) -> None:
+        """Until all is written or has failed; nothing more can be."""
+        self._thread.shutdown()
 
 
 def _remove(pattern: str) -> None:

@@ -28,6 +28,7 @@ ARCHITECTURE = (
 
 # Settings that the images tell; no flag sets them.
 FROM_DATA = ("image_shape", "num_labels", "num_images")
+NO_FLAGS = (*FROM_DATA, "images_per_step")
 
 
 def refuse_bad_model(arguments: dict, prefix: str = "") -> None:
@@ -93,13 +94,14 @@ def _refuse_small(values: dict, at_least: dict[str, int], prefix: str) -> None:
 class Config:
     """All that a run depends on besides its images; a flag of train.py each.
 
-    Those of FROM_DATA come from the images. Raises ValueError with the value, the rule
-    and the remedy where a setting is not allowed.
+    Those of NO_FLAGS come from the images and the devices. Raises ValueError with the
+    value, the rule and the remedy where a setting is not allowed.
     """
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
     num_labels: int | None = None
     num_images: int | None = None
+    images_per_step: int | None = None
     data_set: str = "cifar"
     data_dir: str = ""
     image_size: int | None = None
@@ -173,6 +175,13 @@ class Config:
                     f"{flag}: the run in this --save_dir has {then}; give {remedy} to "
                     "go on with it, or another --save_dir."
                 )
+        if data_is_known and self.images_per_step != saved.images_per_step:
+            raise ValueError(
+                f"--batch_size={self.batch_size}: a step of all replicas takes "
+                f"{self.images_per_step} images, and one of the run in this --save_dir "
+                f"{saved.images_per_step}, on which their order depends; give a "
+                "--batch_size that makes it so, or another --save_dir."
+            )
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=4) + "\n"
@@ -200,9 +209,8 @@ class Config:
     @classmethod
     def load(cls, path: str) -> "Config":
         """Reads what `save` wrote. ValueError or OSError names the file."""
-        with open(path) as file:
-            text = file.read()
         try:
-            return cls.from_json(text)
+            with open(path) as file:
+                return cls.from_json(file.read())
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: not a readable config: {error}") from error

@@ -124,10 +124,10 @@ def refuse_without_likelihood(model: PixelCNNPP) -> None:
 
 
 def set_dequantization_draws(model: PixelCNNPP, draws: int | None) -> int | None:
-    """Sets of how many dequantizations the model's bound is the mean; None leaves it.
+    """Lets the model's bound be the mean of `draws` dequantizations, or leaves it.
 
-    Returns their number; None where the model's figures are exact. ValueError where
-    `draws` is given for such a model.
+    Returns their number now; None where the model's figures are exact. Raises
+    ValueError where `draws` is given for such a model.
     """
     if isinstance(model.objective, ContinuousMixLogistic):
         model.objective.num_draws = draws or model.objective.num_draws

@@ -158,7 +158,7 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
     A pixel's level v is measured at v + o, o uniform in (−½, ½) for each sub-pixel; the
     network and the later channels' means see v. By Jensen's inequality the mean over o
     of the log-density, in units of levels, is at most the log-probability of v: the
-    loss is an upper bound on the nats of the discrete image.
+    loss estimates an upper bound on the nats of the discrete image.
     """
 
     # Dequantizations of an image in evaluation; training takes one a step.
@@ -171,7 +171,7 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
         return _log_density(centered, log_scales) - math.log(levels_per_unit)
 
     def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
-        """Upper bound on the nats per image, [N].
+        """Estimate of an upper bound on the nats per image, [N].
 
         With `seed`, int32 [2], from one dequantization of each image. Without, from the
         mean of `num_draws`, evenly spread offsets o, the same ones for every image: the
@@ -243,9 +243,10 @@ class Softmax:
         x: list[tf.Tensor] = []
         for c in range(self.channels):
             p = ops.softmax(self.logits(c, blocks, x) / temperature)
-            below = ops.cumsum(p, axis=-1) < u[..., c : c + 1]
-            # The sum of all, in float32, may fall short of u.
-            level = ops.minimum(ops.sum(ops.cast(below, "float32"), -1), 2 * half)
+            up_to = ops.cumsum(p, axis=-1)
+            # The sum of all is not quite 1 in float32, and must not be passed.
+            below = up_to < u[..., c : c + 1] * up_to[..., -1:]
+            level = ops.sum(ops.cast(below, "float32"), axis=-1)
             x.append((level - half) / half)
         return ops.stack(x, axis=-1)
 

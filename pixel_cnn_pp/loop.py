@@ -73,11 +73,12 @@ class Loop:
         if self.is_chief:
             os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
             self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
-        step = self.state.count("step")
+            checkpoint.set_aside_newer(self.save_dir, self.state.count("step"))
         log = RunLog(
             self.save_dir if self.is_chief else None,
             self.config,
-            step,
+            self.state.count("step"),
+            self.state.count("rows"),
             self._last_step(),
             self.global_batch,
         )
@@ -98,16 +99,22 @@ class Loop:
                     f"another worker was lost at step {log.step}; start all of them "
                     "again with --load_params."
                 ) from error
+            finally:
+                self.writer.close()
 
     def _run(self, log: RunLog) -> None:
-        if not self._goes_on():
-            print(f"nothing left to do: the run is at step {log.step}", flush=True)
-        self._draw_what_is_missing(log)
+        if self._is_closed():
+            if not self._goes_on():
+                print(f"nothing left to do: the run is at step {log.step}", flush=True)
+            if not os.path.exists(self._samples_path(log.step) + ".npz"):
+                self._draw(log)
         first_step = log.step + 1
-        while self._goes_on():
-            for batch in self._batches():
+        # A run that was ended at its last step has its end still to come.
+        while self._goes_on() or not self._is_closed():
+            for batch in self._batches() if self._goes_on() else ():
                 # Building the graph, before the first step, can end at once.
-                self.signals.nothing_to_lose = log.step + 1 == first_step
+                first = log.step + 1 == first_step
+                self.signals.nothing_to_lose = first and not self.are_several
                 self.train_step(batch)
                 self.signals.nothing_to_lose = False
                 log.step_done()
@@ -119,9 +126,8 @@ class Loop:
             if self._epoch_is_over():
                 self._end_epoch(log)
             else:
-                self._report(log, self._interval_loss(), self._test_loss())
-                self._save(log)
-                self._draw(log)
+                self._report(log, self._mean_loss("interval"), self._test_loss())
+                self._close(log)
 
     def _last_step(self) -> int:
         """The step at which max_epochs or max_steps ends the run."""
@@ -135,6 +141,10 @@ class Loop:
         step, epoch = self.state.count("step"), self.state.count("epoch")
         in_steps = self.config.max_steps is None or step < self.config.max_steps
         return in_steps and epoch < self.config.max_epochs
+
+    def _is_closed(self) -> bool:
+        """Whether the newest row, checkpoint and samples are of this step."""
+        return self.state.count("closed_step") == self.state.count("step")
 
     def _epoch_is_over(self) -> bool:
         left = self.train_images.num_images - self.state.count("position")
@@ -152,10 +162,13 @@ class Loop:
         if log.step % min(config.log_interval, config.max_bad_steps) == 0:
             self._refuse_divergence(log)
         if log.step % config.log_interval == 0:
-            self._report(log, self._interval_loss(), None)
+            self._report(log, self._mean_loss("interval"), None)
             self._clear("interval_loss", "interval_images")
         if self._saves_at(log.step) and not self._epoch_is_over():
-            self._save(log)
+            # The last step's is written with the last row.
+            if log.step != config.max_steps and not self.state.count("bad_steps"):
+                self._save(log)
+        self.writer.check()
 
     def _saves_at(self, step: int) -> bool:
         return self.config.save_steps > 0 and step % self.config.save_steps == 0
@@ -169,14 +182,10 @@ class Loop:
         self._clear("epoch_loss", "epoch_images")
         state.counters["epoch"].assign(epoch + 1)
         if epoch % self.config.save_interval == 0 or not self._goes_on():
-            self._save(log)
-            self._draw(log)
-        elif self._saves_at(log.step):
+            self._close(log)
+        elif self._saves_at(log.step) and not self.state.count("bad_steps"):
             self._save(log)
         log.restart_clock()
-
-    def _interval_loss(self) -> float | None:
-        return self._mean_loss("interval")
 
     def _mean_loss(self, since: str) -> float | None:
         """Of the training images since the last row or the epoch's begin."""
@@ -208,10 +217,18 @@ class Loop:
         rate = learning_rate_at(self.config, self.state.counters["step"] - 1)
         log.row(self.state.count("epoch"), train_loss, test_loss, float(rate))
 
+    def _close(self, log: RunLog) -> None:
+        """The checkpoint and the samples of an epoch's or the run's end."""
+        self.state.counters["closed_step"].assign(log.step)
+        self._save(log)
+        self.signals.check()
+        self._draw(log)
+
     def _save(self, log: RunLog) -> None:
+        self.state.counters["rows"].assign(log.rows)
         if self.is_chief:
             self.writer.write(self.save_dir, log.step, self.state.groups())
-        self.signals.nothing_to_lose = True
+        self.signals.nothing_to_lose = not self.are_several
         log.restart_clock()
 
     def _samples_path(self, step: int) -> str:
@@ -221,18 +238,9 @@ class Loop:
         """Samples of the averaged model: the first 100 as a PNG, all as an NPZ."""
         config = self.config
         n = config.num_samples * self.global_batch
-        if not n or not self.is_chief:
+        if not (n and log.step and self.is_chief):
             return
         seed = noise.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
         shown = drawing.draw_samples(self.state.averaged, n, path, seed)
         log.pictures(images=shown)
-
-    def _draw_what_is_missing(self, log: RunLog) -> None:
-        """The samples of the checkpoint that is gone on from, where the run was ended
-        before they were written."""
-        epochs, drawn = self.state.count("epoch"), self._samples_path(log.step) + ".npz"
-        at_end = self.state.count("position") == 0 and epochs > 0
-        if at_end and (epochs - 1) % self.config.save_interval == 0:
-            if not os.path.exists(drawn):
-                self._draw(log)

@@ -213,7 +213,8 @@ class PixelCNNPP(keras.Model):
     def log_prob(self, images, labels=None) -> tf.Tensor:
         """Log-probability in nats, [N], of uint8 images [N, H, W, C].
 
-        Of a 'mix_logistic_continuous' model a lower bound on it, the same in each call.
+        Of a 'mix_logistic_continuous' model an estimate of a lower bound on it, the
+        same in each call.
         """
         if self.energy_distance:
             raise ValueError(
@@ -268,7 +269,7 @@ class PixelCNNPP(keras.Model):
         Args:
             labels: int [n], for a class-conditional model.
             seed: two integers; image i follows from (seed, i), not from n.
-            temperature: divides the mixture's logits, multiplies the logistics' scales.
+            temperature: divides logits, multiplies the scales of logistics.
             progress: called with the numbers of images done and in all, now and then.
         """
         return sampling.sample(self, n, labels, seed, temperature, progress)

@@ -20,8 +20,8 @@ METRICS = "metrics.csv"
 class RunLog:
     """Rows of metrics with the time they took; the steps of this process are counted.
 
-    Opened with the step that the run goes on from: later rows of an earlier process are
-    taken back, because those steps are done again.
+    Opened with the step that the run goes on from and the rows that it had told: later
+    rows of an earlier process are taken back, because what they tell is done again.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class RunLog:
         save_dir: str | None,
         config: Config,
         step: int,
+        rows: int,
         last_step: int,
         global_batch: int,
     ):
@@ -38,6 +39,7 @@ class RunLog:
         """
         self.config = config
         self.step = step
+        self.rows = rows
         self.last_step = last_step
         self.global_batch = global_batch
         name = "energy_distance" if config.energy_distance else "bits_per_dim"
@@ -53,7 +55,7 @@ class RunLog:
         self._path = self._file = self._events = None
         if save_dir is not None:
             self._path = os.path.join(save_dir, METRICS)
-            self._take_back_rows_after(step)
+            self._take_back_later_rows()
             self._events = _event_writer(os.path.join(save_dir, "logs"))
         self.restart_clock()
 
@@ -68,20 +70,23 @@ class RunLog:
         if self._events:
             self._events.close()
 
-    def _take_back_rows_after(self, step: int) -> None:
+    def _take_back_later_rows(self) -> None:
         rows = []
         if os.path.exists(self._path):
             with open(self._path, newline="") as file:
                 rows = [
                     row for row in csv.reader(file) if len(row) == len(self.columns)
                 ]
-        if step and self.columns not in rows:
+        told = [row for row in rows if row[0].isdigit() and int(row[0]) <= self.step]
+        kept = told[: self.rows]
+        if len(kept) < self.rows:
             logging.warning(
-                "%s: is missing or damaged; its rows up to step %s are lost.",
+                "%s: is missing or damaged; %s of its %s rows up to step %s are lost.",
                 self._path,
-                step,
+                self.rows - len(kept),
+                self.rows,
+                self.step,
             )
-        kept = [row for row in rows if row[0].isdigit() and int(row[0]) <= step]
         with open(self._path + ".new", "w", newline="") as file:
             csv.writer(file).writerows([self.columns, *kept])
         os.replace(self._path + ".new", self._path)
@@ -116,6 +121,7 @@ class RunLog:
         learning_rate: float,
     ) -> None:
         """Writes a row and prints it; losses per image, None where not measured."""
+        self.rows += 1
         if not self._file:
             return
         # A row with a test loss comes after an evaluation, which took time of its own.

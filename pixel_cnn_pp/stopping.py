@@ -26,7 +26,7 @@ class StopSignals:
     """Listens to SIGTERM and SIGINT while it is entered, in the main thread alone.
 
     A signal raises Stopped at the next `check`; at once where `nothing_to_lose` is
-    True; and at once if it is the second. Where several workers take part, `any_of`
+    True. A second one has its usual effect. Where several workers take part, `any_of`
     tells all of them what one has received, so that they end after the same step.
     """
 
@@ -47,9 +47,11 @@ class StopSignals:
             signal.signal(signum, handler)
 
     def _receive(self, signum, _):
-        is_second = self.received is not None
+        if self.received is not None:  # As if nobody listened.
+            signal.signal(signum, self._before[signum])
+            signal.raise_signal(signum)
         self.received = signum
-        if is_second or self.nothing_to_lose:
+        if self.nothing_to_lose:
             raise Stopped(signum)
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, noise, polyak
+from pixel_cnn_pp import checkpoint, noise, polyak, workers
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.model import PixelCNNPP
@@ -29,6 +29,10 @@ class TrainState:
             "step": tf.Variable(0, trainable=False, dtype=tf.int64),
             "epoch": tf.Variable(0, trainable=False, dtype=tf.int64),
             "position": tf.Variable(0, trainable=False, dtype=tf.int64),
+            # Rows of metrics so far; the last step that ended an epoch or the run with
+            # a row, a checkpoint and samples.
+            "rows": tf.Variable(0, trainable=False, dtype=tf.int64),
+            "closed_step": tf.Variable(0, trainable=False, dtype=tf.int64),
             # Sums of the training loss and of images, since the epoch began and since
             # the last row of metrics.
             "epoch_loss": tf.Variable(0.0, trainable=False, dtype=tf.float64),
@@ -114,6 +118,8 @@ def make_train_step(state: TrainState, config: Config):
 
     def leave_out(loss, norm, batch):
         counters["bad_steps"].assign_add(1)
+        if not workers.is_chief(strategy):
+            return
         here = strategy.experimental_local_results(batch["image"])
         levels = tf.cast(tf.concat(here, axis=0), tf.float32)
         tf.print(

@@ -101,7 +101,12 @@ def prepare(
     if is_chief:
         refuse_unusable(save_dir, load_params)
     refuse_too_few(config, train_images, test_images, strategy.num_replicas_in_sync)
-    config = dataclasses.replace(config, num_images=train_images.num_images)
+    replicas = strategy.num_replicas_in_sync
+    config = dataclasses.replace(
+        config,
+        num_images=train_images.num_images,
+        images_per_step=config.batch_size * replicas,
+    )
     if load_params:
         config.refuse_other_run(checkpoint.load_config(save_dir))
     with strategy.scope():

@@ -98,7 +98,7 @@ def test_another_architecture_is_refused_with_what_is_missing_and_left_over(save
         checkpoint.read(prefix, deeper.groups())
     config, state = small_state()
     partial = state.groups() | {"counters": {"step": state.counters["step"]}}
-    with pytest.raises(ValueError, match="left over: counters/bad_steps, counters/ep"):
+    with pytest.raises(ValueError, match="left over: counters/bad_steps, counters/cl"):
         checkpoint.read(prefix, partial)
 
 
@@ -187,6 +187,7 @@ def test_background_writer_writes_what_the_variables_were_when_it_was_asked(save
         for variable in group.values():
             variable.assign(variable + tf.ones_like(variable))
     writer.wait()
+    writer.close()
     assert checkpoint.read_newest(str(folder), state.groups()) == 9
     for value, expected in zip(all_values(state), before, strict=True):
         np.testing.assert_array_equal(value, expected)
@@ -204,3 +205,23 @@ def test_background_writer_tells_of_a_full_disk_when_it_is_waited_for(saved):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     writer.wait()
+
+
+def test_checkpoint_of_the_same_step_is_written_beside_the_one_that_is_there(saved):
+    folder, state = saved
+    state.counters["epoch"].assign(5)
+    prefix = checkpoint.write(str(folder), 7, state.groups())
+    assert prefix.endswith("ckpt-7-1")
+    state.counters["epoch"].assign(6)
+    assert checkpoint.read_newest(str(folder), state.groups()) == 7
+    assert state.count("epoch") == 5
+
+
+def test_damaged_checkpoint_does_not_count_among_those_that_are_kept(saved):
+    folder, state = saved
+    damaged = pathlib.Path(checkpoint.list_checkpoints(str(folder))[0][1])
+    damaged.with_suffix(".data-00000-of-00001").write_bytes(b"")
+    assert checkpoint.read_newest(str(folder), state.groups()) == 3
+    checkpoint.set_aside_newer(str(folder), 3)
+    checkpoint.write(str(folder), 5, state.groups())
+    assert [step for step, _ in checkpoint.list_checkpoints(str(folder))] == [5, 3]

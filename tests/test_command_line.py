@@ -163,6 +163,12 @@ REFUSED = [
         "--dequantization_draws=2",
         "are exact",
     ),
+    (
+        "evaluate",
+        "-o run --dequantization_draws=2 -ns 1 --output_dir=new",
+        "--dequantization_draws=2",
+        "nothing is scored",
+    ),
     ("evaluate", "", "--save_dir and --official_checkpoint", "give one of"),
     ("evaluate", f"-o run {GOLDEN}", "--save_dir and --official", "give one of"),
     ("evaluate", "-o gone", "--save_dir=gone", "give the folder that train.py wrote"),

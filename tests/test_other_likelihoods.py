@@ -75,6 +75,15 @@ def test_softmax_draws_the_lowest_and_the_highest_level_at_the_ends_of_the_unit(
     np.testing.assert_array_equal(distribution.draw(l, ends), [[-1.0], [1.0]])
 
 
+def test_softmax_never_draws_levels_that_have_no_probability():
+    distribution = Softmax(1)
+    l = parameters(distribution, (1000,))
+    l[:, 200:] = -200.0
+    ends = np.full((1000, 1), 1 - 2.0**-24, np.float32)
+    levels = images.to_levels(distribution.draw(l, ends), 256).numpy()
+    assert levels.max() == 199
+
+
 def numpy_density(y, l, k):
     """Float64 density of one grey value in units of [-1, 1]: y [M], l [3K]."""
     logits, means, log_scales = l.astype(np.float64).reshape(3, k)

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from small_runs import arrays, rows, run
 
-from pixel_cnn_pp import checkpoint, drawing, evaluation, run_log, stopping
+from pixel_cnn_pp import checkpoint, drawing, evaluation, loop, run_log, stopping
 
 # 40 images in batches of 4: an epoch is 10 steps, and each ends with a checkpoint.
-SETTINGS = {"max_steps": 23, "save_interval": 1, "num_samples": 1}
+SETTINGS = {
+    "max_steps": 23,
+    "save_interval": 1,
+    "save_steps": 23,
+    "num_samples": 1,
+    "field": "11x5",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +52,18 @@ def facts(folder):
         (run_log.RunLog, "step_done", 5, signal.SIGTERM, 5),
         (evaluation.Evaluator, "_losses", 1, signal.SIGINT, 10),
         (drawing, "draw_samples", 2, signal.SIGTERM, 20),
+        (run_log.RunLog, "step_done", 23, signal.SIGTERM, 23),
+        (loop.Loop, "_test_loss", 3, signal.SIGINT, 23),
+        (drawing, "draw_samples", 3, signal.SIGTERM, 23),
     ],
-    ids=["in a step", "in an evaluation", "while samples are drawn"],
+    ids=[
+        "in a step",
+        "in an evaluation",
+        "while samples are drawn",
+        "in the last step",
+        "in the last evaluation",
+        "while the last samples are drawn",
+    ],
 )
 def test_run_ended_by_a_signal_goes_on_as_the_run_never_ended(
     owner, name, calls, signum, step, never_stopped, npz_path, tmp_path, monkeypatch
@@ -79,6 +95,7 @@ def test_steps_that_are_not_finite_change_nothing_are_reported_and_end_the_run(
     kept = checkpoint.list_checkpoints(tmp_path)
     # The fifth step is finite and moves the parameters out of all bounds.
     too_fast = {"learning_rate": 1e30, "max_bad_steps": 2, "max_steps": 99}
+    too_fast["save_steps"] = 1
     # The count is looked at every second step.
     message = "--max_bad_steps=2: .* of the last 3 steps, up to step 8, were not finite"
     with pytest.raises(stopping.Diverged, match=message):
@@ -86,9 +103,11 @@ def test_steps_that_are_not_finite_change_nothing_are_reported_and_end_the_run(
     reports = [
         line for line in capfd.readouterr().err.splitlines() if "left out" in line
     ]
-    assert len(reports) == 2
+    assert len(reports) == 3
     assert "step 6 is left out, 1 in a row: loss" in reports[0]
     assert "levels of its images from" in reports[1]
-    assert checkpoint.list_checkpoints(tmp_path) == kept
+    # Nothing was saved since, so that the good one is still there.
+    assert checkpoint.list_checkpoints(tmp_path)[1:] == kept
+    (tmp_path / checkpoint.FOLDER / "ckpt-5.index").unlink()
     gone_on = run(npz_path, tmp_path, True, max_steps=6)
     assert gone_on.count("bad_steps") == 0 and gone_on.count("step") == 6

@@ -117,6 +117,9 @@ def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
         run(npz_path, tmp_path, True, max_steps=2, nr_filters=9)
     with pytest.raises(ValueError, match="--seed=9: the run .* has 1"):
         run(npz_path, tmp_path, True, max_steps=2, seed=9)
+    message = "--batch_size=8: a step of all replicas takes 8 images, and one .* 4, on"
+    with pytest.raises(ValueError, match=message):
+        run(npz_path, tmp_path, True, max_steps=2, batch_size=8)
 
 
 def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
