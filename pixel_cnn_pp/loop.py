@@ -104,7 +104,7 @@ class Loop:
 
     def _run(self, log: RunLog) -> None:
         if self._is_closed():
-            if not self._goes_on():
+            if self.is_chief and not self._goes_on():
                 print(f"nothing left to do: the run is at step {log.step}", flush=True)
             if not os.path.exists(self._samples_path(log.step) + ".npz"):
                 self._draw(log)

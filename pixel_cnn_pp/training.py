@@ -36,6 +36,22 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     state.counters["step"].assign(t - 1)
 
 
+def begin(
+    state: TrainState, config: Config, train: Images, official_checkpoint: str | None
+) -> None:
+    """Starts from the images, or from an official checkpoint, its prefix."""
+    if not official_checkpoint:
+        initialize(state, config, train)
+        return
+    initialize_from_official(state, official_checkpoint)
+    step = state.count("step")
+    if config.max_steps is not None and config.max_steps <= step:
+        raise ValueError(
+            f"--max_steps={config.max_steps}: steps are counted on from the {step} of "
+            f"{official_checkpoint}; give more."
+        )
+
+
 def refuse_unusable(save_dir: str, load_params: bool) -> None:
     """Raises ValueError where the folder is none that this run can be written to.
 
@@ -112,19 +128,12 @@ def prepare(
     with strategy.scope():
         state = TrainState(config)
         if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
-            if is_chief:
-                print(f"going on from step {state.count('step')}", flush=True)
-            return Loop(config, state, train_images, test_images, save_dir)
-        if load_params and is_chief:
-            print("no checkpoint was written yet: starting anew", flush=True)
-        if official_checkpoint:
-            initialize_from_official(state, official_checkpoint)
-            step = state.count("step")
-            if config.max_steps is not None and config.max_steps <= step:
-                raise ValueError(
-                    f"--max_steps={config.max_steps}: steps are counted on from the "
-                    f"{step} of {official_checkpoint}; give more."
-                )
+            told = f"going on from step {state.count('step')}"
         else:
-            initialize(state, config, train_images)
+            told = "no checkpoint was written yet: starting anew" if load_params else ""
+            begin(state, config, train_images, official_checkpoint)
+        if told and is_chief:
+            print(told, flush=True)
+        if workers.are_several(strategy):
+            workers.take_from_first(state.groups())
         return Loop(config, state, train_images, test_images, save_dir)

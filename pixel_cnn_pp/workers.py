@@ -90,6 +90,28 @@ def distribute(batches: tf.data.Dataset):
     return strategy.experimental_distribute_dataset(batches.with_options(options))
 
 
+def take_from_first(groups: dict[str, dict[str, tf.Variable]]) -> None:
+    """Sets the variables of all workers to those of the first.
+
+    Each has computed or read them for itself: on GPUs not to the last bit alike.
+    """
+    strategy = tf.distribute.get_strategy()
+    variables = [v for group in groups.values() for v in group.values()]
+
+    def of_first():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        first = tf.equal(replica, 0)
+        return [tf.where(first, v, tf.zeros_like(v)) for v in variables]
+
+    @tf.function(autograph=False)
+    def sums():
+        total = tf.distribute.ReduceOp.SUM
+        return [strategy.reduce(total, v, axis=None) for v in strategy.run(of_first)]
+
+    for variable, value in zip(variables, sums(), strict=True):
+        variable.assign(value)
+
+
 def make_any(strategy: tf.distribute.Strategy):
     """A function that tells every worker whether a bool is True on any of them."""
 

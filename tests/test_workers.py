@@ -18,7 +18,7 @@ from pixel_cnn_pp import checkpoint, workers
 
 # 40 images, 8 a step on all devices together.
 RUN = (
-    "-d npz -n 4 -m 2 -u 8 -p 0 -ns 0 --field=11x5 --log_interval=1 "
+    "-d npz -n 4 -m 2 -u 8 -p 0 -ns 1 --field=11x5 --log_interval=1 "
     "--save_steps=2 -t 99 --max_steps=150 --max_epochs=99"
 )
 
