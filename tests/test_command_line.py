@@ -432,6 +432,7 @@ def test_short_forms_of_the_official_flags_set_what_they_name(trained, folder):
         data_set="npz",
         data_dir=str(folder / "labelled.npz"),
         num_images=40,
+        images_per_step=4,
         save_interval=3,
         nr_resnet=1,
         nr_filters=4,

@@ -32,7 +32,8 @@ def test_run_stopped_and_gone_on_with_is_the_run_never_stopped_bit_for_bit(
     parts = run(npz_path, tmp_path, True, max_steps=17, **settings)
     for group, variables in whole.groups().items():
         for name, value in arrays(variables).items():
-            np.testing.assert_array_equal(value, parts.groups()[group][name], name)
+            if name != "rows":  # The test row of a stop within an epoch is one more.
+                np.testing.assert_array_equal(value, parts.groups()[group][name], name)
 
     def facts(save_dir):
         """All rows but the test row of a stop within an epoch; speeds left out."""
