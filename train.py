@@ -216,12 +216,12 @@ def main(argv):
         if FLAGS.data_dir:
             settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
         config = Config(**settings)
-        if FLAGS.load_params:
-            saved = checkpoint.load_config(FLAGS.save_dir)
-            config.refuse_other_run(saved, data_is_known=False)
         strategy = workers.make_strategy(config.nr_gpu)
         if workers.is_chief(strategy):
             training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
+        if FLAGS.load_params:
+            saved = checkpoint.load_config(FLAGS.save_dir)
+            config.refuse_other_run(saved, data_is_known=False)
         splits = [
             data.load(
                 FLAGS.data_set,

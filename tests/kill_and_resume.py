@@ -31,7 +31,6 @@ RUN = (
 )
 
 flags.DEFINE_integer("kills", 30, "How often the run is killed.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "The moments of the kills follow from it.")
 
 
 def start(save_dir: pathlib.Path, max_steps: int) -> subprocess.Popen:
@@ -116,9 +115,7 @@ def kill_and_resume(kills: int, seed: int, folder: pathlib.Path) -> list[str]:
 
 def main(_):
     with tempfile.TemporaryDirectory() as folder:
-        ends = kill_and_resume(
-            flags.FLAGS.kills, flags.FLAGS.seed, pathlib.Path(folder)
-        )
+        ends = kill_and_resume(flags.FLAGS.kills, 0, pathlib.Path(folder))
     print(*ends, sep=os.linesep)
     print(f"{len(ends)} lives; the run is the one never killed, bit for bit.")
 
