@@ -232,7 +232,7 @@ class PixelCNNPP(keras.Model):
     def round_kernels(self, dtype: str = "bfloat16") -> None:
         """Rounds all kernels to 'bfloat16' wherever they are used, from now on.
 
-        The sampler then keeps them in half the memory. The parameters stay as they are.
+        The sampler then stores them in half the bytes. The parameters stay as they are.
         """
         for layer in self.linear_layers:
             layer.rounded_to = dtype
