@@ -39,7 +39,7 @@ def refuse_unclear() -> None:
 def load_model(image_size: tuple[int, int]) -> PixelCNNPP:
     """The model that the flags name; an official one for images of that size."""
     if FLAGS.save_dir is not None:
-        model = checkpoint.load_model(FLAGS.save_dir, FLAGS.averaged)[0]
+        model, _ = checkpoint.load_model(FLAGS.save_dir, FLAGS.averaged)
     else:
         model = openai_checkpoint.load_model(
             FLAGS.official_checkpoint,
@@ -47,6 +47,5 @@ def load_model(image_size: tuple[int, int]) -> PixelCNNPP:
             FLAGS.averaged,
             image_size,
         )
-    if FLAGS.kernels != "float32":
-        model.round_kernels(FLAGS.kernels)
+    model.round_kernels(FLAGS.kernels)
     return model

@@ -40,8 +40,7 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
     from pixel_cnn_pp import PixelCNNPP
 
     model = PixelCNNPP(nr_resnet=nr_resnet, nr_filters=nr_filters)
-    if FLAGS.kernels != "float32":
-        model.round_kernels(FLAGS.kernels)
+    model.round_kernels(FLAGS.kernels)
     full_pass = tf.function(lambda x: model(x), autograph=False)
     x = tf.zeros([n, *model.image_shape])
     full_pass(x)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import noise
 
 
@@ -217,11 +218,11 @@ class Softmax:
 
     def log_prob(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
         """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1]."""
-        blocks, half = self._blocks(l), (self.num_levels - 1) / 2
+        blocks = self._blocks(l)
         x = ops.unstack(ops.cast(x, "float32"), axis=-1)
         total = 0.0
         for c, value in enumerate(x):
-            level = ops.cast(ops.round((value + 1.0) * half), "int32")
+            level = ops.cast(image_ops.to_levels(value, self.num_levels), "int32")
             total -= ops.sparse_categorical_crossentropy(
                 level, self.logits(c, blocks, x), from_logits=True
             )
@@ -239,15 +240,15 @@ class Softmax:
         u [..., C] in (0, 1) is where the cumulative probability of the level is met.
         The temperature divides the logits.
         """
-        blocks, half = self._blocks(l), (self.num_levels - 1) / 2
+        blocks = self._blocks(l)
         x: list[tf.Tensor] = []
         for c in range(self.channels):
             p = ops.softmax(self.logits(c, blocks, x) / temperature)
             up_to = ops.cumsum(p, axis=-1)
             # The sum of all is not quite 1 in float32, and must not be passed.
             below = up_to < u[..., c : c + 1] * up_to[..., -1:]
-            level = ops.sum(ops.cast(below, "float32"), axis=-1)
-            x.append((level - half) / half)
+            level = ops.sum(ops.cast(below, "int32"), axis=-1)
+            x.append(image_ops.to_float(level, self.num_levels))
         return ops.stack(x, axis=-1)
 
 

@@ -56,7 +56,7 @@ class Loop:
         self.is_chief = workers.is_chief(self.strategy)
         self.are_several = workers.are_several(self.strategy)
         self.signals = StopSignals(
-            workers.make_any(self.strategy) if self.are_several else bool
+            workers.make_any(self.strategy) if self.are_several else None
         )
         self.writer = checkpoint.BackgroundWriter()
         self.train_step = make_train_step(state, config)
@@ -113,8 +113,7 @@ class Loop:
         while self._goes_on() or not self._is_closed():
             for batch in self._batches() if self._goes_on() else ():
                 # Building the graph, before the first step, can end at once.
-                first = log.step + 1 == first_step
-                self.signals.nothing_to_lose = first and not self.are_several
+                self.signals.nothing_to_lose = log.step + 1 == first_step
                 self.train_step(batch)
                 self.signals.nothing_to_lose = False
                 log.step_done()
@@ -166,12 +165,13 @@ class Loop:
             self._clear("interval_loss", "interval_images")
         if self._saves_at(log.step) and not self._epoch_is_over():
             # The last step's is written with the last row.
-            if log.step != config.max_steps and not self.state.count("bad_steps"):
+            if log.step != config.max_steps:
                 self._save(log)
         self.writer.check()
 
     def _saves_at(self, step: int) -> bool:
-        return self.config.save_steps > 0 and step % self.config.save_steps == 0
+        every = self.config.save_steps
+        return every > 0 and step % every == 0 and not self.state.count("bad_steps")
 
     def _end_epoch(self, log: RunLog) -> None:
         """Row of metrics, then the checkpoint that begins with the next epoch."""
@@ -183,7 +183,7 @@ class Loop:
         state.counters["epoch"].assign(epoch + 1)
         if epoch % self.config.save_interval == 0 or not self._goes_on():
             self._close(log)
-        elif self._saves_at(log.step) and not self.state.count("bad_steps"):
+        elif self._saves_at(log.step):
             self._save(log)
         log.restart_clock()
 
@@ -228,7 +228,7 @@ class Loop:
         self.state.counters["rows"].assign(log.rows)
         if self.is_chief:
             self.writer.write(self.save_dir, log.step, self.state.groups())
-        self.signals.nothing_to_lose = not self.are_several
+        self.signals.nothing_to_lose = True
         log.restart_clock()
 
     def _samples_path(self, step: int) -> str:

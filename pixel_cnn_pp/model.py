@@ -230,7 +230,8 @@ class PixelCNNPP(keras.Model):
         return -self.image_loss(images, labels)
 
     def round_kernels(self, dtype: str = "bfloat16") -> None:
-        """Rounds all kernels to 'bfloat16' wherever they are used, from now on.
+        """Rounds all kernels to 'bfloat16', or no longer ('float32'), wherever they are
+        used from now on.
 
         The sampler then stores them in half the bytes. The parameters stay as they are.
         """

@@ -19,18 +19,17 @@ class Stopped(Exception):
 class Diverged(Exception):
     """Loss or gradients were not finite in so many steps in a row."""
 
-    exit_code = 1
-
 
 class StopSignals:
     """Listens to SIGTERM and SIGINT while it is entered, in the main thread alone.
 
     A signal raises Stopped at the next `check`; at once where `nothing_to_lose` is
     True. A second one has its usual effect. Where several workers take part, `any_of`
-    tells all of them what one has received, so that they end after the same step.
+    tells all of them what one has received, so that they end after the same step, and
+    none at once.
     """
 
-    def __init__(self, any_of: Callable[[bool], bool] = bool):
+    def __init__(self, any_of: Callable[[bool], bool] | None = None):
         self.any_of = any_of
         self.received: int | None = None
         self.nothing_to_lose = True
@@ -51,10 +50,11 @@ class StopSignals:
             signal.signal(signum, self._before[signum])
             signal.raise_signal(signum)
         self.received = signum
-        if self.nothing_to_lose:
+        if self.nothing_to_lose and not self.any_of:
             raise Stopped(signum)
 
     def check(self) -> None:
         """Raises Stopped where a signal has asked for it, here or at another worker."""
-        if self.any_of(self.received is not None):
+        received = self.received is not None
+        if self.any_of(received) if self.any_of else received:
             raise Stopped(self.received or signal.SIGTERM)

@@ -86,6 +86,7 @@ def make_train_step(state: TrainState, config: Config):
     names = list(state.parameters)
     parameters = list(state.parameters.values())
     counters, step = state.counters, state.counters["step"]
+    global_batch = config.batch_size * strategy.num_replicas_in_sync
 
     def gradients_of(batch, seed):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -110,10 +111,9 @@ def make_train_step(state: TrainState, config: Config):
         )
         decay = polyak.decay_at(step, config.polyak_decay, config.polyak_warmup)
         polyak.update(state.averages, state.parameters, decay)
-        images = config.batch_size * strategy.num_replicas_in_sync
         for since in ("epoch", "interval"):
             counters[f"{since}_loss"].assign_add(tf.cast(loss, tf.float64))
-            counters[f"{since}_images"].assign_add(images)
+            counters[f"{since}_images"].assign_add(global_batch)
         counters["bad_steps"].assign(0)
 
     def leave_out(loss, norm, batch):
@@ -151,8 +151,7 @@ def make_train_step(state: TrainState, config: Config):
             lambda: update(loss, gradients),
             lambda: leave_out(loss, norm, batch),
         )
-        images = config.batch_size * strategy.num_replicas_in_sync
-        counters["position"].assign_add(images)
+        counters["position"].assign_add(global_batch)
         step.assign_add(1)
         return loss
 

@@ -9,8 +9,6 @@ import tensorflow as tf
 class WorkerLost(Exception):
     """Another worker of the run ended, so that this one cannot go on."""
 
-    exit_code = 1
-
 
 # What TensorFlow raises where another worker is gone.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)

@@ -1,5 +1,6 @@
 """Checkpoints: complete, strict, and the newest intact one is used."""
 
+import contextlib
 import pathlib
 import resource
 
@@ -32,6 +33,17 @@ def saved(tmp_path):
         state.counters["step"].assign(step)
         checkpoint.write(str(tmp_path), step, state.groups())
     return tmp_path, state
+
+
+@contextlib.contextmanager
+def no_room():
+    """No file can have more than a part of the bytes that a checkpoint takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def all_values(state):
@@ -166,13 +178,11 @@ def test_newest_checkpoint_of_another_model_is_said_not_to_fit(saved):
 def test_full_disk_ends_in_one_line_and_leaves_the_older_checkpoints_alone(saved):
     folder, state = saved
     before = {p.name: p.read_bytes() for p in (folder / checkpoint.FOLDER).iterdir()}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(OSError, match="ckpt-9: cannot be written .* make room"):
-            checkpoint.write(str(folder), 9, state.groups())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        no_room(),
+        pytest.raises(OSError, match="ckpt-9: cannot be written .* make room"),
+    ):
+        checkpoint.write(str(folder), 9, state.groups())
     after = {p.name: p.read_bytes() for p in (folder / checkpoint.FOLDER).iterdir()}
     assert after == before
     assert checkpoint.read_newest(str(folder), state.groups()) == 7
@@ -196,14 +206,10 @@ def test_background_writer_writes_what_the_variables_were_when_it_was_asked(save
 def test_background_writer_tells_of_a_full_disk_when_it_is_waited_for(saved):
     folder, state = saved
     writer = checkpoint.BackgroundWriter()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
+    with no_room():
         writer.write(str(folder), 9, state.groups())
         with pytest.raises(OSError, match="make room"):
             writer.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     writer.wait()
 
 

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from small_models import initialized
 
-from pixel_cnn_pp import PixelCNNPP, export
+from pixel_cnn_pp import export
 
 # Loads a SavedModel, runs the calls that it reads, and prints what each gave. A call
 # that fails is followed by others, as in a server.
@@ -31,17 +31,9 @@ print(json.dumps(answers))
 """
 
 
-def initialized(**changes):
-    small = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
-    model = PixelCNNPP((6, 5, 3), **(small | changes))
-    x = np.random.default_rng(0).uniform(-1, 1, (16, 6, 5, 3)).astype(np.float32)
-    model.initialize(x, tf.range(16) % 4 if model.num_labels else None)
-    return model
-
-
 @pytest.fixture(scope="module", params=[None, 4], ids=["unconditional", "labels"])
 def exported(request, tmp_path_factory):
-    model = initialized(num_labels=request.param)
+    model = initialized((6, 5, 3), num_labels=request.param)
     folder = tmp_path_factory.mktemp("export") / "deep" / "model"
     export.export(model, str(folder))
     return model, folder
@@ -138,7 +130,7 @@ def test_saved_model_cli_runs_it(exported, tmp_path):
 
 
 def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
-    model = initialized(energy_distance=True)
+    model = initialized((6, 5, 3), energy_distance=True)
     export.export(model, str(tmp_path / "model"))
     inputs = {"num_images": (1, "int32"), "seed": ([0, 0], "int32")}
     names, refused = client(
@@ -152,6 +144,6 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").write_text("kept")
     with pytest.raises(ValueError, match="--export_dir=.*model: is there already"):
-        export.export(initialized(), str(tmp_path / "model"))
+        export.export(initialized((6, 5, 3)), str(tmp_path / "model"))
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["mine"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import SMALL, initialized
 
 from pixel_cnn_pp import PixelCNNPP
-
-SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
 
 
 def random_images(shape, seed=0, levels=256):
@@ -15,12 +14,6 @@ def random_images(shape, seed=0, levels=256):
 
 def to_float(images):
     return (images.astype(np.float32) - 127.5) / 127.5
-
-
-def initialized(image_shape=(8, 6, 3), labels=None, **changes):
-    model = PixelCNNPP(image_shape, **(SMALL | changes))
-    model.initialize(to_float(random_images((16, *image_shape))), labels)
-    return model
 
 
 def trained(model, steps=3):
@@ -59,7 +52,7 @@ def test_parameters_are_all_the_weights_there_are():
 
 @pytest.mark.parametrize("after", ["initialisation", "training"])
 def test_a_pixel_depends_on_no_pixel_at_or_after_it_and_on_those_before(after):
-    model = initialized()
+    model = initialized((8, 6, 3))
     if after == "training":
         trained(model)
     x = tf.constant(to_float(random_images((1, 8, 6, 3), 2)))
@@ -79,7 +72,7 @@ def test_a_pixel_depends_on_no_pixel_at_or_after_it_and_on_those_before(after):
 
 @pytest.mark.parametrize("after", ["initialisation", "training"])
 def test_stream_u_sees_the_rows_above_and_ul_also_the_pixels_to_the_left(after):
-    model = initialized()
+    model = initialized((8, 6, 3))
     if after == "training":
         trained(model)
     x = to_float(random_images((1, 8, 6, 3), 3))
@@ -164,8 +157,7 @@ def test_probabilities_of_all_images_of_2_by_2_binary_pixels_sum_to_1():
 
 
 def test_class_conditional_model_depends_on_the_label():
-    labels = np.arange(16) % 4
-    model = initialized(labels=labels, num_labels=4)
+    model = initialized((8, 6, 3), num_labels=4)
     images = random_images((4, 8, 6, 3))
     log_prob = model.log_prob(images, [0, 1, 2, 3]).numpy()
     assert (log_prob != model.log_prob(images, [1, 2, 3, 0]).numpy()).all()
