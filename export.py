@@ -11,12 +11,22 @@ from pixel_cnn_pp import export
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
 
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
-flags.DEFINE_string("export_dir", None, "New folder for the SavedModel.")
+flags.DEFINE_string(
+    "export_dir",
+    None,
+    "New folder for the SavedModel, as MODEL/1; folders above it are made.",
+)
 flags.DEFINE_integer(
     "image_size",
     32,
     "Side of the images in pixels, for --official_checkpoint.",
     lower_bound=1,
+)
+flags.DEFINE_bool(
+    "jit_compile",
+    True,
+    "Let XLA compile the drawing when it first runs; --nojit_compile for servers "
+    "without XLA: slower.",
 )
 FLAGS = flags.FLAGS
 
@@ -30,7 +40,7 @@ def main(argv):
             raise ValueError("--export_dir: give a new folder for the SavedModel.")
         export.refuse_unusable(FLAGS.export_dir)
         model = model_flags.load_model((FLAGS.image_size, FLAGS.image_size))
-    export.export(model, FLAGS.export_dir)
+    export.export(model, FLAGS.export_dir, FLAGS.jit_compile)
     print(f"SavedModel: {FLAGS.export_dir}")
 
 

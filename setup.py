@@ -1,14 +1,37 @@
 """Installs the package pixel_cnn_pp; the entry points run from the checkout."""
 
+import pathlib
+
 from setuptools import setup
+
+README = pathlib.Path(__file__).with_name("README.md")
 
 setup(
     name="pixel_cnn_pp",
     version="0.1.0",
     description="PixelCNN++ for TensorFlow 2, a faithful port of openai/pixel-cnn",
+    long_description=README.read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE"],
+    author="The pixel_cnn_pp authors",
+    project_urls={
+        "Official code": "https://github.com/openai/pixel-cnn",
+        "Paper": "https://arxiv.org/abs/1701.05517",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11,<3.14",
     packages=["pixel_cnn_pp"],
+    package_data={"pixel_cnn_pp": ["py.typed"]},
     install_requires=[
         "tensorflow>=2.21",
         "tensorflow-datasets",
@@ -18,8 +41,18 @@ setup(
         "absl-py",
     ],
     extras_require={
-        # A later minor version of ruff may format differently.
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.*"],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            # A later minor version may format differently.
+            "ruff==0.17.*",
+            # A test builds the wheel without the network.
+            "setuptools",
+            "wheel",
+            # The gRPC client of docs/serving.md.
+            "tensorflow-serving-api",
+        ],
         "tensorboard": ["tensorboard"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },

@@ -225,7 +225,9 @@ def load_config(save_dir: str) -> Config:
 def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config]:
     """The model of a run with its newest averaged (or raw) parameters, and its Config.
 
-    Raises FileNotFoundError or ValueError where the folder holds no usable run.
+    `save_dir` is the --save_dir of train.py. A damaged checkpoint is reported and the
+    one before it taken. Raises FileNotFoundError or ValueError where the folder holds
+    no usable run.
     """
     config = load_config(save_dir)
     model = PixelCNNPP(**config.model_arguments())

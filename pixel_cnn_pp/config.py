@@ -184,6 +184,7 @@ class Config:
             )
 
     def to_json(self) -> str:
+        """All settings by name, as JSON that `from_json` takes."""
         return json.dumps(dataclasses.asdict(self), indent=4) + "\n"
 
     @classmethod

@@ -8,6 +8,7 @@ import tensorflow as tf
 from pixel_cnn_pp import checkpoint, folders
 from pixel_cnn_pp.evaluation import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.sampling import Sampler
 
 
 def refuse_unusable(export_dir: str) -> None:
@@ -20,10 +21,12 @@ def refuse_unusable(export_dir: str) -> None:
     folders.refuse_unwritable("export_dir", export_dir)
 
 
-def export(model: PixelCNNPP, export_dir: str) -> None:
+def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None:
     """Writes a SavedModel of the model to a new folder: all of it or nothing.
 
-    Raises ValueError where the folder holds something or cannot be written to.
+    Its signatures are those of `Serving`. Without `jit_compile` it draws without XLA,
+    slower, for servers that lack it. Raises ValueError where the folder holds something
+    or cannot be written to.
     """
     refuse_unusable(export_dir)
     parent = os.path.dirname(os.path.abspath(export_dir))
@@ -32,19 +35,27 @@ def export(model: PixelCNNPP, export_dir: str) -> None:
     saved.parameters = checkpoint.variables(model)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
         whole = os.path.join(folder, "model")
-        tf.saved_model.save(saved, whole, Serving(model).signatures())
+        signatures = Serving(model, jit_compile).signatures()
+        tf.saved_model.save(saved, whole, signatures)
         os.replace(whole, os.path.abspath(export_dir))
 
 
 class Serving:
     """The functions of a SavedModel, which check what they are given as they run.
 
+    sample: num_images int32 [], seed int32 [2], temperature float32 [] → images uint8
+    [N, H, W, C]; with labels int32 [N] in place of num_images where the model is
+    class-conditional, as in all of them. complete: images uint8 [N, H, W, C], rows
+    int32 [], seed, temperature → images. log_prob: images → log_prob float32 [N] in
+    nats, bits_per_dim float32 [N]; a model of the energy distance has none.
+
     Wrong values raise InvalidArgumentError with the name of the input, the rule and the
     value. See `PixelCNNPP.sample`, `complete` and `log_prob`, which they are.
     """
 
-    def __init__(self, model: PixelCNNPP):
+    def __init__(self, model: PixelCNNPP, jit_compile: bool = True):
         self.model = model
+        self.sampler = model.sampler if jit_compile else Sampler(model, False)
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """Functions by the names that a SavedModel gives them."""
@@ -100,7 +111,7 @@ class Serving:
         keep = tf.broadcast_to(
             tf.range(height)[:, None] < rows, [tf.shape(images)[0], height, width]
         )
-        draw = self.model.sampler.draw
+        draw = self.sampler.draw
         first = tf.constant(0)
         return {"images": draw(images, keep, labels, seed, temperature, first)}
 

@@ -76,8 +76,14 @@ class DiscretizedMixLogistic:
         rows = [[of[c, j] for j in range(c)] for c in range(self.channels)]
         return logits, means, log_scales, rows
 
-    def log_prob(self, x: tf.Tensor, l: tf.Tensor, offsets=None) -> tf.Tensor:
-        """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1]."""
+    def log_prob(
+        self, x: tf.Tensor, l: tf.Tensor, offsets: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1] under
+        parameters l [N, H, W, D]. Salimans et al. 2017, eq. 2.
+
+        `offsets`, [N, H, W, C] in levels, are where a density is measured.
+        """
         logits, means, log_scales, coefficients = self.unpack(l)
         x = ops.cast(x, "float32")[..., None]  # [N, H, W, C, 1]
         means = [

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
@@ -38,6 +39,8 @@ class PixelCNNPP(keras.Model):
         autoregressive_channels: let each channel's parameters depend on the pixel's
             earlier channels through gated resnets, not only linearly.
         seed: the first weights follow from it.
+
+    Raises ValueError with the value and the rule where one is not allowed.
 
     Images are uint8 levels 0 … num_levels − 1 wherever they are called images; `call`
     takes floats in [-1, 1]. `parameters` maps the official names (conv2d_0/V, …) to the
@@ -162,8 +165,9 @@ class PixelCNNPP(keras.Model):
             maps.append(self.run_block(index, run, operand, a, h, block_seed))
         return maps[-1][:, :height, :width]
 
-    def condition(self, labels) -> tf.Tensor | None:
-        """Labels, int [N], as one-hot rows h [N, L]."""
+    def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:
+        """Labels, int [N], as one-hot rows h [N, L]; ValueError where the model needs
+        some and there are none, or takes none."""
         if (labels is None) != (self.num_labels is None):
             raise ValueError(
                 f"labels={labels}: a model with num_labels={self.num_labels} "
@@ -195,26 +199,45 @@ class PixelCNNPP(keras.Model):
         count = self.objective.num_samples * n
         return 2.0 * noise.uniform((count, height, width, self.noise_size), seed) - 1.0
 
-    def initialize(self, x, labels=None, seed=(0, 0)) -> tf.Tensor:
+    def initialize(
+        self,
+        x: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        seed: npt.ArrayLike = (0, 0),
+    ) -> tf.Tensor:
         """Data-dependent initialisation, once, on x [N, H, W, C] in [-1, 1].
 
-        Runs with dropout, as the official code does; returns the network's output.
+        Runs with dropout, as the official code does, its masks from `seed`, two
+        integers; returns the network's output. Salimans & Kingma 2016.
         """
         seed = tf.constant(seed, tf.int32)
         return self.call(x, labels, training=True, seed=seed, run=nn.initialize_layer)
 
-    def image_loss(self, images, labels=None, training=False, seed=None) -> tf.Tensor:
-        """Loss of each of the uint8 images: nats, or energy distance. [N]"""
+    def image_loss(
+        self,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        training: bool = False,
+        seed: npt.ArrayLike | None = None,
+    ) -> tf.Tensor:
+        """Loss of each of the uint8 images [N, H, W, C]: nats, or energy distance. [N]
+
+        `seed`, int32 [2], as in `call`. Can be differentiated; checks no levels.
+        """
         x = image_ops.to_float(images, self.num_levels)
         output = self(x, labels, training=training, seed=seed)
         loss_seed = noise.fold_in(seed, 2) if training and seed is not None else None
         return self.objective.loss(x, output, loss_seed)
 
-    def log_prob(self, images, labels=None) -> tf.Tensor:
-        """Log-probability in nats, [N], of uint8 images [N, H, W, C].
+    def log_prob(
+        self, images: npt.ArrayLike, labels: npt.ArrayLike | None = None
+    ) -> tf.Tensor:
+        """Log-probability in nats, float32 [N], of uint8 images [N, H, W, C].
 
-        Of a 'mix_logistic_continuous' model an estimate of a lower bound on it, the
-        same in each call.
+        `labels`: int [N], for a class-conditional model. Of a 'mix_logistic_continuous'
+        model an estimate of a lower bound on it, the same in each call. Raises
+        ValueError where images or labels are none that the model takes, and for a model
+        of the energy distance, which has no likelihood. Salimans et al. 2017, eq. 2.
         """
         if self.energy_distance:
             raise ValueError(
@@ -260,29 +283,33 @@ class PixelCNNPP(keras.Model):
     def sample(
         self,
         n: int,
-        labels=None,
-        seed=(0, 0),
+        labels: npt.ArrayLike | None = None,
+        seed: npt.ArrayLike = (0, 0),
         temperature: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> tf.Tensor:
-        """Draws uint8 images [n, H, W, C].
+        """Draws uint8 images [n, H, W, C], levels 0 … num_levels − 1.
 
         Args:
+            n: 1 or more. Batches of 1, 4, 16 and 64 are compiled when first drawn.
             labels: int [n], for a class-conditional model.
             seed: two integers; image i follows from (seed, i), not from n.
-            temperature: divides logits, multiplies the scales of logistics.
+            temperature: above 0; divides logits, multiplies the scales of logistics.
             progress: called with the numbers of images done and in all, now and then.
+
+        Raises ValueError with the value, the rule and the remedy where one of them is
+        not allowed.
         """
         return sampling.sample(self, n, labels, seed, temperature, progress)
 
     def complete(
         self,
-        images,
+        images: npt.ArrayLike,
         rows: int | None = None,
-        labels=None,
-        seed=(0, 0),
+        labels: npt.ArrayLike | None = None,
+        seed: npt.ArrayLike = (0, 0),
         temperature: float = 1.0,
-        mask=None,
+        mask: npt.ArrayLike | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> tf.Tensor:
         """Keeps the first `rows` rows of uint8 images [N, H, W, C] and draws the rest.
@@ -292,14 +319,17 @@ class PixelCNNPP(keras.Model):
         those kept are the first in that order, the result is an exact draw from the
         model given them; where kept pixels follow drawn ones, these were drawn without
         a look at them, and the result is no draw from that conditional distribution.
+        uint8 [N, H, W, C]; the rest, and the errors, as in `sample`.
         """
         return sampling.complete(
             self, images, rows, labels, seed, temperature, mask, progress
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """The arguments that it was made with."""
         return self.config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "PixelCNNPP":
+        """A new model with these arguments."""
         return cls(**config)

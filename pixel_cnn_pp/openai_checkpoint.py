@@ -28,7 +28,8 @@ def infer(prefix: str, resnet_nonlinearity: str | None = None) -> dict:
 
     nr_filters, nr_resnet, nr_logistic_mix, num_labels, energy_distance, and
     resnet_nonlinearity: concat_elu doubles the channels, so it shows; elu and relu look
-    alike and must be given. Raises ValueError where the shapes make no such model.
+    alike and must be given. Raises ValueError where there is no readable checkpoint, or
+    its shapes make no such model.
     """
     shapes = _open(prefix).get_variable_to_shape_map()
     try:
@@ -85,9 +86,15 @@ def load_model(
     averaged: bool = True,
     image_size: tuple[int, int] = (32, 32),
 ) -> PixelCNNPP:
-    """The model of a checkpoint, for images of that height and width.
+    """The model of a checkpoint: a TF1 `params_*.ckpt` of openai/pixel-cnn.
 
-    Raises ValueError where the checkpoint holds no such model.
+    Args:
+        prefix: the path up to .ckpt, without .index or .data.
+        resnet_nonlinearity: 'elu' or 'relu' where it is not concat_elu; see `infer`.
+        averaged: take the Polyak averages, not the raw parameters.
+        image_size: height and width of the images, in pixels.
+
+    Raises ValueError where the checkpoint cannot be read or holds no such model.
     """
     arguments = infer(prefix, resnet_nonlinearity)
     shapes = _open(prefix).get_variable_to_shape_map()
@@ -100,7 +107,8 @@ def load_model(
 def load(model: PixelCNNPP, prefix: str, averaged: bool = True) -> None:
     """Sets the parameters of `model` to the official averages, or the raw parameters.
 
-    Raises ValueError that lists what the checkpoint lacks and what is left over.
+    `prefix` is the path up to .ckpt. Raises ValueError that lists what the checkpoint
+    lacks and what is left over.
     """
     reader = _open(prefix)
     suffix = _AVERAGE if averaged else ""
@@ -118,6 +126,7 @@ def load(model: PixelCNNPP, prefix: str, averaged: bool = True) -> None:
 def load_adam(adam: Adam, prefix: str) -> int:
     """Sets Adam's moments; returns t, the number of the step to come.
 
+    Raises ValueError that lists what the checkpoint lacks and what is left over.
     The official code saves them without names: `Variable` is t, and `Variable_1`,
     `Variable_2`, … are the second and the first moment of each parameter in turn.
     """

@@ -1,6 +1,10 @@
 """Sampling: whole images drawn, or completed, by the incremental pass."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
@@ -8,6 +12,9 @@ from pixel_cnn_pp import noise
 from pixel_cnn_pp.checks import check_images, check_labels
 from pixel_cnn_pp.folded import condition, fold
 from pixel_cnn_pp.incremental import IncrementalPass
+
+if TYPE_CHECKING:
+    from pixel_cnn_pp.model import PixelCNNPP
 
 # Images are drawn so many at a time, each number compiled once, when first needed.
 BATCH_SIZES = (1, 4, 16, 64)
@@ -21,9 +28,11 @@ class Sampler:
     a model without labels ignores), seed int32 [2], temperature float32 [] and first
     int32 []; it returns levels uint8 [N, H, W, C], those of `images` where `keep` and
     drawn ones elsewhere. Image i follows from (seed, first + i).
+
+    Without `jit_compile` XLA has no part in it: slower, and for servers that lack XLA.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: "PixelCNNPP", jit_compile: bool = True):
         self.model = model
         shape = model.image_shape
         images = tf.TensorSpec([None, *shape], tf.uint8)
@@ -37,7 +46,7 @@ class Sampler:
             autograph=False,
         )
         self._draw_batch = tf.function(
-            self._draw_batch, autograph=False, jit_compile=True
+            self._draw_batch, autograph=False, jit_compile=jit_compile
         )
 
     def _draw(self, images, keep, labels, seed, temperature, first):
@@ -98,7 +107,12 @@ class Sampler:
 
 
 def sample(
-    model, n, labels=None, seed=(0, 0), temperature=1.0, progress=None
+    model: "PixelCNNPP",
+    n: int,
+    labels: npt.ArrayLike | None = None,
+    seed: npt.ArrayLike = (0, 0),
+    temperature: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tf.Tensor:
     """See `PixelCNNPP.sample`."""
     if n < 1:
@@ -109,14 +123,14 @@ def sample(
 
 
 def complete(
-    model,
-    images,
-    rows=None,
-    labels=None,
-    seed=(0, 0),
-    temperature=1.0,
-    mask=None,
-    progress=None,
+    model: "PixelCNNPP",
+    images: npt.ArrayLike,
+    rows: int | None = None,
+    labels: npt.ArrayLike | None = None,
+    seed: npt.ArrayLike = (0, 0),
+    temperature: float = 1.0,
+    mask: npt.ArrayLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tf.Tensor:
     """See `PixelCNNPP.complete`."""
     images = check_images(model, images).numpy()
@@ -139,7 +153,7 @@ def complete(
     return _draw(model, images, keep, labels, seed, temperature, progress)
 
 
-def refuse_temperature(model, temperature: float) -> None:
+def refuse_temperature(model: "PixelCNNPP", temperature: float) -> None:
     """Raises ValueError where the model cannot draw at this temperature."""
     if not 0 < np.float32(temperature) < np.inf:
         raise ValueError(

@@ -1,0 +1,68 @@
+"""The flags of the entry points, and command lines parsed by them, in one process.
+
+`python entry_points.py` reads a JSON object {script: [arguments, …]} and prints one of
+{script: {flags: {name: {short, default, help}}, refused: [reason, …]}}. Nothing is run.
+"""
+
+import importlib
+import json
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+OURS = ("train.py", "evaluate.py", "export.py")
+SCRIPTS = (*OURS, *(f"benchmarks/{p.name}" for p in ROOT.glob("benchmarks/*.py")))
+
+
+def found_in(module) -> dict:
+    return {
+        flag.name: {
+            "short": flag.short_name,
+            "default": flag.default,
+            "help": flag.help,
+        }
+        for flag in FLAGS.get_key_flags_for_module(module)
+    }
+
+
+def parsed(script: str, arguments: list[str]) -> str:
+    """Why the script refuses these arguments; empty where it does not."""
+    FLAGS.unparse_flags()
+    for name in FLAGS:
+        FLAGS[name].unparse()
+    try:
+        rest = FLAGS([script, *arguments])
+    except flags.Error as error:
+        return str(error)
+    return "" if len(rest) == 1 else f"left over: {rest[1:]}"
+
+
+def forget(modules) -> None:
+    """Makes room for the flags of the next script, which may have the same names."""
+    for module in modules:
+        for flag in FLAGS.get_flags_for_module(module):
+            for name in {flag.name, flag.short_name} - {None}:
+                delattr(FLAGS, name)
+
+
+def main() -> None:
+    lines = json.loads(sys.stdin.read())
+    found = {}
+    for script in SCRIPTS:
+        module = importlib.import_module(pathlib.Path(script).stem)
+        refused = [parsed(script, arguments) for arguments in lines.get(script, [])]
+        found[script] = {"flags": found_in(module), "refused": refused}
+        forget([module])
+        if script == OURS[-1]:  # Until here they share modules that define flags.
+            files = {m: getattr(m, "__file__", None) for m in sys.modules.values()}
+            forget(m for m, file in files.items() if str(file).startswith(str(ROOT)))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
