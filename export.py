@@ -14,7 +14,7 @@ flags.adopt_module_key_flags(model_flags)  # --help shows them too
 flags.DEFINE_string(
     "export_dir",
     None,
-    "New folder for the SavedModel, as MODEL/1; folders above it are made.",
+    "New folder for the SavedModel, like MODEL/1; needed.",
 )
 flags.DEFINE_integer(
     "image_size",

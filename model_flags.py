@@ -5,7 +5,12 @@ from absl import flags
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp.nn import NONLINEARITIES
 
-flags.DEFINE_string("save_dir", None, "Folder of a run of train.py.", short_name="o")
+flags.DEFINE_string(
+    "save_dir",
+    None,
+    "Folder of a run of train.py, the model of which is used.",
+    short_name="o",
+)
 flags.DEFINE_string(
     "official_checkpoint",
     None,

@@ -91,7 +91,7 @@ flags.DEFINE_integer(
     "GPUs to train on; all there are by default, or one CPU where there is none.",
     short_name="g",
 )
-flags.DEFINE_float("polyak_decay", 0.9995, "Decay of the averaged parameters.")
+flags.DEFINE_float("polyak_decay", 0.9995, "Decay of the averages in a step.")
 flags.DEFINE_integer(
     "num_samples",
     1,
@@ -129,7 +129,9 @@ flags.DEFINE_bool(
     False,
     "Let a channel depend on the pixel's earlier ones through gated resnets too.",
 )
-flags.DEFINE_integer("max_steps", None, "End the run at this step.")
+flags.DEFINE_integer(
+    "max_steps", None, "End the run at this step; by default after --max_epochs."
+)
 flags.DEFINE_integer(
     "max_bad_steps",
     10,
@@ -150,7 +152,10 @@ flags.DEFINE_integer(
     "num_levels", 256, "Levels of a sub-pixel; fewer than 256 coarsen the images."
 )
 flags.DEFINE_integer(
-    "image_size", None, "Side of the images in pixels, for shapes and folder."
+    "image_size",
+    None,
+    "Side of the images in pixels, for shapes, 32 by default, and for folder, by "
+    "default that of the files, if it is one.",
 )
 flags.DEFINE_bool(
     "skip_bad_images",

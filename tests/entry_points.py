@@ -16,7 +16,11 @@ from absl import flags
 
 FLAGS = flags.FLAGS
 OURS = ("train.py", "evaluate.py", "export.py")
-SCRIPTS = (*OURS, *(f"benchmarks/{p.name}" for p in ROOT.glob("benchmarks/*.py")))
+SCRIPTS = (
+    *OURS,
+    *(f"benchmarks/{path.name}" for path in ROOT.glob("benchmarks/*.py")),
+    "tests/kill_and_resume.py",
+)
 
 
 def found_in(module) -> dict:
