@@ -1,5 +1,6 @@
 """The wheel, in an environment of its own: the package alone, with all that it does."""
 
+import inspect
 import json
 import pathlib
 import re
@@ -16,7 +17,7 @@ import tensorflow as tf
 from golden import Golden
 from small_models import initialized
 
-from pixel_cnn_pp import checkpoint, openai_checkpoint
+from pixel_cnn_pp import PixelCNNPP, checkpoint, export, openai_checkpoint
 from pixel_cnn_pp.config import Config
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -191,3 +192,26 @@ def test_version_stands_in_setup_py_and_on_top_of_the_changelog(wheel):
     version = re.search(r"pixel_cnn_pp-([\d.]+)-", wheel.name)[1]
     newest = re.search(r"^## \[?([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest[1] == version
+
+
+API = [
+    *(
+        getattr(PixelCNNPP, name)
+        for name in ("__init__", "initialize", "round_kernels")
+    ),
+    *(getattr(PixelCNNPP, name) for name in ("image_loss", "log_prob")),
+    *(getattr(PixelCNNPP, name) for name in ("sample", "complete")),
+    *(checkpoint.load_config, checkpoint.load_model, checkpoint.variables),
+    *(openai_checkpoint.infer, openai_checkpoint.load, openai_checkpoint.load_model),
+    *(export.export, Config, Config.load, Config.save, Config.model_arguments),
+]
+
+
+@pytest.mark.parametrize("function", API, ids=lambda function: function.__qualname__)
+def test_public_function_has_types_and_says_what_it_does(function):
+    signature = inspect.signature(function)
+    for name, parameter in signature.parameters.items():
+        assert name == "self" or parameter.annotation is not parameter.empty, name
+    is_initializer = function is PixelCNNPP.__init__
+    assert is_initializer or signature.return_annotation is not signature.empty
+    assert (PixelCNNPP if is_initializer else function).__doc__
