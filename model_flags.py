@@ -3,7 +3,7 @@
 from absl import flags
 
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
-from pixel_cnn_pp.nn import NONLINEARITIES
+from pixel_cnn_pp.nonlinearities import NONLINEARITIES
 
 flags.DEFINE_string(
     "save_dir",

@@ -11,7 +11,7 @@ from pixel_cnn_pp import checkpoint, openai_checkpoint, training, workers
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
 from pixel_cnn_pp.config import NO_FLAGS, Config
 from pixel_cnn_pp.likelihood import LIKELIHOODS
-from pixel_cnn_pp.nn import NONLINEARITIES
+from pixel_cnn_pp.nonlinearities import NONLINEARITIES
 from pixel_cnn_pp.stopping import Diverged, Stopped
 from pixel_cnn_pp.topology import FIELDS
 

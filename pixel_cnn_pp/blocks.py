@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import nn
+from pixel_cnn_pp.nonlinearities import NONLINEARITIES, dropout
 from pixel_cnn_pp.topology import Block
 
 CONVS = {
@@ -56,7 +57,7 @@ class GatedResnet(keras.layers.Layer):
         make: the factory of its layers.
         conv: class of its two convs, and their `filter_size`.
         nr_filters: F, channels of x and of the output.
-        nonlinearity: a key of nn.NONLINEARITIES.
+        nonlinearity: a key of NONLINEARITIES.
         shortcut_channels: channels of the short-cut input `a`; 0 where there is none.
         num_labels: L, length of the condition `h`; None where there is none.
         dropout_p: share of the inner activations that training drops.
@@ -75,7 +76,7 @@ class GatedResnet(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.nonlinearity, widening = nn.NONLINEARITIES[nonlinearity]
+        self.nonlinearity, widening = NONLINEARITIES[nonlinearity]
         self.dropout_p = dropout_p
         wide = widening * nr_filters
         self.conv_1 = make(conv, wide, nr_filters, filter_size=filter_size)
@@ -108,13 +109,16 @@ class GatedResnet(keras.layers.Layer):
 
         `run` says how each layer is run. Nothing is dropped without `dropout_seed`.
         """
-        c1 = run(self.conv_1, self.nonlinearity(x))
+
+        def inner(c1):
+            y = self.nonlinearity(c1)
+            drops = self.dropout_p > 0 and dropout_seed is not None
+            return dropout(y, self.dropout_p, dropout_seed) if drops else y
+
+        c1 = run(self.conv_1, x, before=self.nonlinearity)
         if self.nin is not None:
-            c1 = c1 + run(self.nin, self.nonlinearity(a))
-        c1 = self.nonlinearity(c1)
-        if self.dropout_p > 0 and dropout_seed is not None:
-            c1 = nn.dropout(c1, self.dropout_p, dropout_seed)
-        c2 = run(self.conv_2, c1)  # [N, H, W, 2F]
+            c1 = c1 + run(self.nin, a, before=self.nonlinearity)
+        c2 = run(self.conv_2, c1, before=inner)  # [N, H, W, 2F]
         if self.conditional is not None:
             c2 = c2 + run(self.conditional, h)
         a, b = ops.split(c2, 2, axis=-1)

@@ -6,7 +6,7 @@ import math
 import os
 
 from pixel_cnn_pp.likelihood import LIKELIHOODS
-from pixel_cnn_pp.nn import NONLINEARITIES
+from pixel_cnn_pp.nonlinearities import NONLINEARITIES
 from pixel_cnn_pp.topology import FIELDS
 
 # Settings that the shape or meaning of the parameters depends on.

@@ -7,6 +7,7 @@ from keras import ops
 
 from pixel_cnn_pp import nn
 from pixel_cnn_pp.blocks import GatedResnet
+from pixel_cnn_pp.nonlinearities import concat_elu
 
 
 class ParametersHead(keras.layers.Layer):
@@ -94,6 +95,6 @@ class EnergyHead(keras.layers.Layer):
         n = ops.shape(f)[0]
         copies = ops.shape(noise)[0] // n
         f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
-        f = run(self.nin_inner, nn.concat_elu(f))
-        x = ops.tanh(run(self.nin_out, nn.concat_elu(f)))
+        f = run(self.nin_inner, concat_elu(f))
+        x = ops.tanh(run(self.nin_out, concat_elu(f)))
         return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))

@@ -151,9 +151,10 @@ class RowStep(_Step):
             cache[f"{layer.name}/map"] = layer.crop(self.whole.run_plain(layer, x))
             return None
 
-        def run(part, x):
+        def run(part, x, before=nn.unchanged):
             if isinstance(part, nn.ConditionalWeights):
                 return self.whole.conditions[part.name]
+            x = before(x)
             if isinstance(part, nn.Conv2D):
                 self.note(index, part, x, cache)
                 x = cache[f"{part.name}/rows"]
@@ -219,9 +220,10 @@ class PixelStep(_Step):
             return None
         of_ul = self.shortcuts(index, "ul")
 
-        def run(part, x):
+        def run(part, x, before=nn.unchanged):
             if isinstance(part, nn.ConditionalWeights):
                 return self.whole.conditions[part.name]
+            x = before(x)
             if isinstance(part, nn.Conv2D):
                 self.note(index, part, x, cache)
                 return self.run_conv(index, part, cache)

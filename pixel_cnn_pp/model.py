@@ -163,7 +163,8 @@ class PixelCNNPP(keras.Model):
             )
             block_seed = None if seed is None else noise.fold_in(seed, index)
             maps.append(self.run_block(index, run, operand, a, h, block_seed))
-        return maps[-1][:, :height, :width]
+        ul = maps[-1]
+        return ul[:, :height, :width] if below or right else ul
 
     def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:
         """Labels, int [N], as one-hot rows h [N, L]; ValueError where the model needs

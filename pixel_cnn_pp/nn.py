@@ -7,51 +7,61 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pixel_cnn_pp import noise
+Before = Callable[[tf.Tensor], tf.Tensor]
+# How a layer is run: run(layer, x) or run(layer, x, before=…); see `WeightNorm.call`.
+Run = Callable[..., tf.Tensor]
 
-Run = Callable[[keras.layers.Layer, tf.Tensor], tf.Tensor]
 
-
-def call_layer(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+def call_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Tensor:
     """The ordinary way to run a layer; `initialize_layer` is the other."""
-    return layer(x)
+    return layer(x, **before)
 
 
-def initialize_layer(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+def initialize_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Tensor:
     """Runs a layer after setting its g and b from the data, where it has them."""
-    return layer.initialize(x) if isinstance(layer, WeightNorm) else layer(x)
+    initializes = isinstance(layer, WeightNorm)
+    return layer.initialize(x, **before) if initializes else layer(x)
 
 
-def concat_elu(x: tf.Tensor) -> tf.Tensor:
-    """elu of x and −x side by side: [..., F] → [..., 2F]."""
-    return ops.elu(ops.concatenate([x, -x], axis=-1))
-
-
-# name: (function, how many times it widens the channels)
-NONLINEARITIES = {
-    "concat_elu": (concat_elu, 2),
-    "elu": (ops.elu, 1),
-    "relu": (ops.relu, 1),
-}
-
-
-def dropout(x: tf.Tensor, p: float, seed: tf.Tensor) -> tf.Tensor:
-    """Zeroes each element with probability p and scales the rest by 1 / (1 − p).
-
-    The mask follows from `seed`, int32 [2], alone.
-    """
-    keep = ops.cast(noise.keep_mask(tf.shape(x), p, seed), x.dtype)
-    return x * (keep * (1.0 / (1.0 - p)))
+def unchanged(x: tf.Tensor) -> tf.Tensor:
+    return x
 
 
 def down_shift(x: tf.Tensor) -> tf.Tensor:
     """Moves [N, H, W, F] one row down; zeros come in at the top."""
-    return ops.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
+    kept = tf.slice(x, [0, 0, 0, 0], [-1, x.shape[1] - 1, -1, -1])
+    return ops.pad(kept, [[0, 0], [1, 0], [0, 0], [0, 0]])
 
 
 def right_shift(x: tf.Tensor) -> tf.Tensor:
     """Moves [N, H, W, F] one column to the right; zeros come in on the left."""
-    return ops.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
+    kept = tf.slice(x, [0, 0, 0, 0], [-1, -1, x.shape[2] - 1, -1])
+    return ops.pad(kept, [[0, 0], [0, 0], [1, 0], [0, 0]])
+
+
+def weight_norm(V: tf.Tensor, g: tf.Tensor, unit_axis: int) -> tf.Tensor:
+    """g · V / ‖V‖, the norm over all axes but `unit_axis`, that of the output units.
+
+    Salimans & Kingma 2016, eq. 2; its gradient, eq. 3, is written out, because what
+    differentiation makes of the formula is a third more work.
+    """
+    others = [axis for axis in range(len(V.shape)) if axis != unit_axis]
+
+    @tf.custom_gradient
+    def kernel(V, g):
+        # In the official order of operations: the same to the last bit.
+        squared_norm = tf.reduce_sum(tf.square(V), others, keepdims=True)
+        inverse = tf.math.rsqrt(tf.maximum(squared_norm, 1e-12))
+        g = tf.reshape(g, inverse.shape)
+
+        def gradient(upstream):
+            along = tf.reduce_sum(upstream * V, others, keepdims=True) * inverse
+            across = upstream - V * (along * inverse)
+            return g * inverse * across, tf.reshape(along, [-1])
+
+        return g * (V * inverse), gradient
+
+    return kernel(V, g)
 
 
 class WeightNorm(keras.layers.Layer):
@@ -82,12 +92,8 @@ class WeightNorm(keras.layers.Layer):
 
     def kernel(self) -> tf.Tensor:
         """g · V / ‖V‖, the norm over all axes but the one of the output units."""
-        rank = len(self.V.shape)
-        unit_axis = self.unit_axis % rank
-        others = [axis for axis in range(rank) if axis != unit_axis]
-        # In the official order of operations: the outputs are the same to the last bit.
-        direction = tf.nn.l2_normalize(ops.convert_to_tensor(self.V), others)
-        kernel = ops.reshape(self.g, [-1] + [1] * (rank - 1 - unit_axis)) * direction
+        V, g = (tf.convert_to_tensor(weight.value) for weight in (self.V, self.g))
+        kernel = weight_norm(V, g, self.unit_axis % len(V.shape))
         return ops.cast(ops.cast(kernel, self.rounded_to), "float32")
 
     def kernel_shape(self, in_channels: int) -> tuple[int, ...]:
@@ -98,7 +104,8 @@ class WeightNorm(keras.layers.Layer):
 
     def output(self, x: tf.Tensor) -> tf.Tensor:
         """The linear map of a padded input, with its bias."""
-        return self.linear(x, self.kernel()) + self.b
+        y = self.linear(x, self.kernel())
+        return tf.nn.bias_add(y, tf.convert_to_tensor(self.b.value))
 
     def pad(self, x: tf.Tensor) -> tf.Tensor:
         return x
@@ -106,14 +113,17 @@ class WeightNorm(keras.layers.Layer):
     def crop(self, y: tf.Tensor) -> tf.Tensor:
         return y
 
-    def call(self, x):
-        return self.crop(self.output(self.pad(x)))
+    def call(self, x, before: Before = unchanged):
+        """The map of before(x). `before` works on single pixels and keeps zeros, so it
+        is done after the padding: what it makes is then the input of the linear map,
+        which its gradient needs too, and is held in memory once."""
+        return self.crop(self.output(before(self.pad(x))))
 
-    def initialize(self, x: tf.Tensor) -> tf.Tensor:
-        """Sets g and b so that each unit's output on x has mean 0 and standard
+    def initialize(self, x: tf.Tensor, before: Before = unchanged) -> tf.Tensor:
+        """Sets g and b so that each unit's output on before(x) has mean 0 and standard
         deviation `init_scale`; returns that output. The moments are those before the
         cropping, as in the official code."""
-        y = self.output(self.pad(x))
+        y = self.output(before(self.pad(x)))
         mean, variance = ops.moments(y, axes=list(range(len(y.shape) - 1)))
         # Deviation: a unit that does not vary on these images (as in u where the image
         # is one pixel of the coarsest stage) keeps its scale, which the official code
@@ -122,7 +132,7 @@ class WeightNorm(keras.layers.Layer):
         scale = ops.where(varies, self.init_scale / ops.sqrt(variance + 1e-10), 1.0)
         self.g.assign(self.g * scale)
         self.b.assign(self.b - mean * scale)
-        return self(x)
+        return self(x, before=before)
 
     def get_config(self):
         own = {"units": self.units, "init_scale": self.init_scale, "seed": self.seed}
@@ -146,9 +156,9 @@ class Dense(WeightNorm):
         if self.rounded_to != "float32":
             return super().output(x)
         # The official dense scales after the product; so does this, to the last bit.
-        V = ops.convert_to_tensor(self.V)
-        scale = self.g / ops.sqrt(ops.sum(ops.square(V), axis=0))
-        return scale * self.linear(x, V) + self.b
+        V, g, b = (tf.convert_to_tensor(w.value) for w in (self.V, self.g, self.b))
+        scale = g / tf.sqrt(tf.reduce_sum(tf.square(V), axis=0))
+        return tf.nn.bias_add(scale * self.linear(x, V), b)
 
 
 class _Spatial(WeightNorm):
@@ -204,7 +214,8 @@ class Deconv2D(_Spatial):
     def crop(self, y):
         bottom, right, left = self.margins()
         height, width = y.shape[1:3]
-        return y[:, : height - bottom, left : width - right]
+        size = [-1, height - bottom, width - left - right, -1]
+        return tf.slice(y, [0, 0, left, 0], size)
 
 
 class _DownShifted:

@@ -1,5 +1,7 @@
 """Stateless random numbers: all that is drawn follows from a seed, int32 [2]."""
 
+import math
+
 import tensorflow as tf
 
 
@@ -8,7 +10,7 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, data)
 
 
-def keep_mask(shape: tf.Tensor, p: float, seed: tf.Tensor) -> tf.Tensor:
+def keep_mask(shape: tuple, p: float, seed: tf.Tensor) -> tf.Tensor:
     """Booleans of `shape`, each False with probability p, in steps of 2^-16.
 
     Integer bits are compared, because the uniform floats that TensorFlow draws from one
@@ -16,7 +18,7 @@ def keep_mask(shape: tf.Tensor, p: float, seed: tf.Tensor) -> tf.Tensor:
     drawing them takes most of the time.
     """
     dtype = tf.uint8 if p * 256 == round(p * 256) else tf.uint16
-    count = tf.reduce_prod(shape)
+    count = math.prod(shape)  # A number, unless the shape is not known yet.
     words = count * dtype.size // 4 + 1
     bits = tf.random.stateless_uniform(
         [words], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"

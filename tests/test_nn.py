@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import blocks, nn
+from pixel_cnn_pp import blocks, nn, nonlinearities
 
 
 def built(layer, in_channels, V=None, g=None, b=None):
@@ -125,13 +125,13 @@ def test_down_shift_and_right_shift_bring_in_zeros():
 
 
 def test_concat_elu_of_1_and_minus_1():
-    y = nn.concat_elu(tf.constant([1.0, -1.0])).numpy()
+    y = nonlinearities.concat_elu(tf.constant([1.0, -1.0])).numpy()
     np.testing.assert_allclose(y, [1, np.expm1(-1), np.expm1(-1), 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
 def test_dropout_zeroes_a_share_p_and_keeps_the_mean(p):
-    y = nn.dropout(tf.ones([100, 1000]), p, tf.constant([1, 2])).numpy()
+    y = nonlinearities.dropout(tf.ones([100, 1000]), p, tf.constant([1, 2])).numpy()
     assert np.mean(y == 0) == pytest.approx(p, abs=0.01)
     np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-6)
 
@@ -139,7 +139,7 @@ def test_dropout_zeroes_a_share_p_and_keeps_the_mean(p):
 def test_dropout_mask_follows_from_the_seed_alone_with_and_without_xla():
     def mask(seed, jit):
         drop = tf.function(
-            lambda: nn.dropout(tf.ones([999]), 0.5, seed), jit_compile=jit
+            lambda: nonlinearities.dropout(tf.ones([999]), 0.5, seed), jit_compile=jit
         )
         return drop().numpy()
 
