@@ -19,7 +19,8 @@ setup(
     ],
     extras_require={
         # A later minor version of ruff may format differently.
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.*"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.*", "matplotlib"],
+        "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },
