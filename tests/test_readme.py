@@ -1,4 +1,4 @@
-"""The commands of the README are ones that the entry points take."""
+"""The commands of the README and docs/ are ones that the entry points take."""
 
 import pathlib
 import re
@@ -10,8 +10,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^    (python \S+\.py .*)$", README, re.MULTILINE)
-INLINE = re.findall(r"`(python \S+\.py[^`]*)`", README)
+PAGES = "".join([README, *(p.read_text() for p in (ROOT / "docs").glob("*.md"))])
+BLOCKS = re.findall(r"^    (python \S+\.py .*)$", PAGES, re.MULTILINE)
+INLINE = re.findall(r"`(python \S+\.py[^`]*)`", PAGES)
+NOT_RUN = {"setup.py", "model_flags.py", "image_flags.py"}
 # Parses the flags of a script as absl does, and runs nothing.
 PARSE = """
 import importlib.util, sys
@@ -26,16 +28,17 @@ for line in sys.stdin.read().splitlines():
 """
 
 
-def test_readme_names_every_entry_point():
+def test_pages_name_every_entry_point():
     scripts = {shlex.split(command)[1] for command in BLOCKS + INLINE}
-    assert {"train.py", "evaluate.py", "export.py"} <= scripts
-    assert {"benchmarks/sampling.py", "benchmarks/train_step.py"} <= scripts
+    tops = {path.name for path in ROOT.glob("*.py")} - NOT_RUN
+    benchmarks = {f"benchmarks/{p.name}" for p in (ROOT / "benchmarks").glob("*.py")}
+    assert tops | benchmarks <= scripts
 
 
 @pytest.mark.parametrize(
     "script", sorted({shlex.split(command)[1] for command in BLOCKS + INLINE})
 )
-def test_commands_of_the_readme_parse(script):
+def test_commands_of_the_pages_parse(script):
     lines = [shlex.split(c)[2:] for c in BLOCKS + INLINE if shlex.split(c)[1] == script]
     text = "\n".join(
         " ".join(line)
