@@ -52,7 +52,9 @@ setup(
             "wheel",
             # The gRPC client of docs/serving.md.
             "tensorflow-serving-api",
+            "matplotlib",
         ],
+        "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },

@@ -5,7 +5,7 @@ import os
 from data import cifar, folder, imagenet, npz, shapes
 from data.source import SPLITS, Source
 
-__all__ = ["NAMES", "SPLITS", "Source", "load"]
+__all__ = ["NAMES", "SPLITS", "Source", "has_labels", "load"]
 
 NAMES = (
     "shapes",
@@ -61,3 +61,16 @@ def load(
     if name in ("cifar", "cifar10"):
         return cifar.load(name, data_dir, split, labels, image_size)
     return imagenet.load(name, data_dir, split, labels, image_size)
+
+
+def has_labels(name: str, data_dir: str | None, split: str) -> bool:
+    """Whether `load` would find labels; where nothing is found, it says what is wrong.
+
+    Arguments as those of `load`.
+    """
+    data_dir = os.path.expanduser(data_dir) if data_dir else None
+    if name == "npz":
+        return npz.has_labels(data_dir, split)
+    if name == "folder":
+        return folder.has_labels(data_dir, split)
+    return name in ("shapes", "cifar", "cifar10")

@@ -8,6 +8,7 @@ end like those of images are passed over. image_file.py says what is read of a f
 import dataclasses
 import errno
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
@@ -35,11 +36,17 @@ def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSource(IndexedSource):
-    """Image files: paths [N] and, where asked for, labels int32 [N]."""
+    """Image files in `root`: paths [N] and, where asked for, labels int32 [N]."""
 
+    root: str
     paths: tf.Tensor = dataclasses.field(repr=False)
     labels: tf.Tensor | None = dataclasses.field(repr=False)
     image_size: int | None
+
+    def names(self) -> Iterator[str]:
+        """Paths of the files, from the folder of the split."""
+        for path in self.paths:
+            yield os.path.relpath(os.fsdecode(path.numpy()), self.root)
 
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
         def read(index: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -157,6 +164,16 @@ def find_classes(root: str) -> dict[str, int]:
     return {name: index for index, name in enumerate(names)}
 
 
+def has_labels(data_dir: str | None, split: str) -> bool:
+    """Whether every image of a split lies in the folder of a class of train."""
+    root, train = (os.path.join(data_dir or "", name) for name in (split, "train"))
+    if data_dir is None or not (os.path.isdir(root) and os.path.isdir(train)):
+        return False
+    classes = find_classes(train)
+    files = [file.split(os.sep) for file in find_images(root)]
+    return all(below and first in classes for first, *below in files)
+
+
 def check_folder(name: str, data_dir: str, split: str) -> str:
     """Path of the folder of a split, which is there."""
     root = os.path.join(data_dir, split)
@@ -218,6 +235,7 @@ def load(
             image_shape=(h, w, 1 if is_grey else 3),
             num_images=len(shapes),
             num_labels=len(classes) if labels else None,
+            root=root,
             paths=tf.constant(paths),
             labels=(
                 tf.constant([label_of_file[file] for file in shapes], tf.int32)

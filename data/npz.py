@@ -136,6 +136,14 @@ class NpzFile:
         return labels
 
 
+def has_labels(path: str | None, split: str) -> bool:
+    """Whether a file holds labels of a split, good ones or not."""
+    if path is None or not os.path.isfile(path):
+        return False
+    with NpzFile(path) as file:
+        return file.has(f"{split}_labels")
+
+
 def load(
     name: str, path: str | None, split: str, labels: bool, image_size: int | None
 ) -> ArraySource:

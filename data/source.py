@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -67,6 +68,10 @@ class Source(abc.ABC):
                 f"images; use 0 … {self.num_images}."
             )
         return self._examples(epoch, seed, start)
+
+    def names(self) -> Iterator[str]:
+        """What the images are called, as stored: their numbers from 0, or files."""
+        return map(str, range(self.num_images))
 
     @abc.abstractmethod
     def _examples(

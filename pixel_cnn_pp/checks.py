@@ -35,3 +35,16 @@ def check_labels(model, labels, n: int) -> tf.Tensor:
             f"num_labels={model.num_labels}."
         )
     return tf.constant(labels, tf.int32)
+
+
+def check_scored(model, images, labels) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Images to score and their labels, or a ValueError that says what is wrong."""
+    if model.energy_distance:
+        raise ValueError(
+            "energy_distance=True: such a model draws images but has no likelihood; "
+            "train without it."
+        )
+    images = check_images(model, images)
+    if labels is not None:
+        labels = check_labels(model, labels, len(images))
+    return images, labels

@@ -1,32 +1,37 @@
 """Drawing to files: samples and completions as a PNG sheet and an NPZ."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp import lettering
 from pixel_cnn_pp.model import PixelCNNPP
-from pixel_cnn_pp.sampling import refuse_temperature
 
 SHOWN = 100  # Images of a sheet; the NPZ holds all.
 UNKNOWN = 128  # Level of 256 that stands for pixels which are not kept.
 
 
-def refuse_settings(model: PixelCNNPP, temperature: float, seed: int) -> None:
-    """Raises ValueError where nothing can be drawn at this temperature or seed."""
-    refuse_temperature(model, temperature)
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"--seed={seed}: must be from 0 to 2147483647.")
+def tile_by_label(images: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """A row of the sheet for each label, the number before it: uint8 [H′, W′, C].
 
-
-def refuse_rows(model: PixelCNNPP, rows: int) -> None:
-    """Raises ValueError where no row would be left to complete."""
-    height = model.image_shape[0]
-    if rows >= height:
-        raise ValueError(
-            f"--complete_rows={rows}: the images have {height} rows, and one at least "
-            "must be left to complete; give fewer."
-        )
+    Of the images, uint8 [N, H, W, C], number i has labels[i % len(labels)].
+    """
+    n, h, w, c = images.shape
+    rows, columns = min(n, len(labels)), -(-n // len(labels))
+    cells = np.full((rows, columns, h, w, c), 255, np.uint8)
+    for i, image in enumerate(images):
+        cells[i % len(labels), i // len(labels)] = image
+    sheet = image_ops.tile(cells.reshape(-1, h, w, c), columns)
+    if h < lettering.HEIGHT:
+        return sheet
+    texts = [str(label) for label in labels[:rows]]
+    margin = 1 + 4 * max(map(len, texts))
+    sheet = np.pad(sheet, [[0, 0], [margin, 0], [0, 0]], constant_values=255)
+    for row, text in enumerate(texts):
+        top = 1 + row * (h + 1) + (h - lettering.HEIGHT) // 2
+        lettering.write(sheet, top, margin - 4 * len(text), text)
+    return sheet
 
 
 def draw_samples(
@@ -36,15 +41,25 @@ def draw_samples(
     seed: tuple[int, int],
     temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
+    rows: Sequence[int] | None = None,
+    scale: int = 1,
 ) -> np.ndarray:
     """Draws n images and writes path.png and path.npz; returns those of the sheet.
 
-    Labels of a class-conditional model take turns, as in the official code.
+    Labels of a class-conditional model take turns, as in the official code: all of
+    them, or those of `rows`, each of which then has a row of the sheet. The NPZ holds
+    images uint8 [n, H, W, C] and, where there are any, labels [n].
     """
-    labels = np.arange(n) % model.num_labels if model.num_labels else None
-    images = model.sample(n, labels, seed, temperature, progress).numpy()
+    arrays = {}
+    if model.num_labels is not None:
+        turns = np.arange(model.num_labels) if rows is None else np.asarray(rows)
+        arrays["labels"] = turns[np.arange(n) % len(turns)]
+    images = model.sample(n, arrays.get("labels"), seed, temperature, progress).numpy()
     shown = image_ops.to_8_bit(images[:SHOWN], model.num_levels)
-    image_ops.write_grid(path, shown, images=images)
+    sheet = image_ops.tile(shown) if rows is None else tile_by_label(shown, rows)
+    image_ops.write_sheet(
+        path, image_ops.enlarge(sheet, scale), images=images, **arrays
+    )
     return shown
 
 
@@ -58,6 +73,7 @@ def draw_completions(
     seed: tuple[int, int],
     temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
+    scale: int = 1,
 ) -> int:
     """Completes the first n images of a source M times; writes path.png and path.npz.
 
@@ -79,10 +95,10 @@ def draw_completions(
     shown = np.concatenate([originals[:, None], originals[:, None], completed], axis=1)
     shown = image_ops.to_8_bit(shown, model.num_levels)
     shown[:, 1, rows:] = UNKNOWN
-    image_ops.write_grid(
+    sheet = image_ops.tile(shown.reshape(-1, *model.image_shape), num_completions + 2)
+    image_ops.write_sheet(
         path,
-        shown.reshape(-1, *model.image_shape),
-        num_completions + 2,
+        image_ops.enlarge(sheet, scale),
         originals=originals,
         completions=completed,
     )

@@ -1,8 +1,6 @@
 """Evaluation: the exact loss of every image of a data set, in bits/dim."""
 
-import json
 import math
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,7 +8,6 @@ import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import workers
-from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
 
@@ -39,7 +36,8 @@ class Evaluator:
     def _losses(self, batch):
         def losses(batch):
             images = image_ops.quantize(batch["image"], self.model.num_levels)
-            labels = batch.get("label")
+            # Scores can be asked for with labels that the model does not take.
+            labels = None if self.model.num_labels is None else batch.get("label")
             return self.model.image_loss(images, labels, seed=self.seed)
 
         return self.strategy.run(losses, args=(batch,))
@@ -63,11 +61,21 @@ class Evaluator:
         Each image counts once: a last partial batch is filled up with zeros, and their
         losses are left out.
         """
+        return (losses for losses, _ in self.losses_and_labels(examples))
+
+    def losses_and_labels(
+        self, examples: tf.data.Dataset
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """The same with the labels of the examples beside them, or None."""
+
+        def gather(values) -> np.ndarray:
+            parts = self.strategy.experimental_local_results(values)
+            return np.concatenate([part.numpy() for part in parts])
+
         for batch in self._batches(examples):
-            counts = self.strategy.experimental_local_results(batch.pop("real"))
-            parts = self.strategy.experimental_local_results(self._step(batch))
-            losses = np.concatenate([part.numpy() for part in parts])
-            yield losses[np.concatenate([count.numpy() for count in counts])]
+            real = gather(batch.pop("real"))
+            labels = gather(batch["label"])[real] if "label" in batch else None
+            yield gather(self._step(batch))[real], labels
 
     def _batches(self, examples):
         batches = examples.batch(self.batch_size).map(self._fill).prefetch(2)
@@ -99,74 +107,15 @@ class Evaluator:
         return total / count
 
 
-def refuse_unfit(model: PixelCNNPP, images) -> None:
-    """Raises ValueError where the images are none that the model takes."""
-    if images.image_shape != model.image_shape:
-        raise ValueError(
-            f"images {images.image_shape}: this model takes {model.image_shape}; give "
-            "the images it was trained on, or ones of that size."
-        )
-    if model.num_labels is not None and images.num_labels > model.num_labels:
-        raise ValueError(
-            f"images with {images.num_labels} labels: this model knows "
-            f"{model.num_labels}; give the images it was trained on, or ones with its "
-            "labels."
-        )
-
-
-def refuse_without_likelihood(model: PixelCNNPP) -> None:
-    """Raises ValueError where the model has no bits/dim."""
-    if model.energy_distance:
-        raise ValueError(
-            "energy_distance=True: such a model draws images but has no likelihood, so "
-            "it has no bits/dim; give --num_samples to draw."
-        )
-
-
-def set_dequantization_draws(model: PixelCNNPP, draws: int | None) -> int | None:
-    """Lets the model's bound be the mean of `draws` dequantizations, or leaves it.
-
-    Returns their number now; None where the model's figures are exact. Raises
-    ValueError where `draws` is given for such a model.
-    """
-    if isinstance(model.objective, ContinuousMixLogistic):
-        model.objective.num_draws = draws or model.objective.num_draws
-        return model.objective.num_draws
-    if draws is not None:
-        raise ValueError(
-            f"--dequantization_draws={draws}: the figures of this model are exact; "
-            "leave the flag out."
-        )
-    return None
-
-
-def scores(
+def score(
     model: PixelCNNPP, images, batch_size: int, max_images: int | None = None
-) -> dict:
-    """bits_per_dim, num_images, bits_per_dim_per_image of the first `max_images`."""
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """bits/dim, float64 [n], and labels, where there are any, of each batch in order.
+
+    Of all images of a source, or the first `max_images`; a batch is held at a time.
+    """
     examples = images.examples()
     if max_images is not None:
         examples = examples.take(max_images)
-    losses = np.concatenate(list(Evaluator(model, batch_size).losses(examples)))
-    per_image = bits_per_dim(losses.astype(np.float64), model.image_shape)
-    return {
-        "bits_per_dim": float(per_image.mean()),
-        "num_images": len(per_image),
-        "bits_per_dim_per_image": per_image.tolist(),
-    }
-
-
-def refuse_unwritable(path: str) -> None:
-    """Raises OSError where `path` is no file that can be written."""
-    folder = os.path.dirname(path) or "."
-    there = path if os.path.exists(path) else folder
-    is_file = os.path.isdir(folder) and not os.path.isdir(path)
-    if not is_file or not os.access(there, os.W_OK):
-        raise OSError(
-            f"{path}: cannot be written; give a file in a folder that exists."
-        )
-
-
-def write_json(path: str, scores: dict) -> None:
-    with open(path, "w") as file:
-        json.dump(scores, file)
+    for losses, labels in Evaluator(model, batch_size).losses_and_labels(examples):
+        yield bits_per_dim(losses.astype(np.float64), model.image_shape), labels

@@ -58,14 +58,17 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     tf.io.write_file(os.fspath(path), tf.io.encode_png(shown))
 
 
-def write_grid(
-    path: str, shown: np.ndarray, columns: int | None = None, **arrays: np.ndarray
-) -> None:
-    """Writes a sheet of images, uint8 [N, H, W, C], to path.png, arrays to path.npz.
+def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+    """[H, W, C] with each pixel a square of `scale`×`scale`."""
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def write_sheet(path: str, sheet: np.ndarray, **arrays: np.ndarray) -> None:
+    """Writes a sheet, uint8 [H, W, C], to path.png, arrays to path.npz.
 
     The NPZ comes last and in one piece: where it is, all is.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_png(path + ".png", tile(shown, columns))
+    write_png(path + ".png", sheet)
     np.savez(path + ".new.npz", **arrays)
     os.replace(path + ".new.npz", path + ".npz")

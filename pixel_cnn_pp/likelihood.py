@@ -27,7 +27,22 @@ def _log_density(centered: tf.Tensor, log_scales: tf.Tensor) -> tf.Tensor:
     return centered - log_scales - 2.0 * ops.softplus(centered)
 
 
-class DiscretizedMixLogistic:
+class Likelihood:
+    """What the distributions of a pixel have in common; `log_prob` is their own."""
+
+    def log_prob_per_pixel(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
+        """Nats [N, H, W] whose negative sum is the loss without a seed."""
+        return self.log_prob(x, l)
+
+    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
+        """Nats per image, [N]: the official `discretized_mix_logistic_loss`.
+
+        Nothing in it is random, but for the continuous mixture's.
+        """
+        return -ops.sum(self.log_prob_per_pixel(x, l), axis=(1, 2))
+
+
+class DiscretizedMixLogistic(Likelihood):
     """Mixture of K logistics for a pixel's C sub-pixels, each in `num_levels` bins.
 
     The means of a later channel depend linearly on the earlier sub-pixels of the same
@@ -118,13 +133,6 @@ class DiscretizedMixLogistic:
         upper = ops.where(x > 0.999, log_one_minus_cdf_min, inside)
         return ops.where(x < -0.999, log_cdf_plus, upper)
 
-    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
-        """The official `discretized_mix_logistic_loss`: nats per image, [N].
-
-        Nothing in it is random: `seed` is for other likelihoods.
-        """
-        return -ops.sum(self.log_prob(x, l), axis=(1, 2))
-
     def draw(
         self,
         l: tf.Tensor,
@@ -177,25 +185,31 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
         centered = (x - means) * ops.exp(-log_scales)
         return _log_density(centered, log_scales) - math.log(levels_per_unit)
 
-    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
-        """Estimate of an upper bound on the nats per image, [N].
+    def log_prob_per_pixel(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
+        """The mean over `num_draws` evenly spread offsets o, [N, H, W].
 
-        With `seed`, int32 [2], from one dequantization of each image. Without, from the
-        mean of `num_draws`, evenly spread offsets o, the same ones for every image: the
-        figure of an image depends on no other image.
+        They are the same for every image: its figures depend on no other image.
         """
-        if seed is not None:
-            offsets = noise.uniform(ops.shape(x), seed) - 0.5
-            return -ops.sum(self.log_prob(x, l, offsets), axis=(1, 2))
         first = noise.uniform([1, *x.shape[1:]], tf.constant([0, 0]))
         total = 0.0
         for draw in range(self.num_draws):
             offsets = (first + draw / self.num_draws) % 1.0 - 0.5
-            total -= ops.sum(self.log_prob(x, l, offsets), axis=(1, 2))
+            total += self.log_prob(x, l, offsets)
         return total / self.num_draws
 
+    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
+        """Estimate of an upper bound on the nats per image, [N].
 
-class Softmax:
+        With `seed`, int32 [2], from one dequantization of each image; without, from
+        those of `log_prob_per_pixel`.
+        """
+        if seed is None:
+            return super().loss(x, l)
+        offsets = noise.uniform(ops.shape(x), seed) - 0.5
+        return -ops.sum(self.log_prob(x, l, offsets), axis=(1, 2))
+
+
+class Softmax(Likelihood):
     """A softmax over the levels of each sub-pixel. Salimans et al. 2017, section 3.4.1.
 
     The logits depend linearly on the earlier sub-pixels of the pixel. The parameters
@@ -234,10 +248,6 @@ class Softmax:
             )
         return total
 
-    def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
-        """Nats per image, [N]; `seed` is for other likelihoods."""
-        return -ops.sum(self.log_prob(x, l), axis=(1, 2))
-
     def draw(
         self, l: tf.Tensor, u: tf.Tensor, temperature: tf.Tensor | float = 1.0
     ) -> tf.Tensor:
@@ -263,7 +273,7 @@ LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
 
 def make_likelihood(
     name: str, channels: int, nr_logistic_mix: int, num_levels: int
-) -> DiscretizedMixLogistic | Softmax:
+) -> Likelihood:
     """The distribution of a pixel that LIKELIHOODS calls by `name`."""
     if name == "softmax":
         return Softmax(channels, num_levels)

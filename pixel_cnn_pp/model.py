@@ -10,7 +10,7 @@ from keras import ops
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import nn, noise, sampling
 from pixel_cnn_pp.blocks import make_block
-from pixel_cnn_pp.checks import check_images, check_labels
+from pixel_cnn_pp.checks import check_scored
 from pixel_cnn_pp.config import refuse_bad_model
 from pixel_cnn_pp.heads import ChannelsHead, EnergyHead, ParametersHead
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
@@ -129,6 +129,9 @@ class PixelCNNPP(keras.Model):
         self._compiled_log_prob = tf.function(
             self._log_prob, reduce_retracing=True, autograph=False
         )
+        self._compiled_log_prob_per_pixel = tf.function(
+            self._log_prob_per_pixel, reduce_retracing=True, autograph=False
+        )
         self.sampler = sampling.Sampler(self)
 
     def run_block(self, index, run, x, a=None, h=None, dropout_seed=None) -> tf.Tensor:
@@ -240,18 +243,21 @@ class PixelCNNPP(keras.Model):
         ValueError where images or labels are none that the model takes, and for a model
         of the energy distance, which has no likelihood. Salimans et al. 2017, eq. 2.
         """
-        if self.energy_distance:
-            raise ValueError(
-                "energy_distance=True: such a model draws images but has no "
-                "likelihood; train without it."
-            )
-        images = check_images(self, images)
-        if labels is not None:
-            labels = check_labels(self, labels, len(images))
-        return self._compiled_log_prob(images, labels)
+        return self._compiled_log_prob(*check_scored(self, images, labels))
+
+    def log_prob_per_pixel(self, images, labels=None) -> tf.Tensor:
+        """Log-probability in nats of each pixel, all channels, given those before it.
+
+        [N, H, W] for uint8 images [N, H, W, C]; its sums are their `log_prob`.
+        """
+        return self._compiled_log_prob_per_pixel(*check_scored(self, images, labels))
 
     def _log_prob(self, images, labels):
         return -self.image_loss(images, labels)
+
+    def _log_prob_per_pixel(self, images, labels):
+        x = image_ops.to_float(images, self.num_levels)
+        return self.objective.log_prob_per_pixel(x, self(x, labels))
 
     def round_kernels(self, dtype: str = "bfloat16") -> None:
         """Rounds all kernels to 'bfloat16', or no longer ('float32'), wherever they are

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import traceback
@@ -17,6 +18,22 @@ from collections.abc import Iterator
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from absl import app, flags
+
+# TensorFlow writes these to stderr as it starts, whatever it is told.
+STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
+
+
+def own_lines(stderr: str) -> list[str]:
+    """What the program itself wrote to stderr."""
+    return [line for line in stderr.splitlines() if not STARTUP_NOTE.match(line)]
+
+
+def contents_of(folder: pathlib.Path) -> dict[str, bytes | None]:
+    """Everything below a folder by its path; None for a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 @contextlib.contextmanager

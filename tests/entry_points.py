@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from absl import flags
 
 FLAGS = flags.FLAGS
-OURS = ("train.py", "evaluate.py", "export.py")
+OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
 SCRIPTS = (
     *OURS,
     *(f"benchmarks/{path.name}" for path in ROOT.glob("benchmarks/*.py")),
@@ -46,12 +46,15 @@ def parsed(script: str, arguments: list[str]) -> str:
     return "" if len(rest) == 1 else f"left over: {rest[1:]}"
 
 
-def forget(modules) -> None:
+def forget() -> None:
     """Makes room for the flags of the next script, which may have the same names."""
-    for module in modules:
-        for flag in FLAGS.get_flags_for_module(module):
-            for name in {flag.name, flag.short_name} - {None}:
-                delattr(FLAGS, name)
+    for name, module in list(sys.modules.items()):
+        flags_of_it = FLAGS.get_flags_for_module(module)
+        if flags_of_it and str(getattr(module, "__file__", "")).startswith(str(ROOT)):
+            for flag in flags_of_it:
+                for key in {flag.name, flag.short_name} - {None}:
+                    delattr(FLAGS, key)
+            del sys.modules[name]
 
 
 def main() -> None:
@@ -61,10 +64,7 @@ def main() -> None:
         module = importlib.import_module(pathlib.Path(script).stem)
         refused = [parsed(script, arguments) for arguments in lines.get(script, [])]
         found[script] = {"flags": found_in(module), "refused": refused}
-        forget([module])
-        if script == OURS[-1]:  # Until here they share modules that define flags.
-            files = {m: getattr(m, "__file__", None) for m in sys.modules.values()}
-            forget(m for m, file in files.items() if str(file).startswith(str(ROOT)))
+        forget()
     print(json.dumps(found))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import data
-from pixel_cnn_pp import polyak, train_step, training, workers
+from pixel_cnn_pp import PixelCNNPP, checkpoint, polyak, train_step, training, workers
 from pixel_cnn_pp.config import Config
 
 SMALL = {
@@ -58,6 +58,15 @@ def run(npz_path, save_dir, load_params=False, **changes):
     loop = training.prepare(config, *splits, str(save_dir), load_params)
     loop.run()
     return loop.state
+
+
+def write_untrained(save_dir, **changes):
+    """A run folder of a model as it was made: all that evaluate.py needs."""
+    config = Config(**(SMALL | changes))
+    save_dir.mkdir()
+    config.save(str(save_dir / checkpoint.CONFIG))
+    averages = checkpoint.variables(PixelCNNPP(**config.model_arguments()))
+    checkpoint.write(str(save_dir), 1, {"averages": averages})
 
 
 def rows(save_dir, column=None):

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_lines import contents_of, own_lines
 from golden import FOLDER, Golden
 
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
@@ -236,8 +237,6 @@ DRAWINGS = {
     "official": "--official_checkpoint=unconditional.ckpt --image_size=8 -ns 2 "
     "--output_dir=official_samples",
 }
-# TensorFlow writes these to stderr as it starts, whatever it is told.
-STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
 POINTER = "Pass --helpshort or --helpfull to see help on flags."
 
 
@@ -303,14 +302,6 @@ class Run:
             rows = list(csv.DictReader(file))
         config = Config.load(str(folder / "config.json"))
         return cls(stdout, config, rows, contents_of(folder))
-
-
-def contents_of(folder: pathlib.Path) -> dict[str, bytes | None]:
-    """Everything below a folder by its path; None for a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 @pytest.fixture(scope="module")
@@ -407,11 +398,6 @@ def refusals(run_all, folder, gone_on, other_runs):
         results = run_all(script, [first + line for line in lines])
         found |= {(script, k): r for k, r in zip(lines, results, strict=True)}
     return found, before, contents_of(folder)
-
-
-def own_lines(stderr):
-    """What the program itself wrote to stderr."""
-    return [line for line in stderr.splitlines() if not STARTUP_NOTE.match(line)]
 
 
 def test_train_writes_config_checkpoints_metrics_and_samples(trained):

@@ -52,6 +52,18 @@ def test_two_replicas_count_every_image_once_and_in_order(images):
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+def test_scores_are_told_as_they_come_however_many_images_follow(model, images):
+    class Endless:
+        def examples(self):
+            forever = tf.data.Dataset.from_tensors(images[0]).repeat()
+            return forever.map(lambda image: {"image": image, "label": 2})
+
+    scores, labels = next(evaluation.score(model, Endless(), batch_size=2))
+    nats = -model.log_prob(images[:1]).numpy().item()
+    np.testing.assert_allclose(scores, [nats / (192 * math.log(2))] * 2, rtol=1e-5)
+    assert labels.tolist() == [2, 2]
+
+
 def test_levels_fewer_than_256_are_scored_on_the_coarsened_images(images):
     model = PixelCNNPP(
         (8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2, num_levels=32

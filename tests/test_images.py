@@ -38,6 +38,11 @@ def test_three_tiles_stand_in_two_columns_with_white_borders():
     assert (sheet[0] == 255).all() and (sheet[:, 5] == 255).all()
 
 
+def test_a_pixel_enlarged_twice_is_a_square_of_four():
+    image = np.uint8([[[1], [2]]])
+    assert images.enlarge(image, 2)[..., 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_gives_back_the_image(tmp_path, channels):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from small_models import initialized, random_images
 
-from pixel_cnn_pp import images, noise
+from pixel_cnn_pp import PixelCNNPP, images, noise
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic, Softmax
 
 
@@ -137,6 +137,35 @@ def test_bound_of_an_image_depends_on_no_other_image_and_repeats(continuous):
     together = continuous.log_prob(given).numpy()
     alone = [continuous.log_prob(given[i : i + 1]).numpy()[0] for i in range(3)]
     np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"likelihood": "softmax", "num_levels": 16},
+        {"likelihood": "mix_logistic_continuous", "num_labels": 3},
+    ],
+    ids=["mix_logistic", "softmax", "continuous"],
+)
+def test_pixels_sum_to_log_prob_and_know_nothing_of_later_pixels(changes):
+    model = initialized((5, 4, 3), **changes)
+    given = random_images(2, model)
+    labels = np.array([0, 2]) if model.num_labels else None
+    pixels = model.log_prob_per_pixel(given, labels).numpy()
+    assert pixels.shape == (2, 5, 4)
+    whole = model.log_prob(given, labels)
+    np.testing.assert_allclose(pixels.sum(axis=(1, 2)), whole, rtol=1e-5)
+    given[:, 2, 1] = model.num_levels - 1 - given[:, 2, 1]
+    changed = model.log_prob_per_pixel(given, labels).numpy() != pixels
+    assert changed.reshape(2, 20)[:, 9].all()
+    assert not changed.reshape(2, 20)[:, :9].any()
+
+
+def test_model_of_the_energy_distance_has_no_pixels_to_score():
+    model = PixelCNNPP((5, 4, 3), 1, 4, energy_distance=True)
+    with pytest.raises(ValueError, match="has no likelihood; train without it"):
+        model.log_prob_per_pixel(random_images(1, model))
 
 
 def test_more_dequantizations_bring_the_bound_nearer_to_its_mean(continuous):

@@ -60,8 +60,7 @@ def scripts():
 def test_pages_name_every_entry_point_and_no_other_script():
     named = {script for script, *_ in COMMANDS}
     assert named <= {*SCRIPTS, *CLIENTS}
-    assert {"train.py", "evaluate.py", "export.py"} <= named
-    assert {"benchmarks/sampling.py", "benchmarks/train_step.py"} <= named
+    assert named >= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -7,7 +7,7 @@ import pytest
 import small_runs
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, evaluation, export
+from pixel_cnn_pp import checkpoint, evaluation, export, refusals
 from pixel_cnn_pp.config import ARCHITECTURE
 
 VARIANTS = [
@@ -52,7 +52,7 @@ def test_variant_trains_resumes_scores_draws_completes_and_is_exported(
     if variant.get("energy_distance"):
         assert "log_prob" not in served
         with pytest.raises(ValueError, match="has no likelihood"):
-            evaluation.refuse_without_likelihood(model)
+            refusals.refuse_without_likelihood(model)
         return
     nats = model.log_prob(drawn, labels).numpy()
     of = {} if labels is None else of

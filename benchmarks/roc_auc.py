@@ -1,0 +1,80 @@
+"""ROC-AUC of two files of scores: how well bits/dim tell unusual images from usual.
+
+`python benchmarks/roc_auc.py --usual=A.csv --unusual=B.csv` reads what
+`evaluate.py --scores_csv` wrote. 1: every unusual image has more bits/dim than every
+usual one; 0.5: no better than a coin; below: the unusual ones tend to have fewer.
+"""
+
+import csv
+import sys
+
+import numpy as np
+from absl import app, flags
+
+flags.DEFINE_string("usual", None, "Scores of images like those trained on.")
+flags.DEFINE_string("unusual", None, "Scores of other images, by the same model.")
+flags.DEFINE_string(
+    "reference",
+    None,
+    "Scores of training images: measures besides how far from their median the "
+    "bits/dim are, up or down.",
+)
+FLAGS = flags.FLAGS
+
+
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal scores sharing the mean of theirs: float64 [N]."""
+    _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
+
+
+def roc_auc(usual: np.ndarray, unusual: np.ndarray) -> float:
+    """Share of pairs whose unusual score is the higher, a tie counting half.
+
+    By the sum of ranks (Mann and Whitney 1947), in n log n.
+    """
+    n = len(unusual)
+    total = ranks(np.concatenate([unusual, usual]))[:n].sum()
+    return float((total - n * (n + 1) / 2) / (n * len(usual)))
+
+
+def read_scores(flag: str, path: str | None) -> np.ndarray:
+    """The bits/dim of a file, float64 [N]; ValueError for one without."""
+    if path is None:
+        raise ValueError(f"--{flag}: give a file of evaluate.py --scores_csv.")
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        try:
+            scores = [float(row["bits_per_dim"]) for row in csv.DictReader(file)]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(
+                f"--{flag}={path}: is no file of evaluate.py --scores_csv; give one."
+            ) from error
+    if not scores or not np.isfinite(scores).all():
+        raise ValueError(
+            f"--{flag}={path}: holds no scores, or some that are not finite; write it "
+            "anew with evaluate.py --scores_csv."
+        )
+    return np.array(scores)
+
+
+def main(argv):
+    try:
+        if len(argv) > 1:
+            raise ValueError(
+                f"unexpected argument {argv[1]!r}; every setting is a flag."
+            )
+        usual = read_scores("usual", FLAGS.usual)
+        unusual = read_scores("unusual", FLAGS.unusual)
+        reference = FLAGS.reference and read_scores("reference", FLAGS.reference)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"bits/dim: usual {usual.mean():.3f}, unusual {unusual.mean():.3f}")
+    print(f"ROC-AUC of bits/dim: {roc_auc(usual, unusual):.3f}")
+    if reference is not None:
+        middle = np.median(reference)
+        auc = roc_auc(abs(usual - middle), abs(unusual - middle))
+        print(f"ROC-AUC of the distance from {middle:.3f} bits/dim: {auc:.3f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

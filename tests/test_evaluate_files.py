@@ -1,0 +1,264 @@
+"""evaluate.py as users run it: CSV of scores, heat maps, samples by label."""
+
+import csv
+import functools
+import json
+import math
+
+import numpy as np
+import pytest
+import small_runs
+import tensorflow as tf
+from command_lines import contents_of, own_lines
+
+from pixel_cnn_pp import checkpoint, drawing, heatmap, tasks
+from pixel_cnn_pp import images as image_ops
+
+LINES = {
+    "folder": "-o labelled -d folder -i pictures --batch_size=2 --skip_bad_images "
+    "--scores_csv=folder.csv --output_json=folder.json",
+    "npz": "-o plain -d npz -i labelled.npz -b 4 --max_images=6 --scores_csv=npz.csv",
+    "unlabelled": "-o plain -d npz -i unlabelled.npz --scores_csv=unlabelled.csv",
+    "maps": "-o plain -d npz -i labelled.npz -b 2 --max_images=3 --heatmap --scale=2 "
+    "--output_dir=maps --scores_csv=maps.csv",
+    "bound": "-o bound -d npz -i labelled.npz --heatmap --max_images=2 "
+    "--dequantization_draws=3 --output_dir=bound_maps --heatmap_max=20",
+    "all": "-o labelled -ns 7 --output_dir=all -s 3",
+    "two": "-o labelled -ns 4 --labels=2,0 --output_dir=two --scale=3",
+}
+REFUSED = [
+    ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
+    ("-o plain --scores_csv=", "--scores_csv=: cannot", "give a file"),
+    ("-o plain --scores_csv=a --output_json=./a", "--scores_csv=a", "another file"),
+    ("-o plain --heatmap", "--output_dir", "give the folder"),
+    ("-o energy --heatmap --output_dir=new", "energy_distance=True", "--num_samples"),
+    (
+        "-o plain --heatmap --output_dir=new --heatmap_max=0",
+        "--heatmap_max=0.0",
+        "above 0",
+    ),
+    ("-o plain --heatmap_max=9", "--heatmap_max=9.0", "give --heatmap too"),
+    ("-o plain -ns 2 --output_dir=new --scale=65", "--scale=65", "[1, 64]"),
+    (
+        "-o plain --complete_rows=3 --num_completions=300000 --output_dir=new",
+        "--scale=1",
+        "give fewer images",
+    ),
+    ("-o plain -ns 2 --output_dir=new --labels=0", "--labels=0", "leave the flag out"),
+    ("-o labelled -ns 2 --output_dir=new --labels=3", "--labels=3", "0 to 2"),
+    ("-o labelled -ns 2 --output_dir=new --labels=-1", "--labels=-1", "0 to 2"),
+    ("-o labelled -ns 2 --output_dir=new --labels=a", "--labels=a", "whole numbers"),
+    ("-o labelled -ns 2 --output_dir=new --labels=", "--labels=", "whole numbers"),
+    (
+        "-o labelled -ns 1 --output_dir=new --labels=0,1",
+        "--labels=0,1",
+        "--num_samples=2 or more",
+    ),
+    ("-o labelled --labels=0", "--labels=0", "give --num_samples too"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(npz_path, tmp_path_factory):
+    """Untrained runs of each kind, and images."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    with np.load(npz_path) as file:
+        arrays = dict(file)
+    np.savez(folder / "labelled.npz", **arrays)
+    np.savez(folder / "unlabelled.npz", test_images=arrays["test_images"])
+    where = {"data_set": "npz", "data_dir": str(folder / "labelled.npz")}
+    runs = {
+        "plain": {},
+        "labelled": {"num_labels": 3},
+        "bound": {"likelihood": "mix_logistic_continuous"},
+        "energy": {"energy_distance": True},
+    }
+    for name, changes in runs.items():
+        small_runs.write_untrained(folder / name, **where, **changes)
+    for i, image in enumerate(arrays["test_images"][:5]):
+        png = tf.io.encode_png(image).numpy()
+        for split in ("train", "test"):
+            path = folder / "pictures" / split / "cab"[i % 3]
+            path.mkdir(parents=True, exist_ok=True)
+            (path / f"{i}.png").write_bytes(png)
+    (folder / "pictures" / "test" / "a" / "0.png").write_bytes(png[:60])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_all(run_command, folder):
+    """Runs many command lines of evaluate.py in one process; their results in order."""
+
+    def run(lines):
+        arguments = json.dumps([line.split() for line in lines])
+        done = run_command("tests/command_lines.py", "evaluate", arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def printed(run_all, folder):
+    """What LINES printed."""
+    results = run_all(LINES.values())
+    assert all(result["code"] == 0 for result in results), results
+    return {
+        name: r["stdout"].splitlines() for name, r in zip(LINES, results, strict=True)
+    }
+
+
+@pytest.fixture(scope="module")
+def test_images(folder):
+    with np.load(folder / "labelled.npz") as file:
+        return file["test_images"]
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def load(folder):
+    """The models of the runs, each loaded once."""
+    return functools.cache(lambda run: checkpoint.load_model(str(folder / run))[0])
+
+
+def bits_of(model, images, labels=None):
+    """bits/dim of each image by the model of a run, one image at a time."""
+    nats = []
+    for i in range(len(images)):
+        one = slice(i, i + 1)
+        nats.append(-model.log_prob(images[one], labels and labels[one]))
+    return np.ravel(nats) / (math.log(2) * 8 * 8 * 3)
+
+
+def test_csv_of_a_folder_has_the_file_and_label_of_each_score(
+    printed, load, folder, test_images
+):
+    rows = read_csv(folder / "folder.csv")
+    # Classes are numbered a, b, c, and images 0 … 4 lie in c, a, b, c, a.
+    names = ["a/1.png", "a/4.png", "b/2.png", "c/0.png", "c/3.png"]
+    assert [row["image"] for row in rows] == names
+    assert [row["label"] for row in rows] == list("00122")
+    order = [1, 4, 2, 0, 3]
+    expected = bits_of(load("labelled"), test_images[order], [0, 0, 1, 2, 2])
+    scores = [float(row["bits_per_dim"]) for row in rows]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    told = json.loads((folder / "folder.json").read_text())
+    assert told["bits_per_dim_per_image"] == scores and told["num_images"] == 5
+    assert told["bits_per_dim"] == pytest.approx(np.mean(scores), rel=1e-12)
+    figure = f"test bits_per_dim = {np.mean(scores):.4f} (5 images)"
+    assert printed["folder"] == [figure]
+
+
+def test_csv_has_numbers_and_labels_where_there_are_any_though_the_model_takes_none(
+    printed, load, folder, test_images
+):
+    rows = read_csv(folder / "npz.csv")
+    assert [row["image"] for row in rows] == list("012345")
+    assert [row["label"] for row in rows] == list("012012")
+    scores = [float(row["bits_per_dim"]) for row in rows]
+    expected = bits_of(load("plain"), test_images[:6])
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    unlabelled = read_csv(folder / "unlabelled.csv")
+    assert [row["label"] for row in unlabelled] == [""] * 11
+    assert [row["image"] for row in unlabelled] == [str(i) for i in range(11)]
+    assert not list(folder.glob("*.new"))
+
+
+def test_heat_maps_sum_to_the_scores_beside_them(printed, folder, test_images):
+    with np.load(folder / "maps" / "heatmaps.npz") as file:
+        originals, bits = file["originals"], file["bits"]
+    np.testing.assert_array_equal(originals, test_images[:3])
+    assert bits.shape == (3, 8, 8) and bits.dtype == np.float32
+    scores = [float(row["bits_per_dim"]) for row in read_csv(folder / "maps.csv")]
+    np.testing.assert_allclose(bits.sum(axis=(1, 2)) / (8 * 8 * 3), scores, rtol=1e-5)
+    low, high = heatmap.scale_ends(bits, None)
+    maps = f"3 heat maps, colours from {low:g} to {high:g} bits per pixel"
+    assert printed["maps"][0] == f"{maps}: maps/heatmaps.png, maps/heatmaps.npz"
+    assert printed["maps"][1].startswith("test bits_per_dim = ")
+    png = tf.io.decode_png((folder / "maps" / "heatmaps.png").read_bytes()).numpy()
+    sheet = heatmap.draw_sheet(originals, bits, low, high, scale=2)
+    np.testing.assert_array_equal(png, sheet)
+
+
+def test_heat_maps_of_a_bound_are_the_mean_of_the_dequantizations_asked_for(
+    printed, load, folder, test_images
+):
+    model = load("bound")
+    model.objective.num_draws = 3
+    with np.load(folder / "bound_maps" / "heatmaps.npz") as file:
+        nats = -file["bits"].sum(axis=(1, 2)) * math.log(2)
+    np.testing.assert_allclose(nats, model.log_prob(test_images[:2]), rtol=1e-5)
+    (line,) = printed["bound"]
+    assert " to 20 bits per pixel; estimate of an upper bound, mean of 3 deq" in line
+
+
+@pytest.mark.parametrize(
+    "name, n, seed, rows, scale",
+    [("all", 7, 3, [0, 1, 2], 1), ("two", 4, 0, [2, 0], 3)],
+)
+def test_samples_take_turns_in_their_labels_and_have_a_row_for_each(
+    printed, load, folder, name, n, seed, rows, scale
+):
+    model = load("labelled")
+    labels = [rows[i % len(rows)] for i in range(n)]
+    expected = model.sample(n, labels, seed=(seed, 0)).numpy()
+    with np.load(folder / name / "samples.npz") as file:
+        np.testing.assert_array_equal(file["images"], expected)
+        assert file["labels"].tolist() == labels
+    png = tf.io.decode_png((folder / name / "samples.png").read_bytes())
+    sheet = image_ops.enlarge(drawing.tile_by_label(expected, rows), scale)
+    np.testing.assert_array_equal(png, sheet)
+
+
+def test_scores_written_before_an_error_stay_beside_the_file(
+    load, test_images, tmp_path
+):
+    class Failing:
+        def examples(self):
+            def some():
+                yield from ({"image": image} for image in test_images[:4])
+                raise RuntimeError("the disk is gone")
+
+            spec = {"image": tf.TensorSpec((8, 8, 3), tf.uint8)}
+            return tf.data.Dataset.from_generator(some, output_signature=spec)
+
+        def names(self):
+            return map(str, range(11))
+
+    model = load("plain")
+    defaults = dict.fromkeys(tasks.Tasks.__dataclass_fields__)
+    path = tmp_path / "scores.csv"
+    asked = defaults | {"batch_size": 2, "scores_csv": str(path), "split": "test"}
+    with pytest.raises(tf.errors.OpError, match="the disk is gone"):
+        tasks.Tasks(**asked).run(model, Failing())
+    assert not path.exists()
+    rows = read_csv(tmp_path / "scores.csv.new")
+    assert [row["image"] for row in rows] == list("0123")
+    scores = [float(row["bits_per_dim"]) for row in rows]
+    expected = bits_of(load("plain"), test_images[:4])
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def refusals(run_all, folder, printed):
+    before = contents_of(folder)
+    results = run_all([arguments for arguments, *_ in REFUSED])
+    return results, before, contents_of(folder)
+
+
+@pytest.mark.parametrize("index", range(len(REFUSED)), ids=[r[0] for r in REFUSED])
+def test_bad_value_ends_in_one_line_that_names_it_and_the_remedy(refusals, index):
+    _, value, remedy = REFUSED[index]
+    done = refusals[0][index]
+    line, *more = own_lines(done["stderr"])
+    assert done["code"] == 1 and len(more) <= line.startswith("FATAL Flags")
+    assert value in line and remedy in line
+
+
+def test_bad_values_write_nothing(refusals):
+    _, before, after = refusals
+    assert after == before
