@@ -2,9 +2,11 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+from absl import flags
 
-from absl import app, flags, logging
+import quiet
+
+quiet.import_tensorflow()  # Before anything below imports it.
 
 import data
 import model_flags
@@ -15,7 +17,8 @@ from pixel_cnn_pp import (
     folders,
     openai_checkpoint,
 )
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
+from pixel_cnn_pp.progress import ProgressLine
 
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
 flags.DEFINE_enum(
@@ -82,7 +85,6 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
         model_flags.refuse_unclear()
@@ -115,13 +117,16 @@ def main(argv):
         if completes:
             drawing.refuse_rows(model, FLAGS.complete_rows)
 
-    settings = {"seed": (FLAGS.seed, 0), "temperature": FLAGS.temperature}
+    line = ProgressLine()
+    settings = {
+        "seed": (FLAGS.seed, 0),
+        "temperature": FLAGS.temperature,
+        "progress": lambda done, n: line.show(f"drawn {done}/{n}"),
+    }
     if draws:
         path = os.path.join(FLAGS.output_dir, "samples")
-        drawing.draw_samples(
-            model, FLAGS.num_samples, path, **settings, progress=print_progress
-        )
-        print(f"{FLAGS.num_samples} samples: {path}.png, {path}.npz")
+        drawing.draw_samples(model, FLAGS.num_samples, path, **settings)
+        line.keep(f"{FLAGS.num_samples} samples: {path}.png, {path}.npz")
     if completes:
         path = os.path.join(FLAGS.output_dir, "completions")
         n = drawing.draw_completions(
@@ -132,9 +137,8 @@ def main(argv):
             FLAGS.num_completions,
             path,
             **settings,
-            progress=print_progress,
         )
-        print(f"{n} completed images: {path}.png, {path}.npz")
+        line.keep(f"{n} completed images: {path}.png, {path}.npz")
     if scores:
         found = evaluation.scores(model, images, FLAGS.batch_size, FLAGS.max_images)
         note = f"{found['num_images']} images"
@@ -144,10 +148,6 @@ def main(argv):
         print(f"{FLAGS.split} bits_per_dim = {found['bits_per_dim']:.4f} ({note})")
         if FLAGS.output_json:
             evaluation.write_json(FLAGS.output_json, found)
-
-
-def print_progress(done: int, n: int) -> None:
-    print(f"drawn {done}/{n}", flush=True)
 
 
 def load_images() -> data.Source:
@@ -179,4 +179,4 @@ def load_images() -> data.Source:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)
