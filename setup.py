@@ -19,7 +19,7 @@ setup(
     ],
     extras_require={
         # A later minor version of ruff may format differently.
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.*"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "tensorboard", "ruff==0.17.*"],
         "tensorboard": ["tensorboard"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },
