@@ -109,11 +109,14 @@ class RunLog:
 
         True where the device has done the steps that were given to it.
         """
-        seconds = time.perf_counter() - self._since
-        speed = self._clocked_steps * self.global_batch / seconds or None
+        speed = self._speed_so_far()
         self._speed = speed or self._speed
         self.restart_clock()
         return speed
+
+    def _speed_so_far(self) -> float | None:
+        seconds = time.perf_counter() - self._since
+        return self._clocked_steps * self.global_batch / seconds or None
 
     def step_done(self) -> None:
         self.step += 1
@@ -167,10 +170,11 @@ class RunLog:
     def _figures(self, train: float | None, test: float | None) -> list[str]:
         parts = [f"train {train:.4f} {self.unit}"] if train is not None else []
         parts += [f"test {test:.4f} {self.unit}"] if test is not None else []
-        if self._speed:
-            left = (self.last_step - self.step) * self.global_batch / self._speed
+        # Before the first row that of the steps which were given to the device.
+        if speed := self._speed or self._speed_so_far():
+            left = (self.last_step - self.step) * self.global_batch / speed
             time_left = timedelta(seconds=round(left))
-            parts += [f"{self._speed:.1f} images/s", f"{time_left} left"]
+            parts += [f"{speed:.1f} images/s", f"{time_left} left"]
         return parts
 
     def _line(self, parts: list[str]) -> str:
