@@ -1,15 +1,16 @@
 """Evaluates a trained PixelCNN++: flags to a model, and its scores or its images."""
 
 import dataclasses
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+from absl import flags
 
-from absl import app, flags, logging
+import quiet
+
+quiet.import_tensorflow()  # Before anything below imports it.
 
 import image_flags
 import model_flags
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
 from pixel_cnn_pp.tasks import Tasks
 
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
@@ -91,7 +92,6 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
         model_flags.refuse_unclear()
@@ -109,4 +109,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

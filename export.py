@@ -1,14 +1,14 @@
 """Exports a trained PixelCNN++ as a SavedModel: flags to a model and a folder."""
 
-import os
+from absl import flags
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+import quiet
 
-from absl import app, flags, logging
+quiet.import_tensorflow()  # Before anything below imports it.
 
 import model_flags
 from pixel_cnn_pp import export
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
 
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
 flags.DEFINE_string(
@@ -32,7 +32,6 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
         model_flags.refuse_unclear()
@@ -45,4 +44,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -2,12 +2,14 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+from absl import flags
 
-from absl import app, flags
+import quiet
+
+quiet.import_tensorflow()  # Before anything below imports it.
 
 from pixel_cnn_pp import curve, score_files
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
 
 flags.DEFINE_string("save_dir", None, "Folder of a run of train.py.", short_name="o")
 flags.DEFINE_string(
@@ -35,4 +37,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -53,6 +53,7 @@ setup(
             # The gRPC client of docs/serving.md.
             "tensorflow-serving-api",
             "matplotlib",
+            "tensorboard",
         ],
         "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],

@@ -2,13 +2,15 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+from absl import flags
 
-from absl import app, flags, logging
+import quiet
+
+quiet.import_tensorflow()  # Before anything below imports it.
 
 import data
 from pixel_cnn_pp import checkpoint, openai_checkpoint, training, workers
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments
+from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
 from pixel_cnn_pp.config import NO_FLAGS, Config
 from pixel_cnn_pp.likelihood import LIKELIHOODS
 from pixel_cnn_pp.nonlinearities import NONLINEARITIES
@@ -202,7 +204,6 @@ def take_from_checkpoint(found: dict) -> dict:
 
 
 def main(argv):
-    logging.set_verbosity(logging.WARNING)
     with errors_in_one_line():
         refuse_arguments(argv)
         names = set(Config.__dataclass_fields__) - set(NO_FLAGS)
@@ -256,4 +257,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

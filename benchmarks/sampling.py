@@ -5,10 +5,6 @@
 times and multiplied by 1,024: the whole loop takes hours at the default size.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import json
 import pathlib
 import resource
@@ -35,6 +31,9 @@ PIXELS = 32 * 32
 def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
     """One row; in a process of its own, so that the peak of memory is its own."""
     sys.path.insert(0, str(ROOT))
+    import quiet
+
+    quiet.import_tensorflow()  # Before anything below imports it.
     import tensorflow as tf
 
     from pixel_cnn_pp import PixelCNNPP

@@ -5,10 +5,6 @@ writes its figures. The ceiling is a float32 conv2d 2×3, 320 → 160 channels, 
 [16, 32, 32], timed in the same process before and after the steps.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import json
 import pathlib
 import resource
@@ -17,6 +13,10 @@ import time
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+
+import quiet
+
+quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
 import tensorflow as tf

@@ -1,8 +1,18 @@
-"""Command line: errors of the user end in one line."""
+"""Command line: quiet unless asked otherwise, errors of the user end in one line."""
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from absl import app, logging
+
+
+def run(main: Callable, argv: list[str] | None = None) -> None:
+    """absl's `app.run`, which without --verbosity writes warnings and errors alone."""
+    # Before the flags are parsed, so that the user's has the last word. absl itself
+    # would make it INFO.
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, argv)
 
 
 def refuse_arguments(argv: list[str]) -> None:

@@ -63,6 +63,44 @@ def draw_samples(
     return shown
 
 
+def complete(
+    model: PixelCNNPP,
+    images,
+    n: int,
+    rows: int,
+    num_completions: int,
+    seed: tuple[int, int],
+    temperature: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first n images of a source, uint8 [n, H, W, C], or all where there are fewer,
+    and M completions of each, uint8 [n, M, H, W, C]."""
+    examples = list(images.examples().take(n).as_numpy_iterator())
+    originals = np.stack([example["image"] for example in examples])
+    originals = np.asarray(image_ops.quantize(originals, model.num_levels))
+    repeated = np.repeat(originals, num_completions, axis=0)
+    labels = None
+    if model.num_labels is not None:
+        labels = np.repeat([example["label"] for example in examples], num_completions)
+    completed = model.complete(
+        repeated, rows, labels, seed, temperature, progress=progress
+    ).numpy()
+    return originals, completed.reshape(len(originals), -1, *model.image_shape)
+
+
+def sheet_of_completions(
+    model: PixelCNNPP, originals: np.ndarray, completions: np.ndarray, rows: int
+) -> np.ndarray:
+    """What `complete` gives as uint8 [n · (M + 2), H, W, C] of 8 bits: of each image
+    the original, the part that is kept, the completions."""
+    shown = np.concatenate(
+        [originals[:, None], originals[:, None], completions], axis=1
+    )
+    shown = image_ops.to_8_bit(shown, model.num_levels)
+    shown[:, 1, rows:] = UNKNOWN
+    return shown.reshape(-1, *model.image_shape)
+
+
 def draw_completions(
     model: PixelCNNPP,
     images,
@@ -77,29 +115,18 @@ def draw_completions(
 ) -> int:
     """Completes the first n images of a source M times; writes path.png and path.npz.
 
-    A row of the sheet: the original, the part that is kept, the completions. The NPZ
-    holds originals uint8 [n, H, W, C] and completions uint8 [n, M, H, W, C].
-    Returns how many images there were.
+    A row of the sheet is one image. The NPZ holds originals uint8 [n, H, W, C] and
+    completions uint8 [n, M, H, W, C]. Returns how many images there were.
     """
-    examples = list(images.examples().take(n).as_numpy_iterator())
-    originals = np.stack([example["image"] for example in examples])
-    originals = np.asarray(image_ops.quantize(originals, model.num_levels))
-    repeated = np.repeat(originals, num_completions, axis=0)
-    labels = None
-    if model.num_labels is not None:
-        labels = np.repeat([example["label"] for example in examples], num_completions)
-    completed = model.complete(
-        repeated, rows, labels, seed, temperature, progress=progress
-    ).numpy()
-    completed = completed.reshape(len(originals), num_completions, *model.image_shape)
-    shown = np.concatenate([originals[:, None], originals[:, None], completed], axis=1)
-    shown = image_ops.to_8_bit(shown, model.num_levels)
-    shown[:, 1, rows:] = UNKNOWN
-    sheet = image_ops.tile(shown.reshape(-1, *model.image_shape), num_completions + 2)
+    originals, completions = complete(
+        model, images, n, rows, num_completions, seed, temperature, progress
+    )
+    shown = sheet_of_completions(model, originals, completions, rows)
+    sheet = image_ops.tile(shown, num_completions + 2)
     image_ops.write_sheet(
         path,
         image_ops.enlarge(sheet, scale),
         originals=originals,
-        completions=completed,
+        completions=completions,
     )
     return len(originals)

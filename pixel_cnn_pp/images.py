@@ -52,10 +52,14 @@ def tile(images: np.ndarray, columns: int | None = None, border: int = 1) -> np.
     return sheet
 
 
+def visible(image: np.ndarray) -> np.ndarray:
+    """[H, W, C] with the channels of a PNG: where C is not 1 or 3, the first alone."""
+    return image if image.shape[-1] in (1, 3) else image[..., :1]
+
+
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, C] as a PNG; of channels other than 1 or 3 the first."""
-    shown = image if image.shape[-1] in (1, 3) else image[..., :1]
-    tf.io.write_file(os.fspath(path), tf.io.encode_png(shown))
+    """Writes the visible channels of uint8 [H, W, C] as a PNG."""
+    tf.io.write_file(os.fspath(path), tf.io.encode_png(visible(image)))
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.run_log import RunLog
 from pixel_cnn_pp.stopping import Diverged, Stopped, StopSignals
 from pixel_cnn_pp.train_step import (
+    COMPLETIONS,
     EVALUATION,
     SAMPLES,
     TrainState,
@@ -17,6 +18,9 @@ from pixel_cnn_pp.train_step import (
     make_train_step,
     seed_for,
 )
+
+# Test images that are completed for TensorBoard; how often each, at most.
+COMPLETED = 4
 
 
 class Images(Protocol):
@@ -78,6 +82,7 @@ class Loop:
             self.save_dir if self.is_chief else None,
             self.config,
             self.state.count("step"),
+            self.state.count("epoch"),
             self.state.count("rows"),
             self._last_step(),
             self.global_batch,
@@ -85,6 +90,7 @@ class Loop:
         with self.strategy.scope(), self.signals, log:
             try:
                 self._run(log)
+                log.doing("saving")
                 self.writer.wait()
             except Stopped as stop:
                 if not self.signals.nothing_to_lose:
@@ -109,6 +115,7 @@ class Loop:
             if not os.path.exists(self._samples_path(log.step) + ".npz"):
                 self._draw(log)
         first_step = log.step + 1
+        log.doing("building the graph")
         # A run that was ended at its last step has its end still to come.
         while self._goes_on() or not self._is_closed():
             for batch in self._batches() if self._goes_on() else ():
@@ -125,7 +132,7 @@ class Loop:
             if self._epoch_is_over():
                 self._end_epoch(log)
             else:
-                self._report(log, self._mean_loss("interval"), self._test_loss())
+                self._report(log, "interval", with_test=True)
                 self._close(log)
 
     def _last_step(self) -> int:
@@ -161,7 +168,7 @@ class Loop:
         if log.step % min(config.log_interval, config.max_bad_steps) == 0:
             self._refuse_divergence(log)
         if log.step % config.log_interval == 0:
-            self._report(log, self._mean_loss("interval"), None)
+            self._report(log, "interval")
             self._clear("interval_loss", "interval_images")
         if self._saves_at(log.step) and not self._epoch_is_over():
             # The last step's is written with the last row.
@@ -177,15 +184,17 @@ class Loop:
         """Row of metrics, then the checkpoint that begins with the next epoch."""
         state = self.state
         epoch = state.count("epoch")
-        self._report(log, self._mean_loss("epoch"), self._test_loss())
+        self._report(log, "epoch", with_test=True)
         self._clear("interval_loss", "interval_images", "position")
         self._clear("epoch_loss", "epoch_images")
         state.counters["epoch"].assign(epoch + 1)
+        log.epoch = epoch + 1
         if epoch % self.config.save_interval == 0 or not self._goes_on():
             self._close(log)
         elif self._saves_at(log.step):
             self._save(log)
         log.restart_clock()
+        log.doing()
 
     def _mean_loss(self, since: str) -> float | None:
         """Of the training images since the last row or the epoch's begin."""
@@ -213,9 +222,16 @@ class Loop:
             counter = self.state.counters[name]
             counter.assign(tf.zeros_like(counter))
 
-    def _report(self, log: RunLog, train_loss, test_loss) -> None:
+    def _report(self, log: RunLog, since: str, with_test: bool = False) -> None:
+        """A row with the training loss since the last row or the epoch's begin."""
+        train_loss = self._mean_loss(since)  # Waits for the steps that are under way.
+        speed = log.stop_clock()
+        if with_test:
+            log.doing("testing")
+        test_loss = self._test_loss() if with_test else None
         rate = learning_rate_at(self.config, self.state.counters["step"] - 1)
-        log.row(self.state.count("epoch"), train_loss, test_loss, float(rate))
+        log.row(train_loss, test_loss, float(rate), speed)
+        log.restart_clock()
 
     def _close(self, log: RunLog) -> None:
         """The checkpoint and the samples of an epoch's or the run's end."""
@@ -235,12 +251,31 @@ class Loop:
         return os.path.join(self.save_dir, "samples", f"step-{step:07d}")
 
     def _draw(self, log: RunLog) -> None:
-        """Samples of the averaged model: the first 100 as a PNG, all as an NPZ."""
-        config = self.config
+        """Samples of the averaged model: the first 100 as a PNG, all as an NPZ.
+
+        Where TensorBoard is written, they and the test images' lower halves, completed.
+        """
+        config, model = self.config, self.state.averaged
         n = config.num_samples * self.global_batch
         if not (n and log.step and self.is_chief):
             return
+
+        def tell(done: int, n: int) -> None:
+            log.doing(f"drawing {done}/{n}")
+
+        tell(0, n)
         seed = noise.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
-        shown = drawing.draw_samples(self.state.averaged, n, path, seed)
-        log.pictures(images=shown)
+        shown = drawing.draw_samples(model, n, path, seed, progress=tell)
+        if log.events.are_written:
+            log.events.grid(log.step, "samples", shown)
+            log.doing("completing")
+            seed = noise.fold_in(seed_for(config, COMPLETIONS), log.step).numpy()
+            rows, most = config.image_shape[0] // 2, COMPLETED
+            # No more than the samples: a larger number might have to be compiled.
+            times = max(1, min(n // most, most))
+            found = drawing.complete(
+                model, self.test_images, min(n, most), rows, times, seed
+            )
+            sheet = drawing.sheet_of_completions(model, *found, rows)
+            log.events.grid(log.step, "completions", sheet, times + 2)

@@ -1,24 +1,26 @@
 """What a run tells: metrics.csv, the progress line, TensorBoard events."""
 
 import csv
-import importlib.util
 import os
 import time
 from datetime import timedelta
 
-import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import bits_per_dim
+from pixel_cnn_pp.events import Events
+from pixel_cnn_pp.progress import ProgressLine
 
 METRICS = "metrics.csv"
+REFRESH = 1.0  # Seconds between two looks of the progress line within a row.
 
 
 class RunLog:
     """Rows of metrics with the time they took; the steps of this process are counted.
+
+    On a terminal a progress line says what goes on, and a row with a test figure stays.
+    Elsewhere such rows alone are printed. --verbosity=0 or more prints every row.
 
     Opened with the step that the run goes on from and the rows that it had told: later
     rows of an earlier process are taken back, because what they tell is done again.
@@ -29,6 +31,7 @@ class RunLog:
         save_dir: str | None,
         config: Config,
         step: int,
+        epoch: int,
         rows: int,
         last_step: int,
         global_batch: int,
@@ -38,7 +41,8 @@ class RunLog:
         Without a `save_dir` nothing is told: another worker of the run does it.
         """
         self.config = config
-        self.step = step
+        self.step = self._first_step = step
+        self.epoch = epoch
         self.rows = rows
         self.last_step = last_step
         self.global_batch = global_batch
@@ -52,23 +56,27 @@ class RunLog:
             "learning_rate",
             "images_per_sec",
         ]
-        self._path = self._file = self._events = None
+        self.progress = ProgressLine(save_dir is not None)
+        self.events = self._path = self._file = None
         if save_dir is not None:
             self._path = os.path.join(save_dir, METRICS)
             self._take_back_later_rows()
-            self._events = _event_writer(os.path.join(save_dir, "logs"))
+            self.events = Events(os.path.join(save_dir, "logs"), config, step)
+        # The newest training figure, the step that it was taken at, the newest speed.
+        self._train = self._train_step = self._speed = None
         self.restart_clock()
 
     def __enter__(self):
         if self._path:
             self._file = open(self._path, "a", newline="")
+        self.progress.__enter__()
         return self
 
     def __exit__(self, *_):
+        self.progress.__exit__()
         if self._file:
             self._file.close()
-        if self._events:
-            self._events.close()
+            self.events.close()
 
     def _take_back_later_rows(self) -> None:
         rows = []
@@ -93,16 +101,39 @@ class RunLog:
 
     def restart_clock(self) -> None:
         """Starts measuring speed anew: what came before was not training."""
-        self._since = time.perf_counter()
+        self._since = self._shown_at = time.perf_counter()
         self._clocked_steps = 0
+
+    def stop_clock(self) -> float | None:
+        """Images/s since the clock was started, None without a step; starts it anew.
+
+        True where the device has done the steps that were given to it.
+        """
+        speed = self._speed_so_far()
+        self._speed = speed or self._speed
+        self.restart_clock()
+        return speed
+
+    def _speed_so_far(self) -> float | None:
+        seconds = time.perf_counter() - self._since
+        return self._clocked_steps * self.global_batch / seconds or None
 
     def step_done(self) -> None:
         self.step += 1
+        if self.step == self._first_step + 1:  # It built the graph.
+            self.restart_clock()
+            self.doing()
+            return
         self._clocked_steps += 1
+        if self.progress.is_live and time.perf_counter() > self._shown_at + REFRESH:
+            self.doing()
 
-    def _images_per_sec(self) -> float | None:
-        seconds = time.perf_counter() - self._since
-        return self._clocked_steps * self.global_batch / seconds or None
+    def doing(self, what: str = "") -> None:
+        """Rewrites the progress line, where there is one: the figures, or `what`."""
+        self._shown_at = time.perf_counter()
+        if self.progress.is_live:
+            figures = [what] if what else self._figures(self._train, None)
+            self.progress.show(self._line(figures))
 
     def _figure(self, loss: float | None) -> float | None:
         """Loss per image as it is shown: bits/dim, or energy distance per pixel."""
@@ -115,53 +146,37 @@ class RunLog:
 
     def row(
         self,
-        epoch: int,
         train_loss: float | None,
         test_loss: float | None,
         learning_rate: float,
+        speed: float | None,
     ) -> None:
-        """Writes a row and prints it; losses per image, None where not measured."""
+        """Writes a row and tells it; losses per image, None where not measured."""
         self.rows += 1
+        train, test = self._figure(train_loss), self._figure(test_loss)
+        if train is not None or self._train_step != self.step:
+            self._train, self._train_step = train, self.step
         if not self._file:
             return
-        # A row with a test loss comes after an evaluation, which took time of its own.
-        speed = self._images_per_sec() if test_loss is None else None
-        values = [
-            self._figure(train_loss),
-            self._figure(test_loss),
-            learning_rate,
-            speed,
-        ]
+        values = [train, test, learning_rate, speed]
         shown = ["" if value is None else f"{value:.8g}" for value in values]
-        csv.writer(self._file).writerow([self.step, epoch, *shown])
+        csv.writer(self._file).writerow([self.step, self.epoch, *shown])
         self._file.flush()
-        self._print(epoch, values[0], values[1], speed)
-        if self._events:
-            with self._events.as_default():
-                for column, value in zip(self.columns[2:], values, strict=True):
-                    if value is not None:
-                        tf.summary.scalar(column, value, step=self.step)
-        self.restart_clock()
+        self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
+        if test is not None or logging.level_info():
+            self.progress.keep(self._line(self._figures(self._train, test)))
+        self.doing()
 
-    def _print(self, epoch, train, test, speed) -> None:
-        parts = [f"step {self.step}/{self.last_step}", f"epoch {epoch}"]
-        parts += [f"train {train:.4f} {self.unit}"] if train is not None else []
+    def _figures(self, train: float | None, test: float | None) -> list[str]:
+        parts = [f"train {train:.4f} {self.unit}"] if train is not None else []
         parts += [f"test {test:.4f} {self.unit}"] if test is not None else []
-        if speed:
+        # Before the first row that of the steps which were given to the device.
+        if speed := self._speed or self._speed_so_far():
             left = (self.last_step - self.step) * self.global_batch / speed
-            parts += [f"{speed:.1f} images/s", f"{timedelta(seconds=round(left))} left"]
-        print("  ".join(parts), flush=True)
+            time_left = timedelta(seconds=round(left))
+            parts += [f"{speed:.1f} images/s", f"{time_left} left"]
+        return parts
 
-    def pictures(self, **grids: np.ndarray) -> None:
-        """Grids of uint8 [N, H, W, C] for TensorBoard, by name."""
-        if self._events:
-            with self._events.as_default():
-                for name, images in grids.items():
-                    tf.summary.image(name, image_ops.tile(images)[None], step=self.step)
-
-
-def _event_writer(folder: str):
-    if importlib.util.find_spec("tensorboard") is None:
-        print("TensorBoard is not installed: no events are written.", flush=True)
-        return None
-    return tf.summary.create_file_writer(folder)
+    def _line(self, parts: list[str]) -> str:
+        begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
+        return "  ".join(begin + parts)

@@ -9,12 +9,9 @@ import os
 from pixel_cnn_pp import drawing, evaluation, folders, heatmap, refusals, score_files
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.progress import ProgressLine
 
 FIRST_IMAGES = 8  # That are completed or mapped where max_images does not say.
-
-
-def print_progress(done: int, n: int) -> None:
-    print(f"drawn {done}/{n}", flush=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,13 +131,12 @@ class Tasks:
         if self.scores:
             self._score(model, images)
 
-    @property
-    def _settings(self) -> dict:
+    def _settings(self, line: ProgressLine) -> dict:
         return {
             "seed": (self.seed, 0),
             "temperature": self.temperature,
             "scale": self.scale,
-            "progress": print_progress,
+            "progress": lambda done, n: line.show(f"drawn {done}/{n}"),
         }
 
     def _draw_samples(self, model: PixelCNNPP) -> None:
@@ -148,11 +144,15 @@ class Tasks:
         rows = self.label_rows
         if rows is None and model.num_labels is not None:
             rows = list(range(model.num_labels))
-        drawing.draw_samples(model, self.num_samples, path, rows=rows, **self._settings)
-        print(f"{self.num_samples} samples: {path}.png, {path}.npz")
+        line = ProgressLine()
+        drawing.draw_samples(
+            model, self.num_samples, path, rows=rows, **self._settings(line)
+        )
+        line.keep(f"{self.num_samples} samples: {path}.png, {path}.npz")
 
     def _draw_completions(self, model: PixelCNNPP, images) -> None:
         path = os.path.join(self.output_dir, "completions")
+        line = ProgressLine()
         n = drawing.draw_completions(
             model,
             images,
@@ -160,9 +160,9 @@ class Tasks:
             self.complete_rows,
             self.num_completions,
             path,
-            **self._settings,
+            **self._settings(line),
         )
-        print(f"{n} completed images: {path}.png, {path}.npz")
+        line.keep(f"{n} completed images: {path}.png, {path}.npz")
 
     def _draw_heatmaps(self, model: PixelCNNPP, images) -> None:
         path = os.path.join(self.output_dir, "heatmaps")

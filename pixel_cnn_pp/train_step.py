@@ -9,9 +9,10 @@ from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.optimizer import Adam
+from pixel_cnn_pp.progress import clearing_stderr
 
 # What is drawn from --seed, each under a number of its own.
-INITIALIZATION, DROPOUT, EVALUATION, SAMPLES = range(4)
+INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
 SUM = tf.distribute.ReduceOp.SUM
 
 
@@ -124,7 +125,8 @@ def make_train_step(state: TrainState, config: Config):
         levels = tf.cast(tf.concat(here, axis=0), tf.float32)
         tf.print(
             tf.strings.format(
-                "warning: step {} is left out, {} in a row: loss {}, norm of the "
+                clearing_stderr()
+                + "warning: step {} is left out, {} in a row: loss {}, norm of the "
                 "gradients {}; levels of its images from {} to {}, mean {}",
                 (
                     step + 1,

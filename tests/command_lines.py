@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from absl import app, flags
+from absl import flags
 
 # TensorFlow writes these to stderr as it starts, whatever it is told.
 STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
@@ -56,11 +56,13 @@ def captured(descriptor: int) -> Iterator[dict]:
 
 def run(main, arguments: list[str]) -> dict:
     """One command line, every flag that it does not give at its default."""
+    from pixel_cnn_pp import command_line  # After the entry point: it is the first.
+
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
     with captured(1) as stdout, captured(2) as stderr:
         try:
-            app.run(main, [main.__module__, *arguments])
+            command_line.run(main, [main.__module__, *arguments])
         except SystemExit as end:
             code = end.code or 0
         except Exception:

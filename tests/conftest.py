@@ -45,11 +45,13 @@ def npz_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_command():
     """Runs an entry point as a user does, from the checkout."""
+    # Set above for the tests' own process: it would let TensorFlow's notes through.
+    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 
     def run(script, *arguments, cwd=ROOT, timeout=300):
         command = [sys.executable, str(ROOT / script), *map(str, arguments)]
         return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=timeout
+            command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env
         )
 
     return run

@@ -330,14 +330,14 @@ def run_all(run_command, folder):
 def trained(run_command, folder):
     """The run after 11 steps."""
     done = run_command("train.py", *RUN.split(), "--max_steps=11", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return Run.read(done.stdout, folder / "run")
 
 
 @pytest.fixture(scope="module")
 def gone_on(run_command, folder, trained):
-    """The same run after two more steps, without samples."""
-    line = f"{RUN} -ns 0 --max_steps=13 -r"
+    """The same run after two more steps, without samples; every row printed."""
+    line = f"{RUN} -ns 0 --max_steps=13 -r --verbosity=0"
     done = run_command("train.py", *line.split(), cwd=folder)
     assert done.returncode == 0, done.stderr
     return Run.read(done.stdout, folder / "run")
@@ -458,6 +458,33 @@ def test_metrics_have_their_columns_rows_and_the_decayed_learning_rate(trained):
         assert float(row["train_bits_per_dim"]) > 0
 
 
+def shown(row):
+    """What is printed of a row of metrics.csv before the speed."""
+    train, test = row["train_bits_per_dim"], row["test_bits_per_dim"]
+    parts = [f"step {row['step']}/", f"  epoch {row['epoch']}  "]
+    parts += [f"train {float(train):.4f} bits/dim"] if train else []
+    parts += [f"  test {float(test):.4f} bits/dim"] if test else []
+    return parts
+
+
+def test_train_prints_the_rows_with_a_test_figure_alone(trained):
+    lines = trained.stdout.splitlines()
+    tested = [row for row in trained.rows if row["test_bits_per_dim"]]
+    assert [row["step"] for row in tested] == ["10", "11"]
+    for line, row in zip(lines, tested, strict=True):
+        assert all(part in line for part in shown(row)), line
+    assert re.search(r"  \d+\.\d images/s  0:00:00 left$", lines[-1])
+
+
+def test_verbosity_of_the_command_line_has_the_last_word_and_brings_all_rows(gone_on):
+    lines = gone_on.stdout.splitlines()
+    assert lines[0] == "going on from step 11"
+    new = [row for row in gone_on.rows if int(row["step"]) > 11]
+    assert [row["step"] for row in new] == ["12", "13"]
+    for line, row in zip(lines[1:], new, strict=True):
+        assert all(part in line for part in shown(row)), line
+
+
 @pytest.mark.parametrize("name", ["run", "labelled"])
 def test_samples_in_the_png_are_those_in_the_npz(trained, other_runs, folder, name):
     path = folder / name / "samples"
@@ -530,7 +557,7 @@ def test_plain_evaluate_prints_what_it_prints_beside_others(
     evaluations, run_command, folder
 ):
     done = run_command("evaluate.py", "--save_dir=run", cwd=folder)
-    assert done.returncode == 0 and not own_lines(done.stderr)
+    assert (done.returncode, done.stderr) == (0, "")
     assert printed(done.stdout) == evaluations["averaged"][0]
 
 
@@ -592,7 +619,7 @@ def test_export_writes_a_saved_model_of_the_averaged_parameters(
     run_command, evaluations, folder
 ):
     done = run_command("export.py", "-o", "run", "--export_dir=served", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "SavedModel: served\n"
     served = tf.saved_model.load(str(folder / "served")).signatures
     with np.load(folder / "labelled.npz") as file:
@@ -637,7 +664,7 @@ def test_bad_value_ends_in_one_line_that_names_it_and_the_remedy(
 ):
     done = refusals[0][script, arguments]
     assert done["code"] == 1
-    line, *more = own_lines(done["stderr"])
+    line, *more = done["stderr"].splitlines()
     from_absl = line.startswith("FATAL Flags parsing error: ")
     assert from_absl or line.startswith("error: ")
     assert more == ([POINTER] if from_absl else [])
@@ -661,5 +688,5 @@ def test_bad_value_in_a_process_of_its_own_ends_as_it_does_beside_others(
     done = run_command(f"{script}.py", *first, *arguments.split(), cwd=folder)
     beside = refusals[0][script, arguments]
     assert done.returncode == beside["code"] == 1
-    assert own_lines(done.stderr) == own_lines(beside["stderr"])
+    assert done.stderr == beside["stderr"]
     assert not (folder / "save").exists()
