@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_lines import contents_of, own_lines
+from command_lines import contents_of
 from golden import FOLDER, Golden
 
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
