@@ -11,6 +11,7 @@ quiet.import_tensorflow()  # Before anything below imports it.
 import image_flags
 import model_flags
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
+from pixel_cnn_pp.nn import PRECISIONS
 from pixel_cnn_pp.tasks import Tasks
 
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
@@ -88,6 +89,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float("temperature", 1.0, "Of what is drawn; 1 is the model's.")
 flags.DEFINE_integer("seed", 0, "What is drawn follows from it.", short_name="s")
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    list(PRECISIONS),
+    "Of the network in scoring; mixed_bfloat16 computes its maps in bfloat16.",
+)
 FLAGS = flags.FLAGS
 
 
@@ -103,6 +110,7 @@ def main(argv):
             images = image_flags.load_images(tasks.scores_csv is not None)
             size = images.image_shape[:2]
         model = model_flags.load_model(size)
+        model.set_precision(FLAGS.precision)
         tasks.refuse_unfit(model, images)
     with errors_in_one_line(OSError):
         tasks.run(model, images)

@@ -9,10 +9,17 @@ import quiet
 quiet.import_tensorflow()  # Before anything below imports it.
 
 import data
-from pixel_cnn_pp import checkpoint, openai_checkpoint, training, workers
+from pixel_cnn_pp import (
+    checkpoint,
+    openai_checkpoint,
+    train_step,
+    training,
+    workers,
+)
 from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
 from pixel_cnn_pp.config import NO_FLAGS, Config
 from pixel_cnn_pp.likelihood import LIKELIHOODS
+from pixel_cnn_pp.nn import PRECISIONS
 from pixel_cnn_pp.nonlinearities import NONLINEARITIES
 from pixel_cnn_pp.stopping import Diverged, Stopped
 from pixel_cnn_pp.topology import FIELDS
@@ -140,6 +147,32 @@ flags.DEFINE_integer(
     "End the run after so many steps in a row whose loss or gradients are not finite; "
     "each is left out and reported.",
 )
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    list(PRECISIONS),
+    "Of the network in training steps. mixed_bfloat16 computes its maps in bfloat16; "
+    "parameters, averages, weight norms, output layer and likelihood stay in float32, "
+    "and so do test figures and samples.",
+)
+flags.DEFINE_bool(
+    "remat",
+    False,
+    "Hold the maps between the residual blocks alone and compute what is inside them "
+    "again for the gradients: less memory, about a third more time.",
+)
+flags.DEFINE_integer(
+    "accumulate",
+    1,
+    "Batches of --batch_size images that each GPU takes one after another in a step; "
+    "their gradients are summed.",
+)
+flags.DEFINE_bool(
+    "jit_compile",
+    None,
+    "Compile the network's step with XLA. By default the optimizer's part alone, where "
+    "it was measured to help; --nojit_compile does without XLA.",
+)
 flags.DEFINE_integer(
     "save_steps", 0, "Steps between further checkpoints; 0 writes none."
 )
@@ -223,6 +256,7 @@ def main(argv):
             settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
         config = Config(**settings)
         strategy = workers.make_strategy(config.nr_gpu)
+        train_step.start_sooner()
         if workers.is_chief(strategy):
             training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
         if FLAGS.load_params:

@@ -21,75 +21,68 @@ quiet.import_tensorflow()  # Before anything below imports it.
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from convolution import ceiling, gflop_per_image, seconds
 
-from pixel_cnn_pp import PixelCNNPP, train_step
+from pixel_cnn_pp import train_step, workers
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.nn import PRECISIONS
 
 flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
 flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
 flags.DEFINE_integer("batch_size", 8, "Images per step.", short_name="b")
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
+flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in train.py.")
+flags.DEFINE_bool("remat", False, "Compute blocks again for gradients, as train.py.")
+flags.DEFINE_integer("accumulate", 1, "Batches of a step, as in train.py.")
+flags.DEFINE_bool("jit_compile", None, "Compile with XLA, as in train.py.")
+flags.DEFINE_integer("replicas", 1, "GPUs, or CPUs that share this one's cores.")
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
 flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 FLAGS = flags.FLAGS
 
 
-def seconds(work) -> float:
-    start = time.perf_counter()
-    np.asarray(work())
-    return time.perf_counter() - start
-
-
-def ceiling() -> float:
-    """GFLOP/s of the plain convolution: the best of five."""
-    x = tf.random.normal([16, 32, 32, 320])
-    kernel = tf.random.normal([2, 3, 320, 160])
-    conv = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"))
-    conv()
-    gflop = 2 * 16 * 32 * 32 * (2 * 3 * 320 * 160) / 1e9
-    return gflop / min(seconds(conv) for _ in range(5))
-
-
-def gflop_per_image(model: PixelCNNPP) -> float:
-    """Two operations for each multiply-add, three times those of the forward pass."""
-
-    def weights(layer) -> int:
-        return sum(int(np.prod(w.shape)) for w in layer.weights if w.name == "V")
-
-    height, width, _ = model.image_shape
-    total = weights(model.head) * height * width
-    for block, layer in zip(model.topology, model.blocks, strict=True):
-        # A deconv multiplies where it reads, every other layer where it writes.
-        reads_coarser = block.kind == "deconv"
-        stride = block.stride * (layer.strides[0] if reads_coarser else 1)
-        total += weights(layer) * height * width // stride**2
-    return 3 * 2 * total / 1e9
-
-
 def main(argv):
+    train_step.start_sooner()
+    if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
+        tf.config.set_logical_device_configuration(cpu, parts)
     before = ceiling()
     config = Config(
         nr_resnet=FLAGS.nr_resnet,
         nr_filters=FLAGS.nr_filters,
         batch_size=FLAGS.batch_size,
         dropout_p=FLAGS.dropout_p,
-        nr_gpu=1,
+        precision=FLAGS.precision,
+        remat=FLAGS.remat,
+        accumulate=FLAGS.accumulate,
+        jit_compile=FLAGS.jit_compile,
+        nr_gpu=FLAGS.replicas,
     )
-    n = config.batch_size
+    strategy = workers.make_strategy(config.nr_gpu)
+    n = config.batch_size * FLAGS.replicas * config.accumulate
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
     start = time.perf_counter()
-    state = train_step.TrainState(config)
-    step = train_step.make_train_step(state, config)
-    batch = {"image": tf.constant(images)}
-    seconds(lambda: step(batch))
-    first = time.perf_counter() - start
-    times = [seconds(lambda: step(batch)) for _ in range(FLAGS.steps)]
+    with strategy.scope():
+        state = train_step.TrainState(config)
+        step = train_step.make_train_step(state, config)
+        examples = tf.data.Dataset.from_tensors({"image": images})
+        (batch,) = workers.distribute(examples)
+        seconds(lambda: step(batch))
+        first = time.perf_counter() - start
+        times = [seconds(lambda: step(batch)) for _ in range(FLAGS.steps)]
     rate = n / float(np.median(times))
-    gflop = gflop_per_image(state.model)
+    # Gradients take twice the forward pass.
+    gflop = 3 * gflop_per_image(state.model)
     found = {
         "nr_resnet": config.nr_resnet,
         "nr_filters": config.nr_filters,
-        "batch_size": n,
+        "images_per_step": n,
+        "precision": config.precision,
+        "remat": config.remat,
+        "accumulate": config.accumulate,
+        "jit_compile": config.jit_compile,
+        "replicas": FLAGS.replicas,
         "images_per_s": rate,
         "gflop_per_image": gflop,
         "gflop_per_s": rate * gflop,

@@ -120,7 +120,7 @@ class GatedResnet(keras.layers.Layer):
             c1 = c1 + run(self.nin, a, before=self.nonlinearity)
         c2 = run(self.conv_2, c1, before=inner)  # [N, H, W, 2F]
         if self.conditional is not None:
-            c2 = c2 + run(self.conditional, h)
+            c2 = c2 + ops.cast(run(self.conditional, h), c2.dtype)
         a, b = ops.split(c2, 2, axis=-1)
         return x + a * ops.sigmoid(b)
 

@@ -6,6 +6,7 @@ import math
 import os
 
 from pixel_cnn_pp.likelihood import LIKELIHOODS
+from pixel_cnn_pp.nn import PRECISIONS
 from pixel_cnn_pp.nonlinearities import NONLINEARITIES
 from pixel_cnn_pp.topology import FIELDS
 
@@ -129,6 +130,10 @@ class Config:
     max_epochs: int = 5000
     max_steps: int | None = None
     max_bad_steps: int = 10
+    accumulate: int = 1
+    precision: str = "float32"
+    remat: bool = False
+    jit_compile: bool | None = None
     nr_gpu: int | None = None
     polyak_decay: float = 0.9995
     polyak_warmup: bool = True
@@ -141,7 +146,7 @@ class Config:
         at_least = {"save_steps": 0, "num_samples": 0, "seed": 0}
         at_least |= dict.fromkeys(["batch_size", "init_batch_size", "max_epochs"], 1)
         at_least |= dict.fromkeys(["save_interval", "log_interval", "max_steps"], 1)
-        at_least |= {"max_bad_steps": 1}
+        at_least |= {"max_bad_steps": 1, "accumulate": 1}
         at_least |= dict.fromkeys(["nr_gpu", "image_size"], 1)
         _refuse_small(dataclasses.asdict(self), at_least, "--")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
@@ -151,6 +156,10 @@ class Config:
                 raise ValueError(
                     f"--{name}={getattr(self, name)}: must be above 0 and at most 1."
                 )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"--precision={self.precision}: must be one of {', '.join(PRECISIONS)}."
+            )
         if self.seed >= 2**31:
             raise ValueError(f"--seed={self.seed}: must be below 2147483648.")
 

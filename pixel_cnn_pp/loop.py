@@ -14,6 +14,7 @@ from pixel_cnn_pp.train_step import (
     EVALUATION,
     SAMPLES,
     TrainState,
+    images_at_a_time,
     learning_rate_at,
     make_train_step,
     seed_for,
@@ -56,7 +57,8 @@ class Loop:
         self.test_images = test_images
         self.save_dir = save_dir
         self.strategy = tf.distribute.get_strategy()
-        self.global_batch = config.batch_size * self.strategy.num_replicas_in_sync
+        self.images_at_a_time = images_at_a_time(config)
+        self.images_per_step = self.images_at_a_time * config.accumulate
         self.is_chief = workers.is_chief(self.strategy)
         self.are_several = workers.are_several(self.strategy)
         self.signals = StopSignals(
@@ -65,7 +67,7 @@ class Loop:
         self.writer = checkpoint.BackgroundWriter()
         self.train_step = make_train_step(state, config)
         self.evaluator = evaluation.Evaluator(
-            state.averaged, self.global_batch, seed_for(config, EVALUATION)
+            state.averaged, self.images_at_a_time, seed_for(config, EVALUATION)
         )
 
     def run(self) -> None:
@@ -85,7 +87,7 @@ class Loop:
             self.state.count("epoch"),
             self.state.count("rows"),
             self._last_step(),
-            self.global_batch,
+            self.images_per_step,
         )
         with self.strategy.scope(), self.signals, log:
             try:
@@ -138,8 +140,10 @@ class Loop:
     def _last_step(self) -> int:
         """The step at which max_epochs or max_steps ends the run."""
         epochs_left = self.config.max_epochs - self.state.count("epoch")
-        steps_left = epochs_left * (self.train_images.num_images // self.global_batch)
-        steps_left -= self.state.count("position") // self.global_batch
+        steps_left = epochs_left * (
+            self.train_images.num_images // self.images_per_step
+        )
+        steps_left -= self.state.count("position") // self.images_per_step
         last_step = self.state.count("step") + steps_left
         return min(last_step, self.config.max_steps or last_step)
 
@@ -154,13 +158,13 @@ class Loop:
 
     def _epoch_is_over(self) -> bool:
         left = self.train_images.num_images - self.state.count("position")
-        return left < self.global_batch
+        return left < self.images_per_step
 
     def _batches(self):
         """The rest of the epoch's batches, the last incomplete one dropped."""
         epoch, position = self.state.count("epoch"), self.state.count("position")
         examples = self.train_images.examples(epoch, self.config.seed, position)
-        batches = examples.batch(self.global_batch, drop_remainder=True)
+        batches = examples.batch(self.images_per_step, drop_remainder=True)
         return workers.distribute(batches.prefetch(2))
 
     def _after_step(self, log: RunLog) -> None:
@@ -256,7 +260,7 @@ class Loop:
         Where TensorBoard is written, they and the test images' lower halves, completed.
         """
         config, model = self.config, self.state.averaged
-        n = config.num_samples * self.global_batch
+        n = config.num_samples * self.images_at_a_time
         if not (n and log.step and self.is_chief):
             return
 

@@ -123,6 +123,21 @@ class PixelCNNPP(keras.Model):
             for weight in layer.trainable_weights
         }
         self.built = True
+        self.remat = False
+        self.set_precision("float32")
+
+    def set_precision(self, precision: str) -> None:
+        """Lets the network run in 'float32' or 'mixed_bfloat16'.
+
+        The latter computes its maps in bfloat16, from kernels that are made in float32;
+        the output layer, the likelihood and all parameters stay in float32. Drawing
+        stays in float32, see `round_kernels`. ValueError where it is another.
+        """
+        if precision not in nn.PRECISIONS:
+            raise ValueError(
+                f"precision={precision}: must be one of {', '.join(nn.PRECISIONS)}."
+            )
+        self.map_dtype = nn.PRECISIONS[precision]
         self._compile()
 
     def _compile(self):
@@ -152,21 +167,26 @@ class PixelCNNPP(keras.Model):
         h = self.condition(labels)
         height, width = x.shape[1:3]
         # The channel of ones tells the image from the padding, here and in the convs.
+        x = ops.cast(x, self.map_dtype)
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         below, right = -height % self.coarsest, -width % self.coarsest
         if below or right:
             x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
         maps: list[tf.Tensor] = []
+        blocks = len(self.topology)
+        seeds = [None] * blocks if seed is None else noise.split(seed, blocks)
         for index, block in enumerate(self.topology):
-            operand = x if block.x == IMAGE else maps[block.x]
-            a = (
-                ops.concatenate([maps[i] for i in block.a], axis=-1)
-                if block.a
-                else None
-            )
-            block_seed = None if seed is None else noise.fold_in(seed, index)
-            maps.append(self.run_block(index, run, operand, a, h, block_seed))
-        ul = maps[-1]
+            operands = [x if block.x == IMAGE else maps[block.x]]
+            operands += [maps[a] for a in block.a]
+
+            def run_block(x, *a, index=index):
+                a = ops.concatenate(a, axis=-1) if a else None
+                return self.run_block(index, run, x, a, h, seeds[index])
+
+            if self.remat and block.kind == "gated_resnet" and run is nn.call_layer:
+                run_block = tf.recompute_grad(run_block)
+            maps.append(run_block(*operands))
+        ul = ops.cast(maps[-1], "float32")
         return ul[:, :height, :width] if below or right else ul
 
     def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:

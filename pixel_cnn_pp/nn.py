@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+# name: the type of the maps
+PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
 Before = Callable[[tf.Tensor], tf.Tensor]
 # How a layer is run: run(layer, x) or run(layer, x, before=…); see `WeightNorm.call`.
 Run = Callable[..., tf.Tensor]
@@ -39,6 +41,8 @@ def right_shift(x: tf.Tensor) -> tf.Tensor:
     return ops.pad(kept, [[0, 0], [0, 0], [1, 0], [0, 0]])
 
 
+# Traced once for each shape, of which there are few, and not for each layer.
+@tf.function(autograph=False)
 def weight_norm(V: tf.Tensor, g: tf.Tensor, unit_axis: int) -> tf.Tensor:
     """g · V / ‖V‖, the norm over all axes but `unit_axis`, that of the output units.
 
@@ -67,7 +71,8 @@ def weight_norm(V: tf.Tensor, g: tf.Tensor, unit_axis: int) -> tf.Tensor:
 class WeightNorm(keras.layers.Layer):
     """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
 
-    The kernel is rounded to what `rounded_to` can hold, 'float32' or 'bfloat16'.
+    The kernel is rounded to what `rounded_to` can hold, 'float32' or 'bfloat16'. It is
+    made in float32 and applied in the type of the input.
 
     A subclass says how V is shaped (`kernel_shape`, `unit_axis`), how it is applied to
     an input (`linear`), and what is padded before and cropped after (`pad`, `crop`).
@@ -78,7 +83,7 @@ class WeightNorm(keras.layers.Layer):
     rounded_to = "float32"
 
     def __init__(self, units: int, init_scale: float = 1.0, seed: int = 0, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.units = units
         self.init_scale = init_scale
         self.seed = seed
@@ -104,8 +109,11 @@ class WeightNorm(keras.layers.Layer):
 
     def output(self, x: tf.Tensor) -> tf.Tensor:
         """The linear map of a padded input, with its bias."""
-        y = self.linear(x, self.kernel())
-        return tf.nn.bias_add(y, tf.convert_to_tensor(self.b.value))
+        return self.add_bias(self.linear(x, ops.cast(self.kernel(), x.dtype)))
+
+    def add_bias(self, y: tf.Tensor) -> tf.Tensor:
+        b = tf.convert_to_tensor(self.b.value)
+        return tf.nn.bias_add(y, tf.cast(b, y.dtype))
 
     def pad(self, x: tf.Tensor) -> tf.Tensor:
         return x
@@ -153,12 +161,12 @@ class Dense(WeightNorm):
         return ops.reshape(y, (*ops.shape(x)[:-1], self.units))
 
     def output(self, x):
-        if self.rounded_to != "float32":
+        if self.rounded_to != "float32" or x.dtype != "float32":
             return super().output(x)
         # The official dense scales after the product; so does this, to the last bit.
-        V, g, b = (tf.convert_to_tensor(w.value) for w in (self.V, self.g, self.b))
+        V, g = (tf.convert_to_tensor(weight.value) for weight in (self.V, self.g))
         scale = g / tf.sqrt(tf.reduce_sum(tf.square(V), axis=0))
-        return tf.nn.bias_add(scale * self.linear(x, V), b)
+        return self.add_bias(scale * self.linear(x, V))
 
 
 class _Spatial(WeightNorm):

@@ -10,6 +10,14 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, data)
 
 
+def split(seed: tf.Tensor, n: int) -> list[tf.Tensor]:
+    """n seeds from one, in one draw."""
+    bits = tf.random.stateless_uniform(
+        [n, 2], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    )
+    return tf.unstack(tf.bitcast(bits, tf.int32))
+
+
 def keep_mask(shape: tuple, p: float, seed: tf.Tensor) -> tf.Tensor:
     """Booleans of `shape`, each False with probability p, in steps of 2^-16.
 

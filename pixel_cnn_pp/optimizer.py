@@ -23,28 +23,27 @@ class Adam:
         self.v = {name: _zeros_like(p) for name, p in parameters.items()}
         self.mg = {name: _zeros_like(p) for name, p in parameters.items()}
 
-    def apply(
-        self, gradients: dict[str, tf.Tensor], learning_rate: tf.Tensor, t: tf.Tensor
-    ) -> None:
-        """One step, the t-th, with gradients summed over images and replicas.
-
-        Called in cross-replica context: every replica's copy is updated alike.
-        """
+    def corrections(self, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the moments are divided by in the t-th step: those of v and of mg."""
         t = tf.cast(t, tf.float32)
-        v_correction = 1.0 - tf.pow(self.mom1, t)
-        mg_correction = 1.0 - tf.pow(self.mom2, t)
+        return 1.0 - tf.pow(self.mom1, t), 1.0 - tf.pow(self.mom2, t)
 
-        def update(p, v, mg, g):
-            new_v = self.mom1 * v + (1.0 - self.mom1) * g
-            new_mg = self.mom2 * mg + (1.0 - self.mom2) * tf.square(g)
-            root = tf.sqrt(new_mg / mg_correction + self.epsilon)
-            v.assign(new_v)
-            mg.assign(new_mg)
-            p.assign(p - learning_rate * (new_v / v_correction) / root)
-
-        extended = tf.distribute.get_strategy().extended
-        for name, p in self.parameters.items():
-            extended.update(p, update, (self.v[name], self.mg[name], gradients[name]))
+    def step(
+        self,
+        p: tf.Tensor,
+        v: tf.Tensor,
+        mg: tf.Tensor,
+        g: tf.Tensor,
+        learning_rate: tf.Tensor,
+        corrections: tuple[tf.Tensor, tf.Tensor],
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """New p, v and mg of one parameter, from its gradient g, summed over images and
+        replicas."""
+        v_correction, mg_correction = corrections
+        v = self.mom1 * v + (1.0 - self.mom1) * g
+        mg = self.mom2 * mg + (1.0 - self.mom2) * tf.square(g)
+        root = tf.sqrt(mg / mg_correction + self.epsilon)
+        return p - learning_rate * (v / v_correction) / root, v, mg
 
 
 def _zeros_like(p: tf.Variable) -> tf.Variable:

@@ -25,19 +25,6 @@ def start(averages: dict[str, tf.Variable], parameters: dict[str, tf.Variable]) 
         average.assign(parameters[name])
 
 
-def update(
-    averages: dict[str, tf.Variable],
-    parameters: dict[str, tf.Variable],
-    decay: tf.Tensor,
-) -> None:
-    """average ← decay · average + (1 − decay) · parameter, for each.
-
-    Called in cross-replica context: every replica's copy is updated alike.
-    """
-    extended = tf.distribute.get_strategy().extended
-    for name, average in averages.items():
-        extended.update(
-            average,
-            lambda a, p: a.assign_sub((1.0 - decay) * (a - p)),
-            (parameters[name],),
-        )
+def step(average: tf.Tensor, parameter: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+    """decay · average + (1 − decay) · parameter."""
+    return average - (1.0 - decay) * (average - parameter)

@@ -34,9 +34,9 @@ class RunLog:
         epoch: int,
         rows: int,
         last_step: int,
-        global_batch: int,
+        images_per_step: int,
     ):
-        """`global_batch`: images that a step takes on all replicas together.
+        """`images_per_step`: images that a step takes on all replicas together.
 
         Without a `save_dir` nothing is told: another worker of the run does it.
         """
@@ -45,7 +45,7 @@ class RunLog:
         self.epoch = epoch
         self.rows = rows
         self.last_step = last_step
-        self.global_batch = global_batch
+        self.images_per_step = images_per_step
         name = "energy_distance" if config.energy_distance else "bits_per_dim"
         self.unit = name.replace("_per_", "/").replace("_", " ")
         self.columns = [
@@ -116,7 +116,7 @@ class RunLog:
 
     def _speed_so_far(self) -> float | None:
         seconds = time.perf_counter() - self._since
-        return self._clocked_steps * self.global_batch / seconds or None
+        return self._clocked_steps * self.images_per_step / seconds or None
 
     def step_done(self) -> None:
         self.step += 1
@@ -172,7 +172,7 @@ class RunLog:
         parts += [f"test {test:.4f} {self.unit}"] if test is not None else []
         # Before the first row that of the steps which were given to the device.
         if speed := self._speed or self._speed_so_far():
-            left = (self.last_step - self.step) * self.global_batch / speed
+            left = (self.last_step - self.step) * self.images_per_step / speed
             time_left = timedelta(seconds=round(left))
             parts += [f"{speed:.1f} images/s", f"{time_left} left"]
         return parts

@@ -21,6 +21,8 @@ class TrainState:
 
     def __init__(self, config: Config):
         self.model = PixelCNNPP(**config.model_arguments(), name="model")
+        self.model.set_precision(config.precision)
+        self.model.remat = config.remat
         self.averaged = PixelCNNPP(**config.model_arguments(), name="averaged")
         self.parameters = checkpoint.variables(self.model)
         self.averages = checkpoint.variables(self.averaged)
@@ -58,6 +60,16 @@ class TrainState:
         return int(self.counters[name].numpy())
 
 
+def start_sooner() -> None:
+    """Lets TensorFlow run graphs as they were traced, where there is no GPU.
+
+    Its graph optimizer takes longer over the step than all else before the first one,
+    and makes it no faster on a CPU. Of the whole process, so for a program to call.
+    """
+    if not tf.config.list_physical_devices("GPU"):
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def seed_for(config: Config, purpose: int) -> tf.Tensor:
     return tf.constant([config.seed, purpose], tf.int32)
 
@@ -74,47 +86,109 @@ def learning_rate_at(config: Config, step: tf.Tensor) -> tf.Tensor:
     return tf.cast(config.learning_rate * decay, tf.float32)
 
 
+def images_at_a_time(config: Config) -> int:
+    """Images that all replicas of the strategy hold together."""
+    return config.batch_size * tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def make_train_step(state: TrainState, config: Config):
-    """The compiled step: a batch of all replicas → its summed loss, in nats.
+    """The compiled step: the images of all replicas → their summed loss, in nats.
 
     Losses and gradients are summed over the images of all replicas, as the official
-    code sums them. Dropout masks follow from the seed, the step and the replica.
+    code sums them, and over `accumulate` batches that each replica takes one after
+    another. Dropout masks follow from the seed, the step, the replica and the batch.
 
     A step whose loss or gradients are not finite changes no parameter, average or
     moment and no sum of losses; it is counted in bad_steps and reported on stderr.
     """
     strategy = tf.distribute.get_strategy()
-    names = list(state.parameters)
-    parameters = list(state.parameters.values())
+    names, parameters = list(state.parameters), list(state.parameters.values())
     counters, step = state.counters, state.counters["step"]
-    global_batch = config.batch_size * strategy.num_replicas_in_sync
+    images_per_step = images_at_a_time(config) * config.accumulate
 
-    def gradients_of(batch, seed):
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    def gradients_of_batch(batch, seed):
         images = image_ops.quantize(batch["image"], config.num_levels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parameters)
             losses = state.model.image_loss(
-                images,
-                batch.get("label"),
-                training=True,
-                seed=noise.fold_in(seed, replica),
+                images, batch.get("label"), training=True, seed=seed
             )
             loss = tf.reduce_sum(losses)
-        gradients = tape.gradient(loss, parameters)
+        return loss, tape.gradient(loss, parameters)
+
+    if config.jit_compile:
+        gradients_of_batch = tf.function(
+            gradients_of_batch, jit_compile=True, autograph=False
+        )
+
+    def gradients_of(batch, seed):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = noise.fold_in(seed, replica)
+        if config.accumulate == 1:
+            loss, gradients = gradients_of_batch(batch, seed)
+        else:
+            loss, gradients = accumulate(batch, seed)
         return loss, gradients, tf.linalg.global_norm(gradients)
 
-    def update(loss, gradients):
-        state.adam.apply(
-            dict(zip(names, gradients, strict=True)),
-            learning_rate_at(config, step),
-            step + 1,
+    def accumulate(batch, seed):
+        """Sums over the batches, of which one is in memory at a time."""
+        parts = {
+            name: tf.reshape(
+                values, [config.accumulate, config.batch_size, *values.shape[1:]]
+            )
+            for name, values in batch.items()
+        }
+
+        def add(i, loss, gradients):
+            part = {name: values[i] for name, values in parts.items()}
+            more_loss, more = gradients_of_batch(part, noise.fold_in(seed, i))
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+            return i + 1, loss + more_loss, gradients
+
+        _, loss, gradients = tf.while_loop(
+            lambda i, *_: i < config.accumulate,
+            add,
+            (0, 0.0, [tf.zeros(p.shape) for p in parameters]),
+            parallel_iterations=1,
         )
-        decay = polyak.decay_at(step, config.polyak_decay, config.polyak_warmup)
-        polyak.update(state.averages, state.parameters, decay)
+        return loss, gradients
+
+    def new_values(old, gradient, learning_rate, corrections, decay, is_good):
+        """Parameter, moments and average after the step; the old ones if it is bad."""
+        p, v, mg, average = old
+        p, v, mg = state.adam.step(p, v, mg, gradient, learning_rate, corrections)
+        new = (p, v, mg, polyak.step(average, p, decay))
+        return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+
+    if config.jit_compile is not False:
+        # One pass over memory; compiled once for each shape, of which there are few.
+        new_values = tf.function(new_values, jit_compile=True, autograph=False)
+
+    def update(gradients, is_good):
+        settings = (
+            learning_rate_at(config, step),
+            state.adam.corrections(step + 1),
+            polyak.decay_at(step, config.polyak_decay, config.polyak_warmup),
+            is_good,
+        )
+
+        def assign(p, v, mg, average, gradient):
+            variables = (p, v, mg, average)
+            old = [tf.convert_to_tensor(variable) for variable in variables]
+            for variable, value in zip(
+                variables, new_values(old, gradient, *settings), strict=True
+            ):
+                variable.assign(value)
+
+        for name, gradient in zip(names, gradients, strict=True):
+            adam, average = state.adam, state.averages[name]
+            others = (adam.v[name], adam.mg[name], average, gradient)
+            strategy.extended.update(state.parameters[name], assign, others)
+
+    def count(loss):
         for since in ("epoch", "interval"):
             counters[f"{since}_loss"].assign_add(tf.cast(loss, tf.float64))
-            counters[f"{since}_images"].assign_add(global_batch)
+            counters[f"{since}_images"].assign_add(images_per_step)
         counters["bad_steps"].assign(0)
 
     def leave_out(loss, norm, batch):
@@ -148,12 +222,10 @@ def make_train_step(state: TrainState, config: Config):
         norm = strategy.reduce(SUM, norm, axis=None)
         pairs = list(zip(gradients, parameters, strict=True))
         gradients = strategy.extended.batch_reduce_to(SUM, pairs)
-        tf.cond(
-            tf.math.is_finite(loss) & tf.math.is_finite(norm),
-            lambda: update(loss, gradients),
-            lambda: leave_out(loss, norm, batch),
-        )
-        counters["position"].assign_add(global_batch)
+        is_good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+        update(gradients, is_good)
+        tf.cond(is_good, lambda: count(loss), lambda: leave_out(loss, norm, batch))
+        counters["position"].assign_add(images_per_step)
         step.assign_add(1)
         return loss
 

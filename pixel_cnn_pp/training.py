@@ -74,7 +74,7 @@ def refuse_unusable(save_dir: str, load_params: bool) -> None:
 
 def refuse_too_few(config: Config, train: Images, test: Images, replicas: int) -> None:
     """Raises ValueError where the images do not fill a batch or do not match."""
-    batch = config.batch_size * replicas
+    batch = config.batch_size * replicas * config.accumulate
     if train.num_images < batch:
         raise ValueError(
             f"--batch_size={config.batch_size}: {replicas} replicas take {batch} "
@@ -121,7 +121,7 @@ def prepare(
     config = dataclasses.replace(
         config,
         num_images=train_images.num_images,
-        images_per_step=config.batch_size * replicas,
+        images_per_step=config.batch_size * replicas * config.accumulate,
     )
     if load_params:
         config.refuse_other_run(checkpoint.load_config(save_dir))

@@ -18,7 +18,11 @@ FLAGS = flags.FLAGS
 OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
 SCRIPTS = (
     *OURS,
-    *(f"benchmarks/{path.name}" for path in ROOT.glob("benchmarks/*.py")),
+    *(
+        f"benchmarks/{path.name}"
+        for path in ROOT.glob("benchmarks/*.py")
+        if "flags.DEFINE" in path.read_text()
+    ),
     "tests/kill_and_resume.py",
 )
 

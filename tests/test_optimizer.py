@@ -10,10 +10,19 @@ from pixel_cnn_pp.optimizer import Adam
 from pixel_cnn_pp.train_step import learning_rate_at
 
 
+def apply(adam, p, g, learning_rate, t):
+    """The t-th step of the only parameter."""
+    v, mg = adam.v["p"], adam.mg["p"]
+    corrections = adam.corrections(tf.constant(t))
+    new = adam.step(p, v, mg, tf.constant(g, tf.float32), learning_rate, corrections)
+    for variable, value in zip((p, v, mg), new, strict=True):
+        variable.assign(value)
+
+
 def test_first_step_moves_by_the_rate_against_the_sign_of_the_gradient():
     p = tf.Variable([1.0, 1.0])
     adam = Adam({"p": p})
-    adam.apply({"p": tf.constant([2.0, -1e-3])}, tf.constant(0.1), tf.constant(1))
+    apply(adam, p, [2.0, -1e-3], 0.1, 1)
     # v̂ = g and m̂g = g², so the step is .1 · g / √(g² + 1e-8).
     expected = 1 - 0.1 * np.array([1, -1e-3 / np.sqrt(1e-6 + 1e-8)])
     np.testing.assert_allclose(p, expected, rtol=1e-5)
@@ -26,7 +35,7 @@ def test_three_steps_are_those_of_float64_numpy():
     adam = Adam({"p": p})
     expected, v, mg = np.zeros(5), np.zeros(5), np.zeros(5)
     for t, g in enumerate(gradients, 1):
-        adam.apply({"p": tf.constant(g, tf.float32)}, tf.constant(0.01), tf.constant(t))
+        apply(adam, p, g, 0.01, t)
         v = 0.95 * v + 0.05 * g
         mg = 0.9995 * mg + 0.0005 * g**2
         root = np.sqrt(mg / (1 - 0.9995**t) + 1e-8)
@@ -35,9 +44,7 @@ def test_three_steps_are_those_of_float64_numpy():
 
 
 def test_average_with_decay_half_of_3_then_6_is_4_5():
-    average, p = tf.Variable(3.0), tf.Variable(6.0)
-    polyak.update({"p": average}, {"p": p}, tf.constant(0.5))
-    assert float(average) == 4.5
+    assert float(polyak.step(tf.constant(3.0), tf.constant(6.0), 0.5)) == 4.5
 
 
 def test_averages_start_at_the_parameters():

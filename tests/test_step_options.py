@@ -1,0 +1,86 @@
+"""Options of the step that save time or memory: the step stays what it was."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_runs import SMALL, arrays, random_batch, steps_on
+
+from pixel_cnn_pp import PixelCNNPP, nn
+from pixel_cnn_pp.config import Config
+
+
+def assert_same_step(ours, plain):
+    (state, losses), (plain_state, plain_losses) = ours, plain
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-5)
+    for group in ("parameters", "averages", "adam_v"):
+        found, expected = (arrays(s.groups()[group]) for s in (state, plain_state))
+        for name in expected:
+            error = np.linalg.norm(found[name] - expected[name])
+            limit = 2e-4 * np.linalg.norm(expected[name]) + 1e-7
+            assert error <= limit, (group, name)
+
+
+def test_four_batches_of_4_accumulated_make_the_update_of_one_of_16():
+    images = random_batch(16)
+    plain = steps_on(1, 16, 0.0, images)
+    assert_same_step(steps_on(1, 4, 0.0, images, accumulate=4), plain)
+
+
+@pytest.mark.parametrize(
+    "option", [{"remat": True}, {"jit_compile": True}, {"jit_compile": False}], ids=str
+)
+def test_step_with_dropout_is_the_same_with(option):
+    images = random_batch(16)
+    plain = steps_on(1, 16, 0.5, images)
+    assert_same_step(steps_on(1, 16, 0.5, images, **option), plain)
+
+
+def test_mixed_bfloat16_has_float32_parameters_and_nearly_the_same_losses():
+    images = random_batch(16)
+    state, losses = steps_on(1, 16, 0.5, images, precision="mixed_bfloat16")
+    _, plain_losses = steps_on(1, 16, 0.5, images)
+    assert {p.dtype for p in state.parameters.values()} == {tf.float32}
+    assert losses != plain_losses  # It did run in another precision.
+    np.testing.assert_allclose(losses, plain_losses, rtol=2e-2)
+
+
+def test_log_prob_in_mixed_bfloat16_is_float32_and_close():
+    model = PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=8)
+    images = random_batch(4)
+    exact = model.log_prob(images)
+    model.set_precision("mixed_bfloat16")
+    rounded = model.log_prob(images)
+    assert rounded.dtype == tf.float32
+    assert not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, rtol=2e-3)
+    model.set_precision("float32")
+    np.testing.assert_array_equal(model.log_prob(images), exact)
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision=half: must be one of float32"):
+        PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=4).set_precision(
+            "half"
+        )
+    with pytest.raises(ValueError, match="--precision=half: must be one of float32"):
+        Config(**SMALL, precision="half")
+
+
+@pytest.mark.parametrize("unit_axis", [-1, 2])
+def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_axis):
+    rng = np.random.default_rng(0)
+    V = tf.constant(rng.normal(size=(2, 3, 4, 5)), tf.float32)
+    g = tf.constant(rng.normal(size=V.shape[unit_axis]), tf.float32)
+    weights = tf.constant(rng.normal(size=V.shape), tf.float32)
+    axis = unit_axis % 4
+    others = [i for i in range(4) if i != axis]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([V, g])
+        ours = tf.reduce_sum(weights * nn.weight_norm(V, g, axis))
+        wide = tf.reshape(g, [-1 if i == axis else 1 for i in range(4)])
+        norm = tf.sqrt(tf.reduce_sum(V**2, others, keepdims=True))
+        plain = tf.reduce_sum(weights * wide * V / norm)
+    for x in (V, g):
+        np.testing.assert_allclose(
+            tape.gradient(ours, x), tape.gradient(plain, x), rtol=1e-4, atol=1e-5
+        )
