@@ -41,8 +41,6 @@ def right_shift(x: tf.Tensor) -> tf.Tensor:
     return ops.pad(kept, [[0, 0], [0, 0], [1, 0], [0, 0]])
 
 
-# Traced once for each shape, of which there are few, and not for each layer.
-@tf.function(autograph=False)
 def weight_norm(V: tf.Tensor, g: tf.Tensor, unit_axis: int) -> tf.Tensor:
     """g · V / ‖V‖, the norm over all axes but `unit_axis`, that of the output units.
 
