@@ -31,6 +31,7 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # What it notes about them, it notes now.
+    del os.environ[LEVEL]  # Commands started from here silence their own start.
 
 
 @contextlib.contextmanager

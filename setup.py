@@ -54,6 +54,9 @@ setup(
             "tensorflow-serving-api",
             "matplotlib",
             "tensorboard",
+            # A test runs the notebook.
+            "ipykernel",
+            "nbclient",
         ],
         "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],

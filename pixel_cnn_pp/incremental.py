@@ -78,9 +78,12 @@ class IncrementalPass:
         top, left, _ = self.margins
         return cache["image"][:, top:, left : left + width, :channels]
 
-    def run_plain(self, layer: nn.WeightNorm, x: tf.Tensor) -> tf.Tensor:
+    def run_plain(
+        self, layer: nn.WeightNorm, x: tf.Tensor, before: nn.Before = nn.unchanged
+    ) -> tf.Tensor:
         """A layer with its plain kernel; the `run` of the output layers."""
-        return layer.linear(x, self.kernel(layer)) + self.folded[f"{layer.name}/b"]
+        y = layer.linear(before(x), self.kernel(layer))
+        return y + self.folded[f"{layer.name}/b"]
 
     def kernel(self, layer: nn.WeightNorm, part: str = "kernel") -> tf.Tensor:
         """A folded kernel, or its 'row' or 'pixel' part, in float32."""

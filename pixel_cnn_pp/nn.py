@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pixel_cnn_pp.gradients import custom_gradient
+
 # name: the type of the maps
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
 Before = Callable[[tf.Tensor], tf.Tensor]
@@ -41,29 +43,25 @@ def right_shift(x: tf.Tensor) -> tf.Tensor:
     return ops.pad(kept, [[0, 0], [0, 0], [1, 0], [0, 0]])
 
 
-def weight_norm(V: tf.Tensor, g: tf.Tensor, unit_axis: int) -> tf.Tensor:
+@custom_gradient
+def weight_norm(V: tf.Tensor, g: tf.Tensor, *, unit_axis: int) -> tf.Tensor:
     """g · V / ‖V‖, the norm over all axes but `unit_axis`, that of the output units.
 
     Salimans & Kingma 2016, eq. 2; its gradient, eq. 3, is written out, because what
     differentiation makes of the formula is a third more work.
     """
     others = [axis for axis in range(len(V.shape)) if axis != unit_axis]
+    # In the official order of operations: the same to the last bit.
+    squared_norm = tf.reduce_sum(tf.square(V), others, keepdims=True)
+    inverse = tf.math.rsqrt(tf.maximum(squared_norm, 1e-12))
+    g = tf.reshape(g, inverse.shape)
 
-    @tf.custom_gradient
-    def kernel(V, g):
-        # In the official order of operations: the same to the last bit.
-        squared_norm = tf.reduce_sum(tf.square(V), others, keepdims=True)
-        inverse = tf.math.rsqrt(tf.maximum(squared_norm, 1e-12))
-        g = tf.reshape(g, inverse.shape)
+    def gradient(upstream):
+        along = tf.reduce_sum(upstream * V, others, keepdims=True) * inverse
+        across = upstream - V * (along * inverse)
+        return g * inverse * across, tf.reshape(along, [-1])
 
-        def gradient(upstream):
-            along = tf.reduce_sum(upstream * V, others, keepdims=True) * inverse
-            across = upstream - V * (along * inverse)
-            return g * inverse * across, tf.reshape(along, [-1])
-
-        return g * (V * inverse), gradient
-
-    return kernel(V, g)
+    return g * (V * inverse), gradient
 
 
 class WeightNorm(keras.layers.Layer):
@@ -96,7 +94,7 @@ class WeightNorm(keras.layers.Layer):
     def kernel(self) -> tf.Tensor:
         """g · V / ‖V‖, the norm over all axes but the one of the output units."""
         V, g = (tf.convert_to_tensor(weight.value) for weight in (self.V, self.g))
-        kernel = weight_norm(V, g, self.unit_axis % len(V.shape))
+        kernel = weight_norm(V, g, unit_axis=self.unit_axis % len(V.shape))
         return ops.cast(ops.cast(kernel, self.rounded_to), "float32")
 
     def kernel_shape(self, in_channels: int) -> tuple[int, ...]:

@@ -4,9 +4,10 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import noise
+from pixel_cnn_pp.gradients import custom_gradient
 
 
-@tf.custom_gradient
+@custom_gradient
 def concat_elu(x: tf.Tensor) -> tf.Tensor:
     """elu of x and −x side by side: [..., F] → [..., 2F]."""
     y = ops.elu(ops.concatenate([x, -x], axis=-1))
@@ -34,12 +35,12 @@ def dropout(x: tf.Tensor, p: float, seed: tf.Tensor) -> tf.Tensor:
     was drawn, a byte an element.
     """
     keep = noise.keep_mask(ops.shape(x), p, seed)
+    return _drop(x, keep, scale=1.0 / (1.0 - p))
 
-    @tf.custom_gradient
-    def drop(x):
-        def apply(x):
-            return x * (tf.cast(keep, x.dtype) * (1.0 / (1.0 - p)))
 
-        return apply(x), apply
+@custom_gradient
+def _drop(x: tf.Tensor, keep: tf.Tensor, *, scale: float) -> tf.Tensor:
+    def apply(x):
+        return x * (tf.cast(keep, x.dtype) * scale)
 
-    return drop(x)
+    return apply(x), lambda upstream: (apply(upstream), None)

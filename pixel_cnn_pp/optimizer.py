@@ -23,13 +23,15 @@ class Adam:
         self.v = {name: _zeros_like(p) for name, p in parameters.items()}
         self.mg = {name: _zeros_like(p) for name, p in parameters.items()}
 
-    def corrections(self, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    @classmethod
+    def corrections(cls, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What the moments are divided by in the t-th step: those of v and of mg."""
         t = tf.cast(t, tf.float32)
-        return 1.0 - tf.pow(self.mom1, t), 1.0 - tf.pow(self.mom2, t)
+        return 1.0 - tf.pow(cls.mom1, t), 1.0 - tf.pow(cls.mom2, t)
 
+    @classmethod
     def step(
-        self,
+        cls,
         p: tf.Tensor,
         v: tf.Tensor,
         mg: tf.Tensor,
@@ -40,9 +42,9 @@ class Adam:
         """New p, v and mg of one parameter, from its gradient g, summed over images and
         replicas."""
         v_correction, mg_correction = corrections
-        v = self.mom1 * v + (1.0 - self.mom1) * g
-        mg = self.mom2 * mg + (1.0 - self.mom2) * tf.square(g)
-        root = tf.sqrt(mg / mg_correction + self.epsilon)
+        v = cls.mom1 * v + (1.0 - cls.mom1) * g
+        mg = cls.mom2 * mg + (1.0 - cls.mom2) * tf.square(g)
+        root = tf.sqrt(mg / mg_correction + cls.epsilon)
         return p - learning_rate * (v / v_correction) / root, v, mg
 
 

@@ -91,6 +91,19 @@ def images_at_a_time(config: Config) -> int:
     return config.batch_size * tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def new_values(old, gradient, learning_rate, corrections, decay, is_good):
+    """A parameter, its moments and its average after the step; the old ones if it is
+    bad."""
+    p, v, mg, average = old
+    p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
+    new = (p, v, mg, polyak.step(average, p, decay))
+    return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+
+
+# One for all runs of a process: XLA compiles it once for each shape and keeps that.
+compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
+
+
 def make_train_step(state: TrainState, config: Config):
     """The compiled step: the images of all replicas → their summed loss, in nats.
 
@@ -153,21 +166,13 @@ def make_train_step(state: TrainState, config: Config):
         )
         return loss, gradients
 
-    def new_values(old, gradient, learning_rate, corrections, decay, is_good):
-        """Parameter, moments and average after the step; the old ones if it is bad."""
-        p, v, mg, average = old
-        p, v, mg = state.adam.step(p, v, mg, gradient, learning_rate, corrections)
-        new = (p, v, mg, polyak.step(average, p, decay))
-        return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
-
-    if config.jit_compile is not False:
-        # One pass over memory; compiled once for each shape, of which there are few.
-        new_values = tf.function(new_values, jit_compile=True, autograph=False)
+    # Compiled where jit_compile is not False: one pass over memory.
+    step_of_one = new_values if config.jit_compile is False else compiled_new_values
 
     def update(gradients, is_good):
         settings = (
             learning_rate_at(config, step),
-            state.adam.corrections(step + 1),
+            Adam.corrections(step + 1),
             polyak.decay_at(step, config.polyak_decay, config.polyak_warmup),
             is_good,
         )
@@ -176,7 +181,7 @@ def make_train_step(state: TrainState, config: Config):
             variables = (p, v, mg, average)
             old = [tf.convert_to_tensor(variable) for variable in variables]
             for variable, value in zip(
-                variables, new_values(old, gradient, *settings), strict=True
+                variables, step_of_one(old, gradient, *settings), strict=True
             ):
                 variable.assign(value)
 

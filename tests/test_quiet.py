@@ -53,13 +53,13 @@ os.write(2, sys.argv[1].encode())
     assert (done.returncode, done.stderr) == (0, "while\nafter\n" + NOTES[0])
 
 
-def test_level_that_the_user_sets_is_kept_and_lets_the_notes_through():
+def test_level_that_the_user_sets_is_kept_and_ours_is_not_handed_on():
     code = """
 import os, quiet
 quiet.import_tensorflow()
 import tensorflow
-print(os.environ["TF_CPP_MIN_LOG_LEVEL"])
+print(os.environ.get("TF_CPP_MIN_LOG_LEVEL"))
 """
     loud, quiet = python(code, TF_CPP_MIN_LOG_LEVEL="0"), python(code)
     assert loud.stdout == "0\n" and "I0000" in loud.stderr
-    assert (quiet.stdout, quiet.stderr) == ("2\n", "")
+    assert (quiet.stdout, quiet.stderr) == ("None\n", "")

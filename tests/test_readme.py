@@ -80,7 +80,7 @@ def test_each_flag_has_its_help(script, scripts):
 
 def test_each_flag_that_a_page_names_is_there(scripts):
     there = {name for of in scripts.values() for name in of["flags"]} | OF_OTHERS
-    there |= {"help", "flagfile"} | {f"no{name}" for name in there}
+    there |= {"help", "flagfile", "verbosity"} | {f"no{name}" for name in there}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", ALL))
     assert "save_dir" in named and named - there == set()
     shorts = {of["short"] for s in OURS for of in scripts[s]["flags"].values()}

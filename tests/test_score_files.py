@@ -14,7 +14,6 @@ from pixel_cnn_pp import curve, score_files
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import other_images
 import roc_auc
 
 from data import shapes
@@ -142,11 +141,15 @@ def test_roc_auc_command_measures_scores_and_their_distance_from_the_median(
     )
 
 
-def test_other_images_are_made_of_the_test_images_they_are_said_to_be():
+def test_other_images_are_made_of_the_test_images_they_are_said_to_be(
+    run_command, tmp_path
+):
     first = shapes.draw("test", 0, 16)
-    made = {
-        kind.__name__: other_images.make(kind, 2, 16) for kind in other_images.KINDS
-    }
+    flags = (f"--output_dir={tmp_path}", "--num_images=2")
+    done = run_command("benchmarks/other_images.py", *flags)
+    assert done.returncode == 0, done.stderr
+    made = {path.stem: np.load(path)["test_images"] for path in tmp_path.glob("*.npz")}
+    assert len(made) == 6
     for images in made.values():
         assert images.shape == (2, 16, 16, 3) and images.dtype == np.uint8
     np.testing.assert_array_equal(made["upside_down"][0], first[::-1])

@@ -1,9 +1,12 @@
 """Options of the step that save time or memory: the step stays what it was."""
 
+import gc
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_runs import SMALL, arrays, random_batch, steps_on
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from pixel_cnn_pp import PixelCNNPP, nn
 from pixel_cnn_pp.config import Config
@@ -76,7 +79,7 @@ def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_ax
     others = [i for i in range(4) if i != axis]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([V, g])
-        ours = tf.reduce_sum(weights * nn.weight_norm(V, g, axis))
+        ours = tf.reduce_sum(weights * nn.weight_norm(V, g, unit_axis=axis))
         wide = tf.reshape(g, [-1 if i == axis else 1 for i in range(4)])
         norm = tf.sqrt(tf.reduce_sum(V**2, others, keepdims=True))
         plain = tf.reduce_sum(weights * wide * V / norm)
@@ -84,3 +87,15 @@ def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_ax
         np.testing.assert_allclose(
             tape.gradient(ours, x), tape.gradient(plain, x), rtol=1e-4, atol=1e-5
         )
+
+
+def test_graph_of_a_step_goes_with_its_run():
+    def graphs_kept():
+        state, _ = steps_on(1, 16, 0.5, random_batch(16), steps=1)
+        del state
+        gc.collect()
+        kept = [o for o in gc.get_objects() if isinstance(o, FuncGraph)]
+        return len(kept)
+
+    graphs_kept()  # Makes those that later runs share.
+    assert graphs_kept() == graphs_kept()

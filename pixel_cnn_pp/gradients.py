@@ -1,0 +1,27 @@
+"""Gradients that are written out."""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def custom_gradient(function: Callable) -> Callable:
+    """tf.custom_gradient, for what is traced into many graphs.
+
+    TensorFlow never lets go of a graph in which a custom gradient was traced. So in a
+    graph the function is a call of one of its own, of which there is one for each
+    shape and type of its tensors, given by position, and of what else it takes, given
+    by name and hashable.
+    """
+
+    def eager(*tensors, **settings):
+        return tf.custom_gradient(lambda *x: function(*x, **settings))(*tensors)
+
+    traced = tf.function(eager, autograph=False)
+
+    @functools.wraps(function)
+    def call(*tensors, **settings):
+        return (traced if tf.inside_function() else eager)(*tensors, **settings)
+
+    return call
