@@ -29,6 +29,8 @@ def test_notebook_runs_from_top_to_bottom_and_shows_what_is_stored(
         if path.name not in ("runs", ".git"):
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.setenv("STEPS", "5")
+    # Set for the tests' own process: it would let TensorFlow's notes through.
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     # Its commands are those of this environment.
     bin_ = os.path.dirname(sys.executable)
     monkeypatch.setenv("PATH", bin_ + os.pathsep + os.environ["PATH"])
