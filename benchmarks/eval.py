@@ -4,7 +4,6 @@
 its figures. The ceiling is that of train_step.py beside this file.
 """
 
-import json
 import pathlib
 import sys
 
@@ -18,6 +17,7 @@ quiet.import_tensorflow()  # Before anything below imports it.
 import numpy as np
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
+from report import report_speed
 
 from pixel_cnn_pp import PixelCNNPP
 from pixel_cnn_pp.nn import PRECISIONS
@@ -27,7 +27,6 @@ flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n
 flags.DEFINE_integer("batch_size", 8, "Images at a time.", short_name="b")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in evaluate.py.")
 flags.DEFINE_integer("calls", 10, "Calls that are timed; their median counts.")
-flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 FLAGS = flags.FLAGS
 
 
@@ -50,16 +49,7 @@ def main(argv):
         "ceiling_gflop_per_s": max(before, ceiling()),
         "first_call_s": first,
     }
-    found["share_of_ceiling"] = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
-    print("| size | batch | images/s | GFLOP/s | ceiling | share | first call |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    print(
-        f"| {FLAGS.nr_resnet}, {FLAGS.nr_filters} | {n} | {rate:.2f} "
-        f"| {found['gflop_per_s']:.0f} | {found['ceiling_gflop_per_s']:.0f} "
-        f"| {found['share_of_ceiling']:.0%} | {first:.0f} s |"
-    )
-    if FLAGS.output_json:
-        pathlib.Path(FLAGS.output_json).write_text(json.dumps(found, indent=2) + "\n")
+    report_speed(found, **{"first call": f"{first:.0f} s"})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 name it are those of train.py. `--output_json=FILE` writes the figures.
 """
 
-import json
 import pathlib
 import sys
 import time
@@ -17,6 +16,7 @@ import quiet
 quiet.import_tensorflow()  # Before anything below imports it.
 
 from absl import app, flags
+from report import report
 
 import data
 
@@ -25,7 +25,6 @@ flags.DEFINE_string("data_dir", "", "Where they are, as in train.py.", short_nam
 flags.DEFINE_integer("image_size", None, "Side in pixels, for shapes and folder.")
 flags.DEFINE_integer("batch_size", 16, "Images of a batch.", short_name="b")
 flags.DEFINE_integer("num_images", 20_000, "Images that are timed, or all there are.")
-flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 FLAGS = flags.FLAGS
 
 
@@ -50,11 +49,13 @@ def main(argv):
         "images_per_s": rate,
         "first_batch_s": first,
     }
-    print("| data set | images | images/s | first batch |")
-    print("| --- | --- | --- | --- |")
-    print(f"| {FLAGS.data_set} | {count} | {rate:.0f} | {first:.1f} s |")
-    if FLAGS.output_json:
-        pathlib.Path(FLAGS.output_json).write_text(json.dumps(found, indent=2) + "\n")
+    columns = {
+        "data set": FLAGS.data_set,
+        "images": str(count),
+        "images/s": f"{rate:.0f}",
+        "first batch": f"{first:.1f} s",
+    }
+    report(columns, found)
 
 
 if __name__ == "__main__":

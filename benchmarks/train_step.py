@@ -5,7 +5,6 @@ writes its figures. The ceiling is a float32 conv2d 2×3, 320 → 160 channels, 
 [16, 32, 32], timed in the same process before and after the steps.
 """
 
-import json
 import pathlib
 import resource
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
+from report import report_speed
 
 from pixel_cnn_pp import train_step, workers
 from pixel_cnn_pp.config import Config
@@ -37,7 +37,6 @@ flags.DEFINE_integer("accumulate", 1, "Batches of a step, as in train.py.")
 flags.DEFINE_bool("jit_compile", None, "Compile with XLA, as in train.py.")
 flags.DEFINE_integer("replicas", 1, "GPUs, or CPUs that share this one's cores.")
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
-flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 FLAGS = flags.FLAGS
 
 
@@ -77,7 +76,7 @@ def main(argv):
     found = {
         "nr_resnet": config.nr_resnet,
         "nr_filters": config.nr_filters,
-        "images_per_step": n,
+        "batch_size": n,
         "precision": config.precision,
         "remat": config.remat,
         "accumulate": config.accumulate,
@@ -90,19 +89,13 @@ def main(argv):
         "first_step_s": first,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
-    found["share_of_ceiling"] = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
-    print(
-        "| size | batch | images/s | GFLOP/s | ceiling | share | first step | memory |"
+    report_speed(
+        found,
+        **{
+            "first step": f"{first:.0f} s",
+            "memory": f"{found['peak_gb']:.1f} GB",
+        },
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    print(
-        f"| {config.nr_resnet}, {config.nr_filters} | {n} | {rate:.2f} "
-        f"| {found['gflop_per_s']:.0f} | {found['ceiling_gflop_per_s']:.0f} "
-        f"| {found['share_of_ceiling']:.0%} | {first:.0f} s "
-        f"| {found['peak_gb']:.1f} GB |"
-    )
-    if FLAGS.output_json:
-        pathlib.Path(FLAGS.output_json).write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

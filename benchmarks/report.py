@@ -1,0 +1,33 @@
+"""What a benchmark prints and writes: a row of a table, its figures as JSON."""
+
+import json
+import pathlib
+
+from absl import flags
+
+flags.DEFINE_string("output_json", None, "Write the figures to this file.")
+FLAGS = flags.FLAGS
+
+
+def report(columns: dict[str, str], figures: dict) -> None:
+    """Prints the columns, heading: cell; writes the figures to --output_json."""
+    print(f"| {' | '.join(columns)} |")
+    print(f"| {' | '.join('---' for _ in columns)} |")
+    print(f"| {' | '.join(columns.values())} |")
+    if FLAGS.output_json:
+        path = pathlib.Path(FLAGS.output_json)
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def report_speed(figures: dict, **others: str) -> None:
+    """Reports images_per_s of a network, beside the ceiling, and the other columns."""
+    share = figures["gflop_per_s"] / figures["ceiling_gflop_per_s"]
+    columns = {
+        "size": f"{figures['nr_resnet']}, {figures['nr_filters']}",
+        "batch": str(figures["batch_size"]),
+        "images/s": f"{figures['images_per_s']:.2f}",
+        "GFLOP/s": f"{figures['gflop_per_s']:.0f}",
+        "ceiling": f"{figures['ceiling_gflop_per_s']:.0f}",
+        "share": f"{share:.0%}",
+    }
+    report(columns | others, figures | {"share_of_ceiling": share})
