@@ -25,3 +25,17 @@ def custom_gradient(function: Callable) -> Callable:
         return (traced if tf.inside_function() else eager)(*tensors, **settings)
 
     return call
+
+
+def recomputed(block: Callable) -> Callable:
+    """The block, whose maps are not kept for its gradient but computed again.
+
+    What it makes of variables and seeds alone waits for its first operand, so that
+    kernels and masks of all blocks are not in memory together.
+    """
+
+    def wait_for_operand(x, *others):
+        with tf.control_dependencies([x]):
+            return block(x, *others)
+
+    return tf.recompute_grad(wait_for_operand)

@@ -12,6 +12,7 @@ from pixel_cnn_pp import nn, noise, sampling
 from pixel_cnn_pp.blocks import make_block
 from pixel_cnn_pp.checks import check_scored
 from pixel_cnn_pp.config import refuse_bad_model
+from pixel_cnn_pp.gradients import recomputed
 from pixel_cnn_pp.heads import ChannelsHead, EnergyHead, ParametersHead
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
 from pixel_cnn_pp.topology import IMAGE, topology
@@ -184,7 +185,7 @@ class PixelCNNPP(keras.Model):
                 return self.run_block(index, run, x, a, h, seeds[index])
 
             if self.remat and block.kind == "gated_resnet" and run is nn.call_layer:
-                run_block = tf.recompute_grad(run_block)
+                run_block = recomputed(run_block)
             maps.append(run_block(*operands))
         ul = ops.cast(maps[-1], "float32")
         return ul[:, :height, :width] if below or right else ul
