@@ -15,9 +15,9 @@ import quiet
 quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
+import report
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
-from report import report_speed
 
 from pixel_cnn_pp import PixelCNNPP
 from pixel_cnn_pp.nn import PRECISIONS
@@ -27,6 +27,7 @@ flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n
 flags.DEFINE_integer("batch_size", 8, "Images at a time.", short_name="b")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in evaluate.py.")
 flags.DEFINE_integer("calls", 10, "Calls that are timed; their median counts.")
+flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
 
 
@@ -49,7 +50,7 @@ def main(argv):
         "ceiling_gflop_per_s": max(before, ceiling()),
         "first_call_s": first,
     }
-    report_speed(found, **{"first call": f"{first:.0f} s"})
+    report.speed(found, **{"first call": f"{first:.0f} s"})
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ import quiet
 
 quiet.import_tensorflow()  # Before anything below imports it.
 
+import report
 from absl import app, flags
-from report import report
 
 import data
 
@@ -25,6 +25,7 @@ flags.DEFINE_string("data_dir", "", "Where they are, as in train.py.", short_nam
 flags.DEFINE_integer("image_size", None, "Side in pixels, for shapes and folder.")
 flags.DEFINE_integer("batch_size", 16, "Images of a batch.", short_name="b")
 flags.DEFINE_integer("num_images", 20_000, "Images that are timed, or all there are.")
+flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
 
 
@@ -55,7 +56,7 @@ def main(argv):
         "images/s": f"{rate:.0f}",
         "first batch": f"{first:.1f} s",
     }
-    report(columns, found)
+    report.row(columns, found)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ import quiet
 quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
+import report
 import tensorflow as tf
 from absl import app, flags
-from report import report_speed
 
 flags.DEFINE_string("checkout", None, "Folder of a clone of openai/pixel-cnn.")
 flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
@@ -34,6 +34,7 @@ flags.DEFINE_integer("batch_size", 8, "Images per step.", short_name="b")
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
 flags.mark_flag_as_required("checkout")
+flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
 
 
@@ -135,7 +136,7 @@ def main(argv):
         "first_step_s": first,
         "peak_gb": peak,
     }
-    report_speed(
+    report.speed(
         found,
         **{"first step": f"{first:.0f} s", "memory": f"{peak:.1f} GB"},
     )

@@ -9,7 +9,7 @@ flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 FLAGS = flags.FLAGS
 
 
-def report(columns: dict[str, str], figures: dict) -> None:
+def row(columns: dict[str, str], figures: dict) -> None:
     """Prints the columns, heading: cell; writes the figures to --output_json."""
     print(f"| {' | '.join(columns)} |")
     print(f"| {' | '.join('---' for _ in columns)} |")
@@ -19,7 +19,7 @@ def report(columns: dict[str, str], figures: dict) -> None:
         path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def report_speed(figures: dict, **others: str) -> None:
+def speed(figures: dict, **others: str) -> None:
     """Reports images_per_s of a network, beside the ceiling, and the other columns."""
     share = figures["gflop_per_s"] / figures["ceiling_gflop_per_s"]
     columns = {
@@ -30,4 +30,4 @@ def report_speed(figures: dict, **others: str) -> None:
         "ceiling": f"{figures['ceiling_gflop_per_s']:.0f}",
         "share": f"{share:.0%}",
     }
-    report(columns | others, figures | {"share_of_ceiling": share})
+    row(columns | others, figures | {"share_of_ceiling": share})

@@ -18,10 +18,10 @@ import quiet
 quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
+import report
 import tensorflow as tf
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
-from report import report_speed
 
 from pixel_cnn_pp import train_step, workers
 from pixel_cnn_pp.config import Config
@@ -37,6 +37,7 @@ flags.DEFINE_integer("accumulate", 1, "Batches of a step, as in train.py.")
 flags.DEFINE_bool("jit_compile", None, "Compile with XLA, as in train.py.")
 flags.DEFINE_integer("replicas", 1, "GPUs, or CPUs that share this one's cores.")
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
+flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
 
 
@@ -89,7 +90,7 @@ def main(argv):
         "first_step_s": first,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
-    report_speed(
+    report.speed(
         found,
         **{
             "first step": f"{first:.0f} s",

@@ -21,7 +21,7 @@ SCRIPTS = (
     *(
         f"benchmarks/{path.name}"
         for path in ROOT.glob("benchmarks/*.py")
-        if "flags.DEFINE" in path.read_text()
+        if "app.run" in path.read_text()
     ),
     "tests/kill_and_resume.py",
 )

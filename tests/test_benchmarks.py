@@ -1,0 +1,63 @@
+"""The benchmarks, as a user runs them, at small sizes."""
+
+import json
+import pathlib
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def measure(run_command, tmp_path, script, arguments):
+    """(the row that is printed, the figures that are written)."""
+    path = tmp_path / "found.json"
+    done = run_command(
+        f"benchmarks/{script}.py", *arguments.split(), f"--output_json={path}"
+    )
+    assert done.returncode == 0, done.stderr
+    *_, headings, _, row = done.stdout.splitlines()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    names = [name.strip() for name in headings.strip("|").split("|")]
+    return dict(zip(names, cells, strict=True)), json.loads(path.read_text())
+
+
+def test_remat_takes_three_quarters_of_the_memory_or_less(run_command, tmp_path):
+    small = "-q 1 -n 16 -b 128 --steps=1"
+    plain, remat = (
+        measure(run_command, tmp_path, "train_step", f"{small} {option}")
+        for option in ("--noremat", "--remat")
+    )
+    assert remat[1]["peak_gb"] < 0.75 * plain[1]["peak_gb"]
+    for row, found in (plain, remat):
+        assert row["memory"] == f"{found['peak_gb']:.1f} GB"
+        assert row["size"] == "1, 16" and row["batch"] == "128"
+        share = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
+        assert row["share"] == f"{share:.0%}"
+        rate = found["images_per_s"]
+        assert abs(found["gflop_per_s"] / found["gflop_per_image"] / rate - 1) < 1e-6
+
+
+def test_training_step_of_2_resnets_and_32_filters_is_2_70_gflop_an_image(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from convolution import gflop_per_image
+
+    from pixel_cnn_pp import PixelCNNPP
+
+    model = PixelCNNPP(nr_resnet=2, nr_filters=32)
+    assert f"{3 * gflop_per_image(model):.2f}" == "2.70"
+
+
+def test_scoring_and_input_print_their_images_a_second(run_command, tmp_path):
+    row, found = measure(run_command, tmp_path, "eval", "-q 1 -n 8 -b 4 --calls=2")
+    assert row["images/s"] == f"{found['images_per_s']:.2f}" and row["batch"] == "4"
+    row, found = measure(
+        run_command, tmp_path, "input", "-d shapes --image_size=8 --num_images=64"
+    )
+    assert row["images/s"] == f"{found['images_per_s']:.0f}"
+    assert found["num_images"] == 64 and found["image_shape"] == [8, 8, 3]
+
+
+def test_folder_without_the_official_code_is_named(run_command, tmp_path):
+    done = run_command("benchmarks/official_step.py", f"--checkout={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"--checkout={tmp_path}: holds no pixel_cnn_pp/nn.py; clone it there."
+    ]
