@@ -16,7 +16,9 @@ from pixel_cnn_pp.tasks import Tasks
 
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
 flags.adopt_module_key_flags(image_flags)
-flags.DEFINE_integer("max_images", None, "Take the first so many.", lower_bound=1)
+flags.DEFINE_integer(
+    "max_images", None, "Take the first so many images; by default all.", lower_bound=1
+)
 flags.DEFINE_integer(
     "batch_size",
     64,
@@ -79,7 +81,12 @@ flags.DEFINE_float(
     "Bits per pixel at which the colours of --heatmap end, to compare several; by "
     "default what 99 % of the pixels shown stay below.",
 )
-flags.DEFINE_string("output_dir", None, "Folder for the PNG and NPZ of what is drawn.")
+flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder for the PNG and NPZ of what is drawn or shown; needed by --num_samples, "
+    "--complete_rows and --heatmap.",
+)
 flags.DEFINE_integer(
     "scale",
     1,
@@ -87,7 +94,11 @@ flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=64,
 )
-flags.DEFINE_float("temperature", 1.0, "Of what is drawn; 1 is the model's.")
+flags.DEFINE_float(
+    "temperature",
+    1.0,
+    "Above 0; below 1 what is drawn is more like the most probable; 1 is the model's.",
+)
 flags.DEFINE_integer("seed", 0, "What is drawn follows from it.", short_name="s")
 flags.DEFINE_enum(
     "precision",

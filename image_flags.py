@@ -16,7 +16,9 @@ flags.DEFINE_string(
     "data_dir", None, "Where the images are; by default as in the run.", short_name="i"
 )
 flags.DEFINE_integer(
-    "image_size", None, "Side of the images in pixels, for shapes and folder."
+    "image_size",
+    None,
+    "Side of the images in pixels, for shapes and folder; by default as in the run.",
 )
 flags.DEFINE_bool(
     "skip_bad_images",

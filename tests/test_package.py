@@ -9,6 +9,7 @@ import site
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import zipfile
 
 import numpy as np
@@ -25,6 +26,11 @@ SETTINGS = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 
 # The README's lines that use the package.
 EXAMPLE = re.search(
     r"^## In Python\n\n((?:    .*\n|\n)+)", (ROOT / "README.md").read_text(), re.M
+)[1]
+THREE_LINES = re.search(
+    r"^Then three lines of Python.*\n\n((?:    .*\n)+)",
+    (ROOT / "README.md").read_text(),
+    re.M,
 )[1]
 
 CLIENT = """
@@ -215,3 +221,14 @@ def test_public_function_has_types_and_says_what_it_does(function):
     is_initializer = function is PixelCNNPP.__init__
     assert is_initializer or signature.return_annotation is not signature.empty
     assert (PixelCNNPP if is_initializer else function).__doc__
+
+
+def test_three_lines_of_the_readme_draw_and_score(run_folder, capsys):
+    lines = textwrap.dedent(THREE_LINES)
+    assert len(lines.splitlines()) == 3 and '"runs/quickstart"' in lines
+    names = {}
+    exec(lines.replace("runs/quickstart", str(run_folder)), names)
+    assert names["images"].shape == (16, 8, 8, 3)
+    expected = initialized((8, 8, 3)).log_prob(names["images"])
+    np.testing.assert_allclose(names["model"].log_prob(names["images"]), expected)
+    assert capsys.readouterr().out.startswith("tf.Tensor(")
