@@ -104,7 +104,8 @@ flags.DEFINE_float("polyak_decay", 0.9995, "Decay of the averages in a step.")
 flags.DEFINE_integer(
     "num_samples",
     1,
-    "Batches (of all GPUs together) of samples to draw with a checkpoint.",
+    "Batches (of all GPUs together) of samples to draw every --save_interval "
+    "epochs and at the end.",
     short_name="ns",
 )
 flags.DEFINE_integer("seed", 1, "All that is random follows from it.", short_name="s")

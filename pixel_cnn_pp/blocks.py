@@ -122,7 +122,7 @@ class GatedResnet(keras.layers.Layer):
         if self.conditional is not None:
             c2 = c2 + ops.cast(run(self.conditional, h), c2.dtype)
         a, b = ops.split(c2, 2, axis=-1)
-        return x + a * ops.sigmoid(b)
+        return x + ops.cast(a * ops.sigmoid(b), x.dtype)
 
 
 class ShiftedInput(keras.layers.Layer):

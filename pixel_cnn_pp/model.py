@@ -130,9 +130,10 @@ class PixelCNNPP(keras.Model):
     def set_precision(self, precision: str) -> None:
         """Lets the network run in 'float32' or 'mixed_bfloat16'.
 
-        The latter computes its maps in bfloat16, from kernels that are made in float32;
-        the output layer, the likelihood and all parameters stay in float32. Drawing
-        stays in float32, see `round_kernels`. ValueError where it is another.
+        The latter computes its residual blocks in bfloat16, from kernels that are made
+        in float32; the first and the output layers, the sums of the residual blocks,
+        the likelihood and all parameters stay in float32. Drawing stays in float32, see
+        `round_kernels`. ValueError where it is another.
         """
         if precision not in nn.PRECISIONS:
             raise ValueError(
@@ -168,11 +169,17 @@ class PixelCNNPP(keras.Model):
         h = self.condition(labels)
         height, width = x.shape[1:3]
         # The channel of ones tells the image from the padding, here and in the convs.
-        x = ops.cast(x, self.map_dtype)
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         below, right = -height % self.coarsest, -width % self.coarsest
         if below or right:
             x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
+
+        # The image and the sums of the residual blocks stay in float32: bfloat16 is too
+        # coarse for them.
+        def run_on_maps(layer, x, **before):
+            linear = isinstance(layer, nn.WeightNorm)
+            return run(layer, ops.cast(x, self.map_dtype) if linear else x, **before)
+
         maps: list[tf.Tensor] = []
         blocks = len(self.topology)
         seeds = [None] * blocks if seed is None else noise.split(seed, blocks)
@@ -180,13 +187,15 @@ class PixelCNNPP(keras.Model):
             operands = [x if block.x == IMAGE else maps[block.x]]
             operands += [maps[a] for a in block.a]
 
-            def run_block(x, *a, index=index):
+            run_layer = run if block.x == IMAGE else run_on_maps
+
+            def run_block(x, *a, index=index, run_layer=run_layer):
                 a = ops.concatenate(a, axis=-1) if a else None
-                return self.run_block(index, run, x, a, h, seeds[index])
+                return self.run_block(index, run_layer, x, a, h, seeds[index])
 
             if self.remat and block.kind == "gated_resnet" and run is nn.call_layer:
                 run_block = recomputed(run_block)
-            maps.append(run_block(*operands))
+            maps.append(ops.cast(run_block(*operands), "float32"))
         ul = ops.cast(maps[-1], "float32")
         return ul[:, :height, :width] if below or right else ul
 
