@@ -91,21 +91,17 @@ def images_at_a_time(config: Config) -> int:
     return config.batch_size * tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def update_parameter(
-    p, v, mg, average, gradient, learning_rate, corrections, decay, is_good
-):
-    """The step of a parameter, its moments and its average; none if it is bad."""
-    variables = (p, v, mg, average)
-    old = [tf.convert_to_tensor(variable) for variable in variables]
-    p, v, mg = Adam.step(*old[:3], gradient, learning_rate, corrections)
-    new = (p, v, mg, polyak.step(old[3], p, decay))
-    for variable, before, after in zip(variables, old, new, strict=True):
-        variable.assign(tf.where(is_good, after, before))
+def new_values(old, gradient, learning_rate, corrections, decay, is_good):
+    """A parameter, its moments and its average after the step; the old ones if it is
+    bad."""
+    p, v, mg, average = old
+    p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
+    new = (p, v, mg, polyak.step(average, p, decay))
+    return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
 
 
 # One for all runs of a process: XLA compiles it once for each shape and keeps that.
-# It works on the variables' own memory.
-compiled_update = tf.function(update_parameter, jit_compile=True, autograph=False)
+compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
 
 
 def make_train_step(state: TrainState, config: Config):
@@ -171,7 +167,7 @@ def make_train_step(state: TrainState, config: Config):
         return loss, gradients
 
     # Compiled where jit_compile is not False: one pass over memory.
-    update_one = update_parameter if config.jit_compile is False else compiled_update
+    step_of_one = new_values if config.jit_compile is False else compiled_new_values
 
     def update(gradients, is_good):
         settings = (
@@ -181,13 +177,18 @@ def make_train_step(state: TrainState, config: Config):
             is_good,
         )
 
-        def step_one(p, v, mg, average, gradient):
-            update_one(p, v, mg, average, gradient, *settings)
+        def assign(p, v, mg, average, gradient):
+            variables = (p, v, mg, average)
+            old = [tf.convert_to_tensor(variable) for variable in variables]
+            for variable, value in zip(
+                variables, step_of_one(old, gradient, *settings), strict=True
+            ):
+                variable.assign(value)
 
         for name, gradient in zip(names, gradients, strict=True):
             adam, average = state.adam, state.averages[name]
             others = (adam.v[name], adam.mg[name], average, gradient)
-            strategy.extended.update(state.parameters[name], step_one, others)
+            strategy.extended.update(state.parameters[name], assign, others)
 
     def count(loss):
         for since in ("epoch", "interval"):
