@@ -28,7 +28,7 @@ EXAMPLE = re.search(
     r"^## In Python\n\n((?:    .*\n|\n)+)", (ROOT / "README.md").read_text(), re.M
 )[1]
 THREE_LINES = re.search(
-    r"^Then three lines of Python.*\n\n((?:    .*\n)+)",
+    r"^Then three lines of Python(?:.*\n)+?\n((?:    .*\n)+)",
     (ROOT / "README.md").read_text(),
     re.M,
 )[1]
