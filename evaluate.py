@@ -17,7 +17,11 @@ from pixel_cnn_pp.tasks import Tasks
 flags.adopt_module_key_flags(model_flags)  # --help shows them too
 flags.adopt_module_key_flags(image_flags)
 flags.DEFINE_integer(
-    "max_images", None, "Take the first so many images; by default all.", lower_bound=1
+    "max_images",
+    None,
+    "Take the first so many images; by default all, 8 for --complete_rows and "
+    "--heatmap.",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "batch_size",

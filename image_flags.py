@@ -18,7 +18,8 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "image_size",
     None,
-    "Side of the images in pixels, for shapes and folder; by default as in the run.",
+    "Side of the images in pixels, for shapes and folder; as in the run where its "
+    "--data_set is used.",
 )
 flags.DEFINE_bool(
     "skip_bad_images",

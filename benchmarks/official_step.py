@@ -69,19 +69,15 @@ def import_official(checkout: str):
     """The modules nn and model of the official package, which has the name of ours."""
     if not (pathlib.Path(checkout) / "pixel_cnn_pp" / "nn.py").is_file():
         sys.exit(f"--checkout={checkout}: holds no pixel_cnn_pp/nn.py; clone it there.")
-    theirs = {
-        "tensorflow": tf.compat.v1,
-        "tensorflow.contrib.framework.python.ops": contrib_ops(),
-    }
-    before = {name: sys.modules.get(name) for name in theirs}
-    sys.modules.update(theirs)
+    sys.modules["tensorflow"] = tf.compat.v1
+    sys.modules["tensorflow.contrib.framework.python.ops"] = contrib_ops()
     sys.path.insert(0, checkout)
     try:
         nn = importlib.import_module("pixel_cnn_pp.nn")
         return nn, importlib.import_module("pixel_cnn_pp.model")
     finally:
         sys.path.remove(checkout)
-        sys.modules["tensorflow"] = before["tensorflow"]
+        sys.modules["tensorflow"] = tf
         for name in [name for name in sys.modules if name.startswith("pixel_cnn_pp")]:
             del sys.modules[name]
 

@@ -196,7 +196,7 @@ class PixelCNNPP(keras.Model):
             if self.remat and block.kind == "gated_resnet" and run is nn.call_layer:
                 run_block = recomputed(run_block)
             maps.append(ops.cast(run_block(*operands), "float32"))
-        ul = ops.cast(maps[-1], "float32")
+        ul = maps[-1]
         return ul[:, :height, :width] if below or right else ul
 
     def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:
