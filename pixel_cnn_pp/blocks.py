@@ -7,7 +7,12 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import nn
-from pixel_cnn_pp.nonlinearities import NONLINEARITIES, dropout
+from pixel_cnn_pp.nonlinearities import (
+    NONLINEARITIES,
+    activate,
+    activate_and_drop,
+    add_gated,
+)
 from pixel_cnn_pp.topology import Block
 
 CONVS = {
@@ -76,8 +81,9 @@ class GatedResnet(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.nonlinearity, widening = NONLINEARITIES[nonlinearity]
+        self.nonlinearity = nonlinearity
         self.dropout_p = dropout_p
+        widening = NONLINEARITIES[nonlinearity].widening
         wide = widening * nr_filters
         self.conv_1 = make(conv, wide, nr_filters, filter_size=filter_size)
         self.nin = (
@@ -110,19 +116,22 @@ class GatedResnet(keras.layers.Layer):
         `run` says how each layer is run. Nothing is dropped without `dropout_seed`.
         """
 
-        def inner(c1):
-            y = self.nonlinearity(c1)
-            drops = self.dropout_p > 0 and dropout_seed is not None
-            return dropout(y, self.dropout_p, dropout_seed) if drops else y
+        def inner(c1, *margins):
+            name, p = self.nonlinearity, self.dropout_p
+            if p == 0 or dropout_seed is None:
+                return activate(c1, name, *margins)
+            return activate_and_drop(c1, name, p, dropout_seed, *margins)
 
-        c1 = run(self.conv_1, x, before=self.nonlinearity)
+        c1 = run(self.conv_1, x, before=self.activate)
         if self.nin is not None:
-            c1 = c1 + run(self.nin, a, before=self.nonlinearity)
+            c1 = c1 + run(self.nin, a, before=self.activate)
         c2 = run(self.conv_2, c1, before=inner)  # [N, H, W, 2F]
         if self.conditional is not None:
             c2 = c2 + ops.cast(run(self.conditional, h), c2.dtype)
-        a, b = ops.split(c2, 2, axis=-1)
-        return x + ops.cast(a * ops.sigmoid(b), x.dtype)
+        return add_gated(x, c2)
+
+    def activate(self, x: tf.Tensor, *margins: nn.Margins) -> tf.Tensor:
+        return activate(x, self.nonlinearity, *margins)
 
 
 class ShiftedInput(keras.layers.Layer):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from pixel_cnn_pp import fusion
+
 
 def custom_gradient(function: Callable) -> Callable:
     """tf.custom_gradient, for what is traced into many graphs.
@@ -12,16 +14,17 @@ def custom_gradient(function: Callable) -> Callable:
     TensorFlow never lets go of a graph in which a custom gradient was traced. So in a
     graph the function is a call of one of its own, of which there is one for each
     shape and type of its tensors, given by position, and of what else it takes, given
-    by name and hashable.
+    by name and hashable; with and without fusion.
     """
 
     def eager(*tensors, **settings):
         return tf.custom_gradient(lambda *x: function(*x, **settings))(*tensors)
 
-    traced = tf.function(eager, autograph=False)
+    plain, fused = (tf.function(eager, autograph=False) for _ in range(2))
 
     @functools.wraps(function)
     def call(*tensors, **settings):
+        traced = fused if fusion.is_on() else plain
         return (traced if tf.inside_function() else eager)(*tensors, **settings)
 
     return call

@@ -7,7 +7,7 @@ from keras import ops
 
 from pixel_cnn_pp import nn
 from pixel_cnn_pp.blocks import GatedResnet
-from pixel_cnn_pp.nonlinearities import concat_elu
+from pixel_cnn_pp.nonlinearities import activate
 
 
 class ParametersHead(keras.layers.Layer):
@@ -95,6 +95,6 @@ class EnergyHead(keras.layers.Layer):
         n = ops.shape(f)[0]
         copies = ops.shape(noise)[0] // n
         f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
-        f = run(self.nin_inner, concat_elu(f))
-        x = ops.tanh(run(self.nin_out, concat_elu(f)))
+        f = run(self.nin_inner, activate(f, "concat_elu"))
+        x = ops.tanh(run(self.nin_out, activate(f, "concat_elu")))
         return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))

@@ -14,6 +14,7 @@ from pixel_cnn_pp import nn
 from pixel_cnn_pp.blocks import ShiftedInput
 from pixel_cnn_pp.folded import Folded
 from pixel_cnn_pp.incremental_steps import Cache, PixelStep, RowStep, keep_shapes, parts
+from pixel_cnn_pp.nonlinearities import pad
 
 
 class IncrementalPass:
@@ -79,7 +80,7 @@ class IncrementalPass:
         return cache["image"][:, top:, left : left + width, :channels]
 
     def run_plain(
-        self, layer: nn.WeightNorm, x: tf.Tensor, before: nn.Before = nn.unchanged
+        self, layer: nn.WeightNorm, x: tf.Tensor, before: nn.Before = pad
     ) -> tf.Tensor:
         """A layer with its plain kernel; the `run` of the output layers."""
         y = layer.linear(before(x), self.kernel(layer))

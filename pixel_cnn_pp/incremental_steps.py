@@ -8,6 +8,7 @@ from keras import ops
 
 from pixel_cnn_pp import nn
 from pixel_cnn_pp.blocks import ShiftedInput
+from pixel_cnn_pp.nonlinearities import pad
 
 Cache = dict[str, tf.Tensor]
 # How far a shift moves the output of a first layer: rows, columns.
@@ -151,7 +152,7 @@ class RowStep(_Step):
             cache[f"{layer.name}/map"] = layer.crop(self.whole.run_plain(layer, x))
             return None
 
-        def run(part, x, before=nn.unchanged):
+        def run(part, x, before=pad):
             if isinstance(part, nn.ConditionalWeights):
                 return self.whole.conditions[part.name]
             x = before(x)
@@ -173,7 +174,7 @@ class RowStep(_Step):
                 self.note(index, conv, None, cache)
                 self.know(conv, cache[f"{conv.name}/rows"][:, :-1], cache)
             a = self.operand(self.shortcuts(index, "u"), maps, cache)
-            self.know(layer.nin, layer.nonlinearity(a), cache)
+            self.know(layer.nin, layer.activate(a), cache)
 
     def know(self, layer: nn.WeightNorm, x: tf.Tensor, cache: Cache) -> None:
         key, known = f"{layer.name}/known", self.folded[f"{layer.name}/b"]
@@ -220,7 +221,7 @@ class PixelStep(_Step):
             return None
         of_ul = self.shortcuts(index, "ul")
 
-        def run(part, x, before=nn.unchanged):
+        def run(part, x, before=pad):
             if isinstance(part, nn.ConditionalWeights):
                 return self.whole.conditions[part.name]
             x = before(x)

@@ -8,10 +8,12 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.gradients import custom_gradient
+from pixel_cnn_pp.nonlinearities import NO_MARGINS, Margins, pad
 
 # name: the type of the maps
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
-Before = Callable[[tf.Tensor], tf.Tensor]
+# before(x, margins): see `WeightNorm.call`.
+Before = Callable[[tf.Tensor, Margins], tf.Tensor]
 # How a layer is run: run(layer, x) or run(layer, x, before=…); see `WeightNorm.call`.
 Run = Callable[..., tf.Tensor]
 
@@ -25,10 +27,6 @@ def initialize_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Te
     """Runs a layer after setting its g and b from the data, where it has them."""
     initializes = isinstance(layer, WeightNorm)
     return layer.initialize(x, **before) if initializes else layer(x)
-
-
-def unchanged(x: tf.Tensor) -> tf.Tensor:
-    return x
 
 
 def down_shift(x: tf.Tensor) -> tf.Tensor:
@@ -71,7 +69,8 @@ class WeightNorm(keras.layers.Layer):
     made in float32 and applied in the type of the input.
 
     A subclass says how V is shaped (`kernel_shape`, `unit_axis`), how it is applied to
-    an input (`linear`), and what is padded before and cropped after (`pad`, `crop`).
+    an input (`linear`), how many zeros come around that before (`padding`), and what
+    is cropped after (`crop`).
     """
 
     kind = ""
@@ -111,23 +110,24 @@ class WeightNorm(keras.layers.Layer):
         b = tf.convert_to_tensor(self.b.value)
         return tf.nn.bias_add(y, tf.cast(b, y.dtype))
 
-    def pad(self, x: tf.Tensor) -> tf.Tensor:
-        return x
+    def padding(self) -> Margins:
+        """Zeros that come around the input."""
+        return NO_MARGINS
 
     def crop(self, y: tf.Tensor) -> tf.Tensor:
         return y
 
-    def call(self, x, before: Before = unchanged):
-        """The map of before(x). `before` works on single pixels and keeps zeros, so it
-        is done after the padding: what it makes is then the input of the linear map,
-        which its gradient needs too, and is held in memory once."""
-        return self.crop(self.output(before(self.pad(x))))
+    def call(self, x, before: Before = pad):
+        """The map of before(x, margins), which puts zeros around x and may do more.
+        What it makes is the input of the linear map, which its gradient needs too, and
+        is held in memory once."""
+        return self.crop(self.output(before(x, self.padding())))
 
-    def initialize(self, x: tf.Tensor, before: Before = unchanged) -> tf.Tensor:
+    def initialize(self, x: tf.Tensor, before: Before = pad) -> tf.Tensor:
         """Sets g and b so that each unit's output on before(x) has mean 0 and standard
         deviation `init_scale`; returns that output. The moments are those before the
         cropping, as in the official code."""
-        y = self.output(before(self.pad(x)))
+        y = self.output(before(x, self.padding()))
         mean, variance = ops.moments(y, axes=list(range(len(y.shape) - 1)))
         # Deviation: a unit that does not vary on these images (as in u where the image
         # is one pixel of the coarsest stage) keeps its scale, which the official code
@@ -173,7 +173,7 @@ class _Spatial(WeightNorm):
         self.filter_size = tuple(filter_size)
         self.strides = tuple(strides)
 
-    def margins(self) -> tuple[int, int, int]:
+    def margins(self) -> Margins:
         """Zeros that a stride-1 conv needs on top, on the left and on the right."""
         return (0, 0, 0)
 
@@ -193,9 +193,8 @@ class Conv2D(_Spatial):
     def linear(self, x, kernel):
         return ops.conv(x, kernel, strides=self.strides, padding="valid")
 
-    def pad(self, x):
-        top, left, right = self.margins()
-        return ops.pad(x, [[0, 0], [top, 0], [left, right], [0, 0]])
+    def padding(self):
+        return self.margins()
 
 
 class Deconv2D(_Spatial):

@@ -1,46 +1,148 @@
-"""What stands between two convs: nonlinearities and dropout."""
+"""What stands between two convs: gates, zeros around a map, nonlinearity, dropout."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
-from keras import ops
 
-from pixel_cnn_pp import noise
+from pixel_cnn_pp import fusion, noise
 from pixel_cnn_pp.gradients import custom_gradient
 
-
-@custom_gradient
-def concat_elu(x: tf.Tensor) -> tf.Tensor:
-    """elu of x and −x side by side: [..., F] → [..., 2F]."""
-    y = ops.elu(ops.concatenate([x, -x], axis=-1))
-
-    def gradient(upstream):
-        through_elu = tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
-        of_x, of_minus_x = tf.split(through_elu, 2, axis=-1)
-        return of_x - of_minus_x
-
-    return y, gradient
+Margins = tuple[int, int, int]  # Zeros on top, on the left and on the right.
+NO_MARGINS = (0, 0, 0)
 
 
-# name: (function, how many times it widens the channels)
+def pad(x: tf.Tensor, margins: Margins = NO_MARGINS) -> tf.Tensor:
+    """Zeros around a map: [N, H, W, F] → [N, top + H, left + W + right, F]."""
+    top, left, right = margins
+    if margins == NO_MARGINS:
+        return x
+    return tf.pad(x, [[0, 0], [top, 0], [left, right], [0, 0]])
+
+
+def _crop(x: tf.Tensor, margins: Margins) -> tf.Tensor:
+    """What `pad` put zeros around."""
+    top, left, right = margins
+    if margins == NO_MARGINS:
+        return x
+    height, width = x.shape[1:3]
+    size = [-1, height - top, width - left - right, -1]
+    return tf.slice(x, [0, top, left, 0], size)
+
+
+def _side_by_side(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Twice [..., F] → [..., 2F]; XLA makes of it what it does not make of concat."""
+    shape = tf.concat([tf.shape(a)[:-1], [2 * a.shape[-1]]], axis=0)
+    both = tf.reshape(tf.stack([a, b], axis=-2), shape)
+    return tf.ensure_shape(both, [*a.shape[:-1], 2 * a.shape[-1]])
+
+
+def _elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
+
+
+def _concat_elu(x: tf.Tensor) -> tf.Tensor:
+    if not fusion.is_on():
+        return tf.nn.elu(tf.concat([x, -x], axis=-1))
+    # One exp for both halves, in float32 whatever x is.
+    below = tf.cast(tf.exp(-tf.abs(tf.cast(x, tf.float32))) - 1.0, x.dtype)
+    is_above = x > 0
+    return _side_by_side(tf.where(is_above, x, below), tf.where(is_above, below, -x))
+
+
+def _concat_elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    of_x, of_minus_x = tf.split(_elu_gradient(upstream, y), 2, axis=-1)
+    return of_x - of_minus_x
+
+
+class Nonlinearity(NamedTuple):
+    """y = f(x), [..., F] → [..., widening · F], whose gradient follows from y alone."""
+
+    f: Callable
+    gradient: Callable  # (upstream, y) → gradient of x
+    widening: int
+
+
 NONLINEARITIES = {
-    "concat_elu": (concat_elu, 2),
-    "elu": (ops.elu, 1),
-    "relu": (ops.relu, 1),
+    # elu of x and −x side by side.
+    "concat_elu": Nonlinearity(_concat_elu, _concat_elu_gradient, 2),
+    "elu": Nonlinearity(tf.nn.elu, _elu_gradient, 1),
+    "relu": Nonlinearity(
+        tf.nn.relu, lambda upstream, y: tf.where(y > 0, upstream, 0), 1
+    ),
 }
 
 
-def dropout(x: tf.Tensor, p: float, seed: tf.Tensor) -> tf.Tensor:
-    """Zeroes each element with probability p and scales the rest by 1 / (1 − p).
+def activate(x: tf.Tensor, name: str, margins: Margins = NO_MARGINS) -> tf.Tensor:
+    """The nonlinearity of this name, [..., F] → [..., widening · F], of x with zeros
+    around it, which it keeps."""
+    return _activate(x, name=name, margins=margins, scale=1.0)
+
+
+def activate_and_drop(
+    x: tf.Tensor,
+    name: str,
+    p: float,
+    seed: tf.Tensor,
+    margins: Margins = NO_MARGINS,
+) -> tf.Tensor:
+    """The same with dropout: zeroes each element of the output with probability p and
+    scales the rest by 1 / (1 − p).
 
     The mask follows from `seed`, int32 [2], alone. It is kept for the gradient as it
     was drawn, a byte an element.
     """
-    keep = noise.keep_mask(ops.shape(x), p, seed)
-    return _drop(x, keep, scale=1.0 / (1.0 - p))
+    known = x.shape.is_fully_defined()
+    shape = list(x.shape if known else tf.unstack(tf.shape(x)))
+    shape[-1] *= NONLINEARITIES[name].widening
+    if margins != NO_MARGINS:
+        top, left, right = margins
+        shape[1:3] = shape[1] + top, left + shape[2] + right
+    keep = noise.keep_mask(shape, p, seed)
+    return _activate(x, keep, name=name, margins=margins, scale=1.0 / (1.0 - p))
 
 
 @custom_gradient
-def _drop(x: tf.Tensor, keep: tf.Tensor, *, scale: float) -> tf.Tensor:
-    def apply(x):
-        return x * (tf.cast(keep, x.dtype) * scale)
+def _activate(x, *mask, **settings):
+    y = _forward(x, *mask, **settings)
 
-    return apply(x), lambda upstream: (apply(upstream), None)
+    def gradient(upstream):
+        of_x = _backward(upstream, y, *mask, **settings)
+        return (of_x, None) if mask else of_x
+
+    return y, gradient
+
+
+@fusion.fusable
+def _forward(x, *mask, name, margins, scale):
+    y = NONLINEARITIES[name].f(pad(x, margins))
+    for keep in mask:
+        y *= tf.cast(keep, y.dtype) * scale
+    return y
+
+
+@fusion.fusable
+def _backward(upstream, y, *mask, name, margins, scale):
+    for keep in mask:
+        upstream *= tf.cast(keep, y.dtype) * scale
+        y /= scale  # Right where it was kept; elsewhere upstream is 0 now.
+    return _crop(NONLINEARITIES[name].gradient(upstream, y), margins)
+
+
+@custom_gradient
+def add_gated(x: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
+    """x + a · σ(b): x [..., F], ab [..., 2F], a and b side by side → [..., F]."""
+    return _add_gated(x, ab), lambda upstream: (upstream, _gates_gradient(upstream, ab))
+
+
+@fusion.fusable
+def _add_gated(x, ab):
+    a, b = tf.split(ab, 2, axis=-1)
+    return x + tf.cast(a * tf.sigmoid(b), x.dtype)
+
+
+@fusion.fusable
+def _gates_gradient(upstream, ab):
+    a, b = tf.split(ab, 2, axis=-1)
+    upstream, gate = tf.cast(upstream, ab.dtype), tf.sigmoid(b)
+    return _side_by_side(upstream * gate, upstream * a * gate * (1.0 - gate))

@@ -4,7 +4,7 @@ import sys
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, noise, polyak, workers
+from pixel_cnn_pp import checkpoint, fusion, noise, polyak, workers
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.model import PixelCNNPP
@@ -91,16 +91,21 @@ def images_at_a_time(config: Config) -> int:
     return config.batch_size * tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def new_values(old, gradient, learning_rate, corrections, decay, is_good):
-    """A parameter, its moments and its average after the step; the old ones if it is
+def new_values(old, gradients, learning_rate, corrections, decay, is_good):
+    """What `old`, parameters [p, v, mg, average], become in the step: the same if it is
     bad."""
-    p, v, mg, average = old
-    p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
-    new = (p, v, mg, polyak.step(average, p, decay))
-    return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+
+    def step(old, gradient):
+        p, v, mg, average = old
+        p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
+        new = (p, v, mg, polyak.step(average, p, decay))
+        return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+
+    return [step(*pair) for pair in zip(old, gradients, strict=True)]
 
 
-# One for all runs of a process: XLA compiles it once for each shape and keeps that.
+# One for all runs of a process: XLA compiles it once for a layer of such shapes and
+# keeps that.
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
 
 
@@ -121,13 +126,14 @@ def make_train_step(state: TrainState, config: Config):
 
     def gradients_of_batch(batch, seed):
         images = image_ops.quantize(batch["image"], config.num_levels)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(parameters)
-            losses = state.model.image_loss(
-                images, batch.get("label"), training=True, seed=seed
-            )
-            loss = tf.reduce_sum(losses)
-        return loss, tape.gradient(loss, parameters)
+        with fusion.fusing(config.jit_compile is None):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(parameters)
+                losses = state.model.image_loss(
+                    images, batch.get("label"), training=True, seed=seed
+                )
+                loss = tf.reduce_sum(losses)
+            return loss, tape.gradient(loss, parameters)
 
     if config.jit_compile:
         gradients_of_batch = tf.function(
@@ -167,7 +173,10 @@ def make_train_step(state: TrainState, config: Config):
         return loss, gradients
 
     # Compiled where jit_compile is not False: one pass over memory.
-    step_of_one = new_values if config.jit_compile is False else compiled_new_values
+    step_of_layer = new_values if config.jit_compile is False else compiled_new_values
+    layers = {}
+    for name in names:
+        layers.setdefault(name.rpartition("/")[0], []).append(name)
 
     def update(gradients, is_good):
         settings = (
@@ -177,18 +186,21 @@ def make_train_step(state: TrainState, config: Config):
             is_good,
         )
 
-        def assign(p, v, mg, average, gradient):
-            variables = (p, v, mg, average)
-            old = [tf.convert_to_tensor(variable) for variable in variables]
+        def assign(_, variables, gradients):
+            old = tf.nest.map_structure(tf.convert_to_tensor, variables)
+            new = step_of_layer(old, gradients, *settings)
             for variable, value in zip(
-                variables, step_of_one(old, gradient, *settings), strict=True
+                tf.nest.flatten(variables), tf.nest.flatten(new), strict=True
             ):
                 variable.assign(value)
 
-        for name, gradient in zip(names, gradients, strict=True):
-            adam, average = state.adam, state.averages[name]
-            others = (adam.v[name], adam.mg[name], average, gradient)
-            strategy.extended.update(state.parameters[name], assign, others)
+        gradients = dict(zip(names, gradients, strict=True))
+        adam = state.adam
+        groups = (state.parameters, adam.v, adam.mg, state.averages)
+        for layer in layers.values():
+            variables = [[group[name] for group in groups] for name in layer]
+            others = (variables, [gradients[name] for name in layer])
+            strategy.extended.update(state.parameters[layer[0]], assign, others)
 
     def count(loss):
         for since in ("epoch", "interval"):

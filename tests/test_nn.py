@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import blocks, nn, nonlinearities
+from pixel_cnn_pp import blocks, fusion, nn, nonlinearities
 
 
 def built(layer, in_channels, V=None, g=None, b=None):
@@ -125,28 +125,78 @@ def test_down_shift_and_right_shift_bring_in_zeros():
 
 
 def test_concat_elu_of_1_and_minus_1():
-    y = nonlinearities.concat_elu(tf.constant([1.0, -1.0])).numpy()
+    y = nonlinearities.activate(tf.constant([1.0, -1.0]), "concat_elu").numpy()
     np.testing.assert_allclose(y, [1, np.expm1(-1), np.expm1(-1), 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
 def test_dropout_zeroes_a_share_p_and_keeps_the_mean(p):
-    y = nonlinearities.dropout(tf.ones([100, 1000]), p, tf.constant([1, 2])).numpy()
+    ones, seed = tf.ones([100, 1000]), tf.constant([1, 2])
+    y = nonlinearities.activate_and_drop(ones, "relu", p, seed).numpy()
     assert np.mean(y == 0) == pytest.approx(p, abs=0.01)
     np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-6)
 
 
 def test_dropout_mask_follows_from_the_seed_alone_with_and_without_xla():
     def mask(seed, jit):
-        drop = tf.function(
-            lambda: nonlinearities.dropout(tf.ones([999]), 0.5, seed), jit_compile=jit
-        )
-        return drop().numpy()
+        def drop():
+            return nonlinearities.activate_and_drop(tf.ones([999]), "elu", 0.5, seed)
+
+        return tf.function(drop, jit_compile=jit)().numpy()
 
     one = mask(tf.constant([1, 2]), False)
     np.testing.assert_array_equal(one, mask(tf.constant([1, 2]), False))
     np.testing.assert_array_equal(one, mask(tf.constant([1, 2]), True))
     assert np.mean(one == mask(tf.constant([1, 3]), False)) < 0.6
+
+
+@pytest.mark.parametrize("name", nonlinearities.NONLINEARITIES)
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16], ids=lambda t: t.name)
+def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtype):
+    rng = np.random.default_rng(4)
+    x = tf.constant(rng.normal(size=(2, 5, 6, 4)), dtype)
+    ab = tf.constant(rng.normal(size=(2, 5, 6, 8)), dtype)
+    seed = tf.constant([1, 2])
+
+    def work(x, ab):
+        with tf.GradientTape() as tape:
+            tape.watch([x, ab])
+            y = nonlinearities.activate(x, name, (1, 2, 1))
+            dropped = nonlinearities.activate_and_drop(x, name, 0.3, seed, (1, 0, 1))
+            gated = nonlinearities.add_gated(tf.cast(x, tf.float32), ab)
+            parts = (y, dropped, gated)
+            weights = (tf.reshape(tf.range(tf.size(p)) % 7, p.shape) for p in parts)
+            loss = sum(
+                tf.reduce_sum(tf.cast(w, tf.float32) * tf.cast(p, tf.float32))
+                for w, p in zip(weights, parts, strict=True)
+            )
+        return *parts, *tape.gradient(loss, (x, ab))
+
+    def traced(fuses):
+        def within(x, ab):
+            with fusion.fusing(fuses):
+                return work(x, ab)
+
+        return tf.function(within, autograph=False)
+
+    kernels = [
+        node.attr["_XlaMustCompile"].b
+        for function in traced(True)
+        .get_concrete_function(x, ab)
+        .graph.as_graph_def()
+        .library.function
+        for node in function.node_def
+    ]
+    assert any(kernels)
+    rounding = 1e-5 if dtype == tf.float32 else 2e-2
+    for fused, plain, eager in zip(
+        traced(True)(x, ab), traced(False)(x, ab), work(x, ab), strict=True
+    ):
+        assert fused.dtype == plain.dtype
+        for found in (fused, eager):
+            found, expected = (tf.cast(t, tf.float32).numpy() for t in (found, plain))
+            error = np.linalg.norm(found - expected)
+            assert error <= rounding * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("nonlinearity", ["concat_elu", "elu", "relu"])
