@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from pixel_cnn_pp import fusion, workers
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp import workers
 from pixel_cnn_pp.model import PixelCNNPP
 
 
@@ -22,14 +22,18 @@ class Evaluator:
     The compiled step is kept, so one Evaluator serves a whole run.
     """
 
-    def __init__(self, model: PixelCNNPP, batch_size: int, seed=(0, 0)):
+    def __init__(
+        self, model: PixelCNNPP, batch_size: int, seed=(0, 0), fuses: bool = True
+    ):
         """`batch_size`: images per step, all replicas together. An energy distance is
-        measured with the noise of `seed`, int32 [2]."""
+        measured with the noise of `seed`, int32 [2]. `fuses`: with XLA's help, see
+        `fusion`."""
         self.strategy = tf.distribute.get_strategy()
         replicas = self.strategy.num_replicas_in_sync
         self.batch_size = -(-batch_size // replicas) * replicas
         self.model = model
         self.seed = tf.convert_to_tensor(seed, tf.int32)
+        self.fuses = fuses
         self._step = tf.function(self._losses, autograph=False)
         self._sums_of_step = tf.function(self._sums, autograph=False)
 
@@ -38,7 +42,8 @@ class Evaluator:
             images = image_ops.quantize(batch["image"], self.model.num_levels)
             # Scores can be asked for with labels that the model does not take.
             labels = None if self.model.num_labels is None else batch.get("label")
-            return self.model.image_loss(images, labels, seed=self.seed)
+            with fusion.fusing(self.fuses):
+                return self.model.image_loss(images, labels, seed=self.seed)
 
         return self.strategy.run(losses, args=(batch,))
 

@@ -67,7 +67,10 @@ class Loop:
         self.writer = checkpoint.BackgroundWriter()
         self.train_step = make_train_step(state, config)
         self.evaluator = evaluation.Evaluator(
-            state.averaged, self.images_at_a_time, seed_for(config, EVALUATION)
+            state.averaged,
+            self.images_at_a_time,
+            seed_for(config, EVALUATION),
+            fuses=config.jit_compile is not False,
         )
 
     def run(self) -> None:
