@@ -171,8 +171,9 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "jit_compile",
     None,
-    "Compile the network's step with XLA. By default the optimizer's part alone, where "
-    "it was measured to help; --nojit_compile does without XLA.",
+    "Compile the network's step with XLA. By default the optimizer's part and what "
+    "stands between two convs, where it was measured to help; --nojit_compile does "
+    "without XLA.",
 )
 flags.DEFINE_integer(
     "save_steps", 0, "Steps between further checkpoints; 0 writes none."

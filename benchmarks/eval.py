@@ -26,6 +26,9 @@ flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q
 flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
 flags.DEFINE_integer("batch_size", 8, "Images at a time.", short_name="b")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in evaluate.py.")
+flags.DEFINE_bool(
+    "fuse", True, "As evaluate.py scores; --nofuse: as log_prob does by itself."
+)
 flags.DEFINE_integer("calls", 10, "Calls that are timed; their median counts.")
 flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
@@ -36,6 +39,7 @@ def main(argv):
     n = FLAGS.batch_size
     model = PixelCNNPP(nr_resnet=FLAGS.nr_resnet, nr_filters=FLAGS.nr_filters)
     model.set_precision(FLAGS.precision)
+    model.set_fusion(FLAGS.fuse)
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
     first = seconds(lambda: model.log_prob(images))
     times = [seconds(lambda: model.log_prob(images)) for _ in range(FLAGS.calls)]
@@ -45,6 +49,7 @@ def main(argv):
         "nr_filters": FLAGS.nr_filters,
         "batch_size": n,
         "precision": FLAGS.precision,
+        "fuse": FLAGS.fuse,
         "images_per_s": rate,
         "gflop_per_s": rate * gflop_per_image(model),
         "ceiling_gflop_per_s": max(before, ceiling()),

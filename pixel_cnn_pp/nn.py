@@ -23,6 +23,13 @@ def call_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Tensor:
     return layer(x, **before)
 
 
+def first_weights(seed: int | None) -> keras.initializers.Initializer:
+    """Normal with deviation .05, as the official code has it; zeros without a seed."""
+    if seed is None:
+        return keras.initializers.Zeros()
+    return keras.initializers.RandomNormal(stddev=0.05, seed=seed)
+
+
 def initialize_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Tensor:
     """Runs a layer after setting its g and b from the data, where it has them."""
     initializes = isinstance(layer, WeightNorm)
@@ -77,16 +84,17 @@ class WeightNorm(keras.layers.Layer):
     unit_axis = -1
     rounded_to = "float32"
 
-    def __init__(self, units: int, init_scale: float = 1.0, seed: int = 0, **kwargs):
+    def __init__(
+        self, units: int, init_scale: float = 1.0, seed: int | None = 0, **kwargs
+    ):
         super().__init__(autocast=False, **kwargs)
         self.units = units
         self.init_scale = init_scale
         self.seed = seed
 
     def build(self, input_shape):
-        normal = keras.initializers.RandomNormal(stddev=0.05, seed=self.seed)
-        shape = self.kernel_shape(input_shape[-1])
-        self.V = self.add_weight(name="V", shape=shape, initializer=normal)
+        shape, first = self.kernel_shape(input_shape[-1]), first_weights(self.seed)
+        self.V = self.add_weight(name="V", shape=shape, initializer=first)
         self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones")
         self.b = self.add_weight(name="b", shape=(self.units,), initializer="zeros")
 
@@ -258,15 +266,14 @@ class ConditionalWeights(keras.layers.Layer):
 
     kind = "conditional_weights"
 
-    def __init__(self, units: int, seed: int = 0, **kwargs):
+    def __init__(self, units: int, seed: int | None = 0, **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.seed = seed
 
     def build(self, input_shape):
-        normal = keras.initializers.RandomNormal(stddev=0.05, seed=self.seed)
-        shape = (input_shape[-1], self.units)
-        self.hw = self.add_weight(name="hw", shape=shape, initializer=normal)
+        shape, first = (input_shape[-1], self.units), first_weights(self.seed)
+        self.hw = self.add_weight(name="hw", shape=shape, initializer=first)
 
     def call(self, h):
         return ops.matmul(h, self.hw)[:, None, None]  # [N, 1, 1, units]
@@ -278,10 +285,11 @@ class ConditionalWeights(keras.layers.Layer):
 class LayerFactory:
     """Makes built layers under the official names, in the official order of creation.
 
-    `layers` lists them. Each draws its first V or hw from a seed of its own.
+    `layers` lists them. Each draws its first V or hw from a seed of its own; without a
+    seed they are zeros.
     """
 
-    def __init__(self, seed: int = 0):
+    def __init__(self, seed: int | None = 0):
         self.seed = seed
         self.layers: list[keras.layers.Layer] = []
         self._counts = Counter()
@@ -289,7 +297,9 @@ class LayerFactory:
     def __call__(self, layer_class, in_channels: int, units: int, **kwargs):
         name = f"{layer_class.kind}_{self._counts[layer_class.kind]}"
         self._counts[layer_class.kind] += 1
-        seed = self.seed * 1_000_003 + len(self.layers)
+        seed = self.seed
+        if seed is not None:
+            seed = seed * 1_000_003 + len(self.layers)
         layer = layer_class(units, name=name, seed=seed, **kwargs)
         layer.build((None, None, None, in_channels))
         self.layers.append(layer)

@@ -23,7 +23,9 @@ class TrainState:
         self.model = PixelCNNPP(**config.model_arguments(), name="model")
         self.model.set_precision(config.precision)
         self.model.remat = config.remat
-        self.averaged = PixelCNNPP(**config.model_arguments(), name="averaged")
+        # Its weights will be those of the other, or read.
+        no_weights = config.model_arguments() | {"seed": None}
+        self.averaged = PixelCNNPP(**no_weights, name="averaged")
         self.parameters = checkpoint.variables(self.model)
         self.averages = checkpoint.variables(self.averaged)
         self.adam = Adam(self.parameters)
@@ -91,22 +93,23 @@ def images_at_a_time(config: Config) -> int:
     return config.batch_size * tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def new_values(old, gradients, learning_rate, corrections, decay, is_good):
-    """What `old`, parameters [p, v, mg, average], become in the step: the same if it is
+def new_values(old, gradient, learning_rate, corrections, decay, is_good):
+    """A parameter, its moments and its average after the step; the old ones if it is
     bad."""
-
-    def step(old, gradient):
-        p, v, mg, average = old
-        p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
-        new = (p, v, mg, polyak.step(average, p, decay))
-        return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
-
-    return [step(*pair) for pair in zip(old, gradients, strict=True)]
+    p, v, mg, average = old
+    p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
+    new = (p, v, mg, polyak.step(average, p, decay))
+    return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
 
 
-# One for all runs of a process: XLA compiles it once for a layer of such shapes and
-# keeps that.
+# One for all runs of a process: XLA compiles it once for each shape and keeps that.
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
+
+
+def joined(values) -> tf.Tensor:
+    """Vectors end to end; one alone, of any shape, as it is."""
+    values = [tf.convert_to_tensor(value) for value in values]
+    return tf.concat(values, axis=0) if len(values) > 1 else values[0]
 
 
 def make_train_step(state: TrainState, config: Config):
@@ -120,8 +123,11 @@ def make_train_step(state: TrainState, config: Config):
     moment and no sum of losses; it is counted in bad_steps and reported on stderr.
     """
     strategy = tf.distribute.get_strategy()
-    names, parameters = list(state.parameters), list(state.parameters.values())
+    parameters = list(state.parameters.values())
     counters, step = state.counters, state.counters["step"]
+    # The vectors, many and small, go end to end as one; all else goes by itself.
+    vectors = [name for name, p in state.parameters.items() if len(p.shape) == 1]
+    joined_names = [vectors, *([n] for n in state.parameters if n not in vectors)]
     images_per_step = images_at_a_time(config) * config.accumulate
 
     def gradients_of_batch(batch, seed):
@@ -147,6 +153,8 @@ def make_train_step(state: TrainState, config: Config):
             loss, gradients = gradients_of_batch(batch, seed)
         else:
             loss, gradients = accumulate(batch, seed)
+        gradients = dict(zip(state.parameters, gradients, strict=True))
+        gradients = [joined([gradients[n] for n in names]) for names in joined_names]
         return loss, gradients, tf.linalg.global_norm(gradients)
 
     def accumulate(batch, seed):
@@ -173,10 +181,7 @@ def make_train_step(state: TrainState, config: Config):
         return loss, gradients
 
     # Compiled where jit_compile is not False: one pass over memory.
-    step_of_layer = new_values if config.jit_compile is False else compiled_new_values
-    layers = {}
-    for name in names:
-        layers.setdefault(name.rpartition("/")[0], []).append(name)
+    step_of_one = new_values if config.jit_compile is False else compiled_new_values
 
     def update(gradients, is_good):
         settings = (
@@ -186,21 +191,21 @@ def make_train_step(state: TrainState, config: Config):
             is_good,
         )
 
-        def assign(_, variables, gradients):
-            old = tf.nest.map_structure(tf.convert_to_tensor, variables)
-            new = step_of_layer(old, gradients, *settings)
-            for variable, value in zip(
-                tf.nest.flatten(variables), tf.nest.flatten(new), strict=True
-            ):
-                variable.assign(value)
+        def assign(_, variables, gradient):
+            """variables: those of p, of v, of mg and of the average."""
+            old = [joined(group) for group in variables]
+            new = step_of_one(old, gradient, *settings)
+            for group, value in zip(variables, new, strict=True):
+                sizes = [variable.shape[0] for variable in group]
+                parts = tf.split(value, sizes) if len(group) > 1 else [value]
+                for variable, part in zip(group, parts, strict=True):
+                    variable.assign(part)
 
-        gradients = dict(zip(names, gradients, strict=True))
-        adam = state.adam
-        groups = (state.parameters, adam.v, adam.mg, state.averages)
-        for layer in layers.values():
-            variables = [[group[name] for group in groups] for name in layer]
-            others = (variables, [gradients[name] for name in layer])
-            strategy.extended.update(state.parameters[layer[0]], assign, others)
+        groups = (state.parameters, state.adam.v, state.adam.mg, state.averages)
+        for names, gradient in zip(joined_names, gradients, strict=True):
+            variables = [[group[name] for name in names] for group in groups]
+            one = state.parameters[names[0]]
+            strategy.extended.update(one, assign, (variables, gradient))
 
     def count(loss):
         for since in ("epoch", "interval"):
@@ -237,7 +242,8 @@ def make_train_step(state: TrainState, config: Config):
         loss, gradients, norm = strategy.run(gradients_of, args=(batch, seed))
         loss = strategy.reduce(SUM, loss, axis=None)
         norm = strategy.reduce(SUM, norm, axis=None)
-        pairs = list(zip(gradients, parameters, strict=True))
+        where = [state.parameters[name] for name, *_ in joined_names]
+        pairs = list(zip(gradients, where, strict=True))
         gradients = strategy.extended.batch_reduce_to(SUM, pairs)
         is_good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         update(gradients, is_good)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import blocks, fusion, nn, nonlinearities
+from pixel_cnn_pp import blocks, fusion, nn, noise, nonlinearities
 
 
 def built(layer, in_channels, V=None, g=None, b=None):
@@ -197,6 +197,18 @@ def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtyp
             found, expected = (tf.cast(t, tf.float32).numpy() for t in (found, plain))
             error = np.linalg.norm(found - expected)
             assert error <= rounding * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("seed", [(0, 0), (1, 2), (-5, 7), (2**31 - 1, -(2**31))])
+@pytest.mark.parametrize("jit", [False, True])
+def test_random_bits_are_those_of_the_stateless_philox_of_tensorflow(seed, jit):
+    seed = tf.constant(seed)
+    for shape in ([1], [3, 5], [1001]):
+        expected = tf.random.stateless_uniform(
+            shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+        )
+        ours = tf.function(noise.bits, jit_compile=jit)(shape, seed)
+        np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("nonlinearity", ["concat_elu", "elu", "relu"])

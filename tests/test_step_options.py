@@ -60,6 +60,28 @@ def test_log_prob_in_mixed_bfloat16_is_float32_and_close():
     np.testing.assert_array_equal(model.log_prob(images), exact)
 
 
+def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla():
+    model = PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=8)
+    images = random_batch(4)
+
+    def compiled_by_xla():
+        graph = model._compiled_log_prob.get_concrete_function(images, None).graph
+        functions = graph.as_graph_def().library.function
+        return any(f.attr["_XlaMustCompile"].b for f in functions)
+
+    def scores():
+        each = [model.log_prob(images[:n]) for n in (4, 3, 1)]
+        return [*each, model.log_prob_per_pixel(images)]
+
+    plain = scores()
+    assert not compiled_by_xla()
+    model.set_fusion(True)
+    fused = scores()
+    assert compiled_by_xla()
+    for found, expected in zip(fused, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
 def test_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision=half: must be one of float32"):
         PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=4).set_precision(
