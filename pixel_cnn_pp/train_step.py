@@ -1,5 +1,6 @@
 """The state of a training run, and its step."""
 
+import math
 import sys
 
 import tensorflow as tf
@@ -106,10 +107,23 @@ def new_values(old, gradient, learning_rate, corrections, decay, is_good):
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
 
 
-def joined(values) -> tf.Tensor:
-    """Vectors end to end; one alone, of any shape, as it is."""
-    values = [tf.convert_to_tensor(value) for value in values]
-    return tf.concat(values, axis=0) if len(values) > 1 else values[0]
+def joined(values: list) -> tf.Tensor:
+    """Tensors or variables flat and end to end; one alone as it is."""
+    if len(values) == 1:
+        return tf.convert_to_tensor(values[0])
+    return tf.concat([_reshaped(tf.convert_to_tensor(v), [-1]) for v in values], axis=0)
+
+
+def parted(value: tf.Tensor, like: list) -> list[tf.Tensor]:
+    """What `joined` made of tensors of such shapes."""
+    if len(like) == 1:
+        return [value]
+    parts = tf.split(value, [math.prod(one.shape) for one in like])
+    return [_reshaped(part, one.shape) for part, one in zip(parts, like, strict=True)]
+
+
+def _reshaped(x: tf.Tensor, shape) -> tf.Tensor:
+    return x if len(x.shape) == len(shape) else tf.reshape(x, shape)
 
 
 def make_train_step(state: TrainState, config: Config):
@@ -125,9 +139,10 @@ def make_train_step(state: TrainState, config: Config):
     strategy = tf.distribute.get_strategy()
     parameters = list(state.parameters.values())
     counters, step = state.counters, state.counters["step"]
-    # The vectors, many and small, go end to end as one; all else goes by itself.
-    vectors = [name for name, p in state.parameters.items() if len(p.shape) == 1]
-    joined_names = [vectors, *([n] for n in state.parameters if n not in vectors)]
+    # The small parameters, which are many, go end to end as one; others by themselves.
+    sizes = {name: math.prod(p.shape) for name, p in state.parameters.items()}
+    small = [name for name, size in sizes.items() if size < 2**15]
+    joined_names = [small, *([name] for name in sizes if name not in small)]
     images_per_step = images_at_a_time(config) * config.accumulate
 
     def gradients_of_batch(batch, seed):
@@ -196,9 +211,7 @@ def make_train_step(state: TrainState, config: Config):
             old = [joined(group) for group in variables]
             new = step_of_one(old, gradient, *settings)
             for group, value in zip(variables, new, strict=True):
-                sizes = [variable.shape[0] for variable in group]
-                parts = tf.split(value, sizes) if len(group) > 1 else [value]
-                for variable, part in zip(group, parts, strict=True):
+                for variable, part in zip(group, parted(value, group), strict=True):
                     variable.assign(part)
 
         groups = (state.parameters, state.adam.v, state.adam.mg, state.averages)
