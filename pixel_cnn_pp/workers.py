@@ -84,6 +84,9 @@ def distribute(batches: tf.data.Dataset):
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )
+    # The thread that tunes the input sleeps longer and longer, up to a minute, and the
+    # end of an epoch can wait until it wakes. Here is nothing to tune.
+    options.autotune.enabled = False
     strategy = tf.distribute.get_strategy()
     return strategy.experimental_distribute_dataset(batches.with_options(options))
 

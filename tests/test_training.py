@@ -9,7 +9,7 @@ import tensorflow as tf
 from small_runs import SMALL, arrays, rows, run
 
 import data
-from pixel_cnn_pp import checkpoint, run_log, train_step, training
+from pixel_cnn_pp import checkpoint, run_log, train_step, training, workers
 from pixel_cnn_pp.config import Config
 
 
@@ -148,3 +148,8 @@ def test_memory_does_not_grow_over_1000_steps(npz_path, tmp_path, monkeypatch):
     assert len(pages) == 1000
     megabytes = np.array(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
     assert megabytes[-100:].mean() - megabytes[200:300].mean() < 10
+
+
+def test_end_of_an_epoch_does_not_wait_for_a_thread_that_tunes_the_input():
+    batches = workers.distribute(tf.data.Dataset.range(4).batch(2))
+    assert batches.options().autotune.enabled is False
