@@ -41,7 +41,8 @@ def _elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
 
 
-def _concat_elu(x: tf.Tensor) -> tf.Tensor:
+def concat_elu(x: tf.Tensor) -> tf.Tensor:
+    """elu of x and −x side by side: [..., F] → [..., 2F]."""
     if not fusion.is_on():
         return tf.nn.elu(tf.concat([x, -x], axis=-1))
     # One exp for both halves, in float32 whatever x is.
@@ -64,8 +65,7 @@ class Nonlinearity(NamedTuple):
 
 
 NONLINEARITIES = {
-    # elu of x and −x side by side.
-    "concat_elu": Nonlinearity(_concat_elu, _concat_elu_gradient, 2),
+    "concat_elu": Nonlinearity(concat_elu, _concat_elu_gradient, 2),
     "elu": Nonlinearity(tf.nn.elu, _elu_gradient, 1),
     "relu": Nonlinearity(
         tf.nn.relu, lambda upstream, y: tf.where(y > 0, upstream, 0), 1
