@@ -110,6 +110,12 @@ flags.DEFINE_enum(
     list(PRECISIONS),
     "Of the network in scoring; mixed_bfloat16 computes its maps in bfloat16.",
 )
+flags.DEFINE_bool(
+    "jit_compile",
+    True,
+    "In scoring, compile with XLA what stands between two convs; --nojit_compile "
+    "scores without XLA. Drawing is compiled all the same.",
+)
 FLAGS = flags.FLAGS
 
 
@@ -126,6 +132,7 @@ def main(argv):
             size = images.image_shape[:2]
         model = model_flags.load_model(size)
         model.set_precision(FLAGS.precision)
+        model.set_fusion(FLAGS.jit_compile)
         tasks.refuse_unfit(model, images)
     with errors_in_one_line(OSError):
         tasks.run(model, images)

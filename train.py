@@ -172,8 +172,8 @@ flags.DEFINE_bool(
     "jit_compile",
     None,
     "Compile the network's step with XLA. By default the optimizer's part and what "
-    "stands between two convs, where it was measured to help; --nojit_compile does "
-    "without XLA.",
+    "stands between two convs, where it was measured to help on CPUs; --nojit_compile "
+    "steps and tests without XLA. Drawing is compiled all the same.",
 )
 flags.DEFINE_integer(
     "save_steps", 0, "Steps between further checkpoints; 0 writes none."

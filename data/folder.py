@@ -59,7 +59,7 @@ class FolderSource(IndexedSource):
                 example["label"] = self.labels[index]
             return example
 
-        return order.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return order.map(read, num_parallel_calls=os.cpu_count(), deterministic=True)
 
 
 def find_images(root: str) -> list[str]:

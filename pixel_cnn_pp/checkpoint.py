@@ -230,7 +230,7 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
     no usable run.
     """
     config = load_config(save_dir)
-    model = PixelCNNPP(**config.model_arguments() | {"seed": None})
+    model = PixelCNNPP(**config.model_arguments(), first_weights=False)
     group = "averages" if averaged else "parameters"
     if read_newest(save_dir, {group: variables(model)}) is None:
         raise FileNotFoundError(

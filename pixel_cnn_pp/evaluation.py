@@ -22,18 +22,14 @@ class Evaluator:
     The compiled step is kept, so one Evaluator serves a whole run.
     """
 
-    def __init__(
-        self, model: PixelCNNPP, batch_size: int, seed=(0, 0), fuses: bool = True
-    ):
+    def __init__(self, model: PixelCNNPP, batch_size: int, seed=(0, 0)):
         """`batch_size`: images per step, all replicas together. An energy distance is
-        measured with the noise of `seed`, int32 [2]. `fuses`: with XLA's help, see
-        `fusion`."""
+        measured with the noise of `seed`, int32 [2]."""
         self.strategy = tf.distribute.get_strategy()
         replicas = self.strategy.num_replicas_in_sync
         self.batch_size = -(-batch_size // replicas) * replicas
         self.model = model
         self.seed = tf.convert_to_tensor(seed, tf.int32)
-        self.fuses = fuses
         self._step = tf.function(self._losses, autograph=False)
         self._sums_of_step = tf.function(self._sums, autograph=False)
 
@@ -42,7 +38,7 @@ class Evaluator:
             images = image_ops.quantize(batch["image"], self.model.num_levels)
             # Scores can be asked for with labels that the model does not take.
             labels = None if self.model.num_labels is None else batch.get("label")
-            with fusion.fusing(self.fuses):
+            with fusion.fusing(self.model.fuses):
                 return self.model.image_loss(images, labels, seed=self.seed)
 
         return self.strategy.run(losses, args=(batch,))

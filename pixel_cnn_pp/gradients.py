@@ -18,7 +18,18 @@ def custom_gradient(function: Callable) -> Callable:
     """
 
     def eager(*tensors, **settings):
-        return tf.custom_gradient(lambda *x: function(*x, **settings))(*tensors)
+        is_on = fusion.is_on()
+
+        def forward(*x):
+            y, gradient = function(*x, **settings)
+
+            def backward(*upstream):  # As the forward pass was, whenever it is traced.
+                with fusion.fusing(is_on):
+                    return gradient(*upstream)
+
+            return y, backward
+
+        return tf.custom_gradient(forward)(*tensors)
 
     plain, fused = (tf.function(eager, autograph=False) for _ in range(2))
 

@@ -67,10 +67,7 @@ class Loop:
         self.writer = checkpoint.BackgroundWriter()
         self.train_step = make_train_step(state, config)
         self.evaluator = evaluation.Evaluator(
-            state.averaged,
-            self.images_at_a_time,
-            seed_for(config, EVALUATION),
-            fuses=config.jit_compile is not False,
+            state.averaged, self.images_at_a_time, seed_for(config, EVALUATION)
         )
 
     def run(self) -> None:

@@ -39,8 +39,8 @@ class PixelCNNPP(keras.Model):
         nin_blocks: with a field, 1×1 gated resnets between two that see farther.
         autoregressive_channels: let each channel's parameters depend on the pixel's
             earlier channels through gated resnets, not only linearly.
-        seed: the first weights follow from it; None: zeros, for weights that will be
-            loaded.
+        seed: the first weights follow from it.
+        first_weights: False where others will be loaded: it is made with zeros.
 
     Raises ValueError with the value and the rule where one is not allowed.
 
@@ -65,7 +65,8 @@ class PixelCNNPP(keras.Model):
         field: str | None = None,
         nin_blocks: int = 0,
         autoregressive_channels: bool = False,
-        seed: int | None = 0,
+        seed: int = 0,
+        first_weights: bool = True,
         name: str = "pixel_cnn_pp",
     ):
         super().__init__(name=name)
@@ -92,7 +93,7 @@ class PixelCNNPP(keras.Model):
         self.num_levels = num_levels
         self.energy_distance = energy_distance
         channels = self.image_shape[-1]
-        make = nn.LayerFactory(seed)
+        make = nn.LayerFactory(seed if first_weights else None)
         self.topology = topology(nr_resnet, short_cuts, field, nin_blocks)
         self.blocks = [
             make_block(block, make, channels, self.config) for block in self.topology
@@ -145,21 +146,24 @@ class PixelCNNPP(keras.Model):
         self._compile()
 
     def set_fusion(self, fuses: bool) -> None:
-        """Lets log_prob run what stands between two convs as one kernel, made by XLA.
+        """Lets scoring run what stands between two convs as one kernel, made by XLA.
 
         Faster, after a compilation of a second or two for each number of images.
         """
         self.fuses = fuses
-        self._compile()
+        self._compile_scores()
 
     def _compile(self):
+        self._compile_scores()
+        self.sampler = sampling.Sampler(self)
+
+    def _compile_scores(self):
         self._compiled_log_prob = tf.function(
             self._log_prob, reduce_retracing=True, autograph=False
         )
         self._compiled_log_prob_per_pixel = tf.function(
             self._log_prob_per_pixel, reduce_retracing=True, autograph=False
         )
-        self.sampler = sampling.Sampler(self)
 
     def run_block(self, index, run, x, a=None, h=None, dropout_seed=None) -> tf.Tensor:
         """Block `index` on its operands: whole maps here, or windows elsewhere."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
+from keras import ops
 
 from pixel_cnn_pp import fusion, noise
 from pixel_cnn_pp.gradients import custom_gradient
@@ -57,7 +58,10 @@ def _concat_elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 
 class Nonlinearity(NamedTuple):
-    """y = f(x), [..., F] → [..., widening · F], whose gradient follows from y alone."""
+    """y = f(x), [..., F] → [..., widening · F], whose gradient follows from y alone.
+
+    f(0) is 0: it is done after the padding. y is that of before the dropout.
+    """
 
     f: Callable
     gradient: Callable  # (upstream, y) → gradient of x
@@ -92,8 +96,7 @@ def activate_and_drop(
     The mask follows from `seed`, int32 [2], alone. It is kept for the gradient as it
     was drawn, a byte an element.
     """
-    known = x.shape.is_fully_defined()
-    shape = list(x.shape if known else tf.unstack(tf.shape(x)))
+    shape = list(ops.shape(x))
     shape[-1] *= NONLINEARITIES[name].widening
     if margins != NO_MARGINS:
         top, left, right = margins

@@ -25,8 +25,10 @@ class TrainState:
         self.model.set_precision(config.precision)
         self.model.remat = config.remat
         # Its weights will be those of the other, or read.
-        no_weights = config.model_arguments() | {"seed": None}
-        self.averaged = PixelCNNPP(**no_weights, name="averaged")
+        self.averaged = PixelCNNPP(
+            **config.model_arguments(), first_weights=False, name="averaged"
+        )
+        self.averaged.set_fusion(config.jit_compile is not False)
         self.parameters = checkpoint.variables(self.model)
         self.averages = checkpoint.variables(self.averaged)
         self.adam = Adam(self.parameters)

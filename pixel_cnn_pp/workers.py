@@ -85,7 +85,7 @@ def distribute(batches: tf.data.Dataset):
         tf.data.experimental.AutoShardPolicy.DATA
     )
     # The thread that tunes the input sleeps longer and longer, up to a minute, and the
-    # end of an epoch can wait until it wakes. Here is nothing to tune.
+    # end of an epoch can wait until it wakes.
     options.autotune.enabled = False
     strategy = tf.distribute.get_strategy()
     return strategy.experimental_distribute_dataset(batches.with_options(options))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from small_runs import SMALL
 
-from pixel_cnn_pp import checkpoint, train_step
+from pixel_cnn_pp import PixelCNNPP, checkpoint, train_step
 from pixel_cnn_pp.config import Config
 
 
@@ -158,6 +158,14 @@ def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
         assert config == Config(**SMALL)
         for name, parameter in model.parameters.items():
             np.testing.assert_array_equal(parameter, group[name])
+
+
+def test_model_of_a_run_is_made_again_with_first_weights(saved):
+    model, config = checkpoint.load_model(str(saved[0]))
+    again = type(model).from_config(model.get_config())
+    first = PixelCNNPP(**config.model_arguments())
+    for name, parameter in first.parameters.items():
+        np.testing.assert_array_equal(parameter, again.parameters[name])
 
 
 def test_folder_without_a_run_is_refused_by_name(tmp_path):

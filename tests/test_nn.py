@@ -150,6 +150,39 @@ def test_dropout_mask_follows_from_the_seed_alone_with_and_without_xla():
     assert np.mean(one == mask(tf.constant([1, 3]), False)) < 0.6
 
 
+def test_gradient_is_fused_where_the_forward_pass_was_whenever_it_is_asked_for():
+    x = tf.ones([2, 3, 4, 7])  # A shape of its own: nothing was traced for it.
+
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            with fusion.fusing(True):
+                y = nonlinearities.activate(x, "elu")
+        return tape.gradient(y, x)
+
+    fused = kernels_of_xla(gradient.get_concrete_function(x))
+    assert any("_forward" in name for name in fused)
+    assert any("_backward" in name for name in fused)
+
+
+def test_mask_knows_the_shape_of_a_batch_of_unknown_size():
+    @tf.function(input_signature=[tf.TensorSpec([None, 1, 1, 4])], autograph=False)
+    def drop(x):
+        seed = tf.constant([1, 2])
+        y = nonlinearities.activate_and_drop(x, "concat_elu", 0.5, seed, (1, 1, 0))
+        assert y.shape.as_list() == [None, 2, 2, 8]
+        return y
+
+    assert drop(tf.ones([3, 1, 1, 4])).shape == [3, 2, 2, 8]
+
+
+def kernels_of_xla(concrete) -> list[str]:
+    """Names of the functions that XLA compiles in a graph."""
+    functions = concrete.graph.as_graph_def().library.function
+    return [f.signature.name for f in functions if f.attr["_XlaMustCompile"].b]
+
+
 @pytest.mark.parametrize("name", nonlinearities.NONLINEARITIES)
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16], ids=lambda t: t.name)
 def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtype):
@@ -179,15 +212,8 @@ def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtyp
 
         return tf.function(within, autograph=False)
 
-    kernels = [
-        node.attr["_XlaMustCompile"].b
-        for function in traced(True)
-        .get_concrete_function(x, ab)
-        .graph.as_graph_def()
-        .library.function
-        for node in function.node_def
-    ]
-    assert any(kernels)
+    assert kernels_of_xla(traced(True).get_concrete_function(x, ab))
+    assert not kernels_of_xla(traced(False).get_concrete_function(x, ab))
     rounding = 1e-5 if dtype == tf.float32 else 2e-2
     for fused, plain, eager in zip(
         traced(True)(x, ab), traced(False)(x, ab), work(x, ab), strict=True

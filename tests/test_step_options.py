@@ -75,7 +75,9 @@ def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla():
 
     plain = scores()
     assert not compiled_by_xla()
+    sampler = model.sampler
     model.set_fusion(True)
+    assert model.sampler is sampler  # What it has compiled is of use still.
     fused = scores()
     assert compiled_by_xla()
     for found, expected in zip(fused, plain, strict=True):
