@@ -14,6 +14,7 @@ import tensorflow as tf
 from small_models import initialized
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
+from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import export
 
@@ -195,8 +196,7 @@ def compiled_by_xla(folder):
     """Whether a SavedModel has a function that XLA must compile."""
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    functions = saved.meta_graphs[0].graph_def.library.function
-    return any(function.attr["_XlaMustCompile"].b for function in functions)
+    return bool(kernels_of_xla(saved.meta_graphs[0].graph_def))
 
 
 def test_only_a_model_exported_without_jit_compile_needs_no_xla(

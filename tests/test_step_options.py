@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from small_runs import SMALL, arrays, random_batch, steps_on
 from tensorflow.python.framework.func_graph import FuncGraph
+from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import PixelCNNPP, nn
 from pixel_cnn_pp.config import Config
@@ -66,8 +67,7 @@ def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla():
 
     def compiled_by_xla():
         graph = model._compiled_log_prob.get_concrete_function(images, None).graph
-        functions = graph.as_graph_def().library.function
-        return any(f.attr["_XlaMustCompile"].b for f in functions)
+        return bool(kernels_of_xla(graph.as_graph_def()))
 
     def scores():
         each = [model.log_prob(images[:n]) for n in (4, 3, 1)]
