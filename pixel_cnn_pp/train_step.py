@@ -105,8 +105,18 @@ def new_values(old, gradient, learning_rate, corrections, decay, is_good):
     return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
 
 
-# One for all runs of a process: XLA compiles it once for each shape and keeps that.
+def renew(variables, gradient, *settings):
+    """Gives variables, those of a parameter, the values of `new_values`."""
+    old = [tf.convert_to_tensor(variable) for variable in variables]
+    new = new_values(old, gradient, *settings)
+    for variable, value in zip(variables, new, strict=True):
+        variable.assign(value)
+
+
+# One for all runs of a process: XLA compiles them once for each shape and keeps that.
+# It renews variables where they lie in memory.
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
+compiled_renew = tf.function(renew, jit_compile=True, autograph=False)
 
 
 def joined(values: list) -> tf.Tensor:
@@ -198,8 +208,11 @@ def make_train_step(state: TrainState, config: Config):
         )
         return loss, gradients
 
-    # Compiled where jit_compile is not False: one pass over memory.
-    step_of_one = new_values if config.jit_compile is False else compiled_new_values
+    # Compiled where jit_compile is not False: one pass over memory. XLA finds variables
+    # of one device alone.
+    compiles = config.jit_compile is not False
+    in_place = compiles and strategy.num_replicas_in_sync == 1
+    step_of_group = compiled_new_values if compiles else new_values
 
     def update(gradients, is_good):
         settings = (
@@ -211,8 +224,11 @@ def make_train_step(state: TrainState, config: Config):
 
         def assign(_, variables, gradient):
             """variables: those of p, of v, of mg and of the average."""
+            if in_place and len(variables[0]) == 1:
+                compiled_renew([one for (one,) in variables], gradient, *settings)
+                return
             old = [joined(group) for group in variables]
-            new = step_of_one(old, gradient, *settings)
+            new = step_of_group(old, gradient, *settings)
             for group, value in zip(variables, new, strict=True):
                 for variable, part in zip(group, parted(value, group), strict=True):
                     variable.assign(part)

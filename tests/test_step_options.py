@@ -1,6 +1,7 @@
 """Options of the step that save time or memory: the step stays what it was."""
 
 import gc
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from small_runs import SMALL, arrays, random_batch, steps_on
 from tensorflow.python.framework.func_graph import FuncGraph
 from xla_kernels import kernels_of_xla
 
-from pixel_cnn_pp import PixelCNNPP, nn
+from pixel_cnn_pp import PixelCNNPP, nn, train_step
 from pixel_cnn_pp.config import Config
 
 
@@ -37,6 +38,40 @@ def test_step_with_dropout_is_the_same_with(option):
     images = random_batch(16)
     plain = steps_on(1, 16, 0.5, images)
     assert_same_step(steps_on(1, 16, 0.5, images, **option), plain)
+
+
+LARGE = {"nr_filters": 64}  # Some of its parameters are too large to go end to end.
+
+
+def test_large_parameters_come_to_the_same_with_and_without_xla():
+    images = random_batch(16)
+    plain = steps_on(1, 16, 0.5, images, steps=1, jit_compile=False, **LARGE)
+    assert_same_step(steps_on(1, 16, 0.5, images, steps=1, **LARGE), plain)
+
+
+def test_large_parameters_moments_and_averages_are_renewed_where_they_lie_in_memory():
+    config = Config(**(SMALL | LARGE))
+    state = train_step.TrainState(config)
+    step = train_step.make_train_step(state, config)
+    batch = {"image": random_batch(4)}
+    groups = state.groups()
+    large = [
+        groups[group][name]
+        for group in ("parameters", "averages", "adam_v", "adam_mg")
+        for name, p in state.parameters.items()
+        if math.prod(p.shape) >= 2**15
+    ]
+    assert large
+
+    def addresses():
+        return [np.from_dlpack(v.read_value()).ctypes.data for v in large]
+
+    step(batch)
+    before, values = addresses(), [v.numpy() for v in large]
+    step(batch)
+    assert addresses() == before
+    for v, value in zip(large, values, strict=True):
+        assert not np.array_equal(v, value)
 
 
 def test_mixed_bfloat16_has_float32_parameters_and_nearly_the_same_losses():
