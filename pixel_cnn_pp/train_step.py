@@ -1,5 +1,6 @@
 """The state of a training run, and its step."""
 
+import gc
 import math
 import sys
 
@@ -66,11 +67,15 @@ class TrainState:
 
 
 def start_sooner() -> None:
-    """Lets TensorFlow run graphs as they were traced, where there is no GPU.
+    """Settings of the whole process, for a program to call, with which the first step
+    comes sooner.
 
-    Its graph optimizer takes longer over the step than all else before the first one,
-    and makes it no faster on a CPU. Of the whole process, so for a program to call.
+    TensorFlow runs graphs as they were traced, where there is no GPU: its graph
+    optimizer takes longer over the step than all else before the first one, and makes
+    it no faster on a CPU. Python seldom looks for garbage among the many objects that
+    make a graph.
     """
+    gc.set_threshold(100_000)
     if not tf.config.list_physical_devices("GPU"):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
