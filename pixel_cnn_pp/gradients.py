@@ -61,10 +61,13 @@ def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
             with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
                 tape.watch([values, operands])
                 y = run(values, operands)
-            of_values, of_operands = tape.gradient(y, [values, operands], upstream)
-            return of_values, *of_operands
+            by_values, by_operands = tape.gradient(y, [values, operands], upstream)
+            return by_values, *by_operands
 
         with tf.control_dependencies(operands[:1]):
             return run(values, operands), gradient
 
-    return lambda *operands: call([v.value for v in variables], *operands)
+    def of_operands(*operands):
+        return call([tf.convert_to_tensor(v.value) for v in variables], *operands)
+
+    return of_operands
