@@ -61,8 +61,10 @@ def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
             with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
                 tape.watch([values, operands])
                 y = run(values, operands)
-            by_values, by_operands = tape.gradient(y, [values, operands], upstream)
-            return by_values, *by_operands
+            by_all = tape.gradient(y, [*values, *operands], upstream)
+            # All of them before the next block, whose maps would lie beside its own.
+            by_all = tf.identity_n(by_all)
+            return by_all[: len(values)], *by_all[len(values) :]
 
         with tf.control_dependencies(operands[:1]):
             return run(values, operands), gradient

@@ -165,7 +165,7 @@ def make_train_step(state: TrainState, config: Config):
     def gradients_of_batch(batch, seed):
         images = image_ops.quantize(batch["image"], config.num_levels)
         # Around the gradients too: with remat they run the blocks again.
-        with fusion.fusing(config.jit_compile is None):
+        with fusion.fusing(config.jit_compile is not False):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)
                 losses = state.model.image_loss(
