@@ -16,21 +16,20 @@ quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
 import report
+import size_flags
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
 
 from pixel_cnn_pp import PixelCNNPP
 from pixel_cnn_pp.nn import PRECISIONS
 
-flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
-flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
-flags.DEFINE_integer("batch_size", 8, "Images at a time.", short_name="b")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in evaluate.py.")
 flags.DEFINE_bool(
     "fuse", True, "As evaluate.py scores; --nofuse: as log_prob does by itself."
 )
 flags.DEFINE_integer("calls", 10, "Calls that are timed; their median counts.")
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
 
 

@@ -56,7 +56,8 @@ def main(argv):
         "images/s": f"{rate:.0f}",
         "first batch": f"{first:.1f} s",
     }
-    report.row(columns, found)
+    report.row(columns)
+    report.write(found)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib
 import pathlib
-import resource
 import sys
 import time
 import types
@@ -24,17 +23,16 @@ quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
 import report
+import size_flags
 import tensorflow as tf
 from absl import app, flags
 
 flags.DEFINE_string("checkout", None, "Folder of a clone of openai/pixel-cnn.")
-flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
-flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
-flags.DEFINE_integer("batch_size", 8, "Images per step.", short_name="b")
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
 flags.mark_flag_as_required("checkout")
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
 
 
@@ -118,7 +116,7 @@ def main(argv):
         seconds(step)
         first = time.perf_counter() - start
         times = [seconds(step) for _ in range(FLAGS.steps)]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        peak = report.peak_gb()
     rate = n / float(np.median(times))
     ours = PixelCNNPP(nr_resnet=FLAGS.nr_resnet, nr_filters=FLAGS.nr_filters)
     gflop = 3 * gflop_per_image(ours)  # As train_step.py counts them.

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import resource
 
 from absl import flags
 
@@ -9,11 +10,16 @@ flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 FLAGS = flags.FLAGS
 
 
-def row(columns: dict[str, str], figures: dict) -> None:
-    """Prints the columns, heading: cell; writes the figures to --output_json."""
-    print(f"| {' | '.join(columns)} |")
-    print(f"| {' | '.join('---' for _ in columns)} |")
-    print(f"| {' | '.join(columns.values())} |")
+def row(columns: dict[str, str], is_first: bool = True) -> None:
+    """Prints the columns, heading: cell, as a row of a table."""
+    if is_first:
+        print(f"| {' | '.join(columns)} |")
+        print(f"| {' | '.join('---' for _ in columns)} |")
+    print(f"| {' | '.join(columns.values())} |", flush=True)
+
+
+def write(figures: dict | list) -> None:
+    """Writes the figures to --output_json, where it is given."""
     if FLAGS.output_json:
         path = pathlib.Path(FLAGS.output_json)
         path.write_text(json.dumps(figures, indent=2) + "\n")
@@ -30,4 +36,10 @@ def speed(figures: dict, **others: str) -> None:
         "ceiling": f"{figures['ceiling_gflop_per_s']:.0f}",
         "share": f"{share:.0%}",
     }
-    row(columns | others, figures | {"share_of_ceiling": share})
+    row(columns | others)
+    write(figures | {"share_of_ceiling": share})
+
+
+def peak_gb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

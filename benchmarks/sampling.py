@@ -7,11 +7,11 @@ times and multiplied by 1,024: the whole loop takes hours at the default size.
 
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import time
 
+import report
 from absl import app, flags
 
 flags.DEFINE_multi_string("size", ["5,160", "2,32"], "nr_resnet,nr_filters of a model.")
@@ -21,8 +21,8 @@ flags.DEFINE_integer("draws", 3, "Draws that are timed; the best counts.")
 flags.DEFINE_enum(
     "kernels", "float32", ["float32", "bfloat16"], "Type that kernels are rounded to."
 )
-flags.DEFINE_string("output_json", None, "Write the figures to this file.")
 flags.DEFINE_string("measure", None, "One row of the table: nr_resnet,nr_filters,N.")
+flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
 ROOT = pathlib.Path(__file__).parent.parent
 PIXELS = 32 * 32
@@ -54,7 +54,7 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
         "incremental_s": draw,
         "ratio": min(passes) * PIXELS / draw,
         "compile_s": first - draw,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_gb": report.peak_gb(),
     }
 
 
@@ -69,10 +69,6 @@ def main(argv):
         print(json.dumps(measure(*map(int, FLAGS.measure.split(",")))))
         return
     rows = []
-    print(
-        "| size | batch | full passes | incremental | ratio | compile | peak memory |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
     for size in FLAGS.size:
         for n in FLAGS.batch_sizes:
             command = [sys.executable, __file__, f"--measure={size},{n}"]
@@ -80,16 +76,18 @@ def main(argv):
             command += [f"--full_passes={FLAGS.full_passes}", f"--draws={FLAGS.draws}"]
             found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             row = json.loads(found.stdout.splitlines()[-1])
+            columns = {
+                "size": f"{row['nr_resnet']}, {row['nr_filters']}",
+                "batch": f"{row['batch']}",
+                "full passes": f"{row['full_passes_s']:.0f} s",
+                "incremental": f"{row['incremental_s']:.2f} s",
+                "ratio": f"{row['ratio']:.0f}",
+                "compile": f"{row['compile_s']:.0f} s",
+                "peak memory": f"{row['peak_gb']:.1f} GB",
+            }
+            report.row(columns, is_first=not rows)
             rows.append(row)
-            print(
-                f"| {row['nr_resnet']}, {row['nr_filters']} | {row['batch']} "
-                f"| {row['full_passes_s']:.0f} s | {row['incremental_s']:.2f} s "
-                f"| {row['ratio']:.0f} | {row['compile_s']:.0f} s "
-                f"| {row['peak_gb']:.1f} GB |",
-                flush=True,
-            )
-    if FLAGS.output_json:
-        pathlib.Path(FLAGS.output_json).write_text(json.dumps(rows, indent=2) + "\n")
+    report.write(rows)
 
 
 if __name__ == "__main__":

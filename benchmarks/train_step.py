@@ -6,7 +6,6 @@ writes its figures. The ceiling is a float32 conv2d 2×3, 320 → 160 channels, 
 """
 
 import pathlib
-import resource
 import sys
 import time
 
@@ -19,6 +18,7 @@ quiet.import_tensorflow()  # Before anything below imports it.
 
 import numpy as np
 import report
+import size_flags
 import tensorflow as tf
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
@@ -27,9 +27,6 @@ from pixel_cnn_pp import train_step, workers
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.nn import PRECISIONS
 
-flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
-flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
-flags.DEFINE_integer("batch_size", 8, "Images per step.", short_name="b")
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
 flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in train.py.")
 flags.DEFINE_bool("remat", False, "Compute blocks again for gradients, as train.py.")
@@ -38,6 +35,7 @@ flags.DEFINE_bool("jit_compile", None, "Compile with XLA, as in train.py.")
 flags.DEFINE_integer("replicas", 1, "GPUs, or CPUs that share this one's cores.")
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
 
 
@@ -88,7 +86,7 @@ def main(argv):
         "gflop_per_s": rate * gflop,
         "ceiling_gflop_per_s": max(before, ceiling()),
         "first_step_s": first,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_gb": report.peak_gb(),
     }
     report.speed(
         found,
