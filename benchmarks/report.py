@@ -41,5 +41,5 @@ def speed(figures: dict, **others: str) -> None:
 
 
 def peak_gb() -> float:
-    """The most memory that this process has held."""
+    """The most memory that this process has held, in GB of 10^6 KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

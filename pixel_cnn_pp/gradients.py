@@ -43,12 +43,15 @@ def custom_gradient(function: Callable) -> Callable:
 
 
 def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
-    """The block, whose maps are not kept for its gradient but computed again.
+    """The block, whose maps a graph does not keep for its gradient but computes again.
 
-    It maps tensors to a tensor; its gradient is also that of these variables. What it
-    makes of them and of seeds waits for its first operand, so that kernels and masks of
-    all blocks are not in memory together. tf.recompute_grad does the same by 4,500
-    operations more for the network of the default size.
+    Args:
+        block: tensors → a tensor.
+        variables: those that it reads; the gradient is also theirs.
+
+    Kernels and dropout masks of the block are made when its first operand is there, so
+    that those of all blocks are not in memory together. Smaller than what
+    tf.recompute_grad makes; like that, it stays in memory until the process ends.
     """
 
     def run(values, operands):
@@ -61,7 +64,9 @@ def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
             with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
                 tape.watch([values, operands])
                 y = run(values, operands)
-            by_all = tape.gradient(y, [*values, *operands], upstream)
+            by_all = tape.gradient(
+                y, [*values, *operands], upstream, tf.UnconnectedGradients.ZERO
+            )
             # All of them before the next block, whose maps would lie beside its own.
             by_all = tf.identity_n(by_all)
             return by_all[: len(values)], *by_all[len(values) :]

@@ -16,6 +16,7 @@ from pixel_cnn_pp.progress import clearing_stderr
 # What is drawn from --seed, each under a number of its own.
 INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
 SUM = tf.distribute.ReduceOp.SUM
+LARGE = 2**15  # Elements of a parameter that is updated by itself.
 
 
 class TrainState:
@@ -67,15 +68,13 @@ class TrainState:
 
 
 def start_sooner() -> None:
-    """Settings of the whole process, for a program to call, with which the first step
-    comes sooner.
+    """Makes the first step come sooner, by settings of the whole process.
 
     TensorFlow runs graphs as they were traced, where there is no GPU: its graph
     optimizer takes longer over the step than all else before the first one, and makes
-    it no faster on a CPU. Python seldom looks for garbage among the many objects that
-    make a graph.
+    it no faster on a CPU. Python no longer looks for garbage among what was imported.
     """
-    gc.set_threshold(100_000)
+    gc.freeze()
     if not tf.config.list_physical_devices("GPU"):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
@@ -110,18 +109,18 @@ def new_values(old, gradient, learning_rate, corrections, decay, is_good):
     return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
 
 
-def renew(variables, gradient, *settings):
-    """Gives variables, those of a parameter, the values of `new_values`."""
+def assign_new_values(variables, gradient, *settings):
+    """Assigns `new_values` to the variables of a parameter."""
     old = [tf.convert_to_tensor(variable) for variable in variables]
     new = new_values(old, gradient, *settings)
     for variable, value in zip(variables, new, strict=True):
         variable.assign(value)
 
 
-# One for all runs of a process: XLA compiles them once for each shape and keeps that.
-# It renews variables where they lie in memory.
+# One of each for all runs of a process: XLA compiles it once for each shape and keeps
+# that. The second writes where the variables lie in memory.
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
-compiled_renew = tf.function(renew, jit_compile=True, autograph=False)
+compiled_assignment = tf.function(assign_new_values, jit_compile=True, autograph=False)
 
 
 def joined(values: list) -> tf.Tensor:
@@ -158,14 +157,16 @@ def make_train_step(state: TrainState, config: Config):
     counters, step = state.counters, state.counters["step"]
     # The small parameters, which are many, go end to end as one; others by themselves.
     sizes = {name: math.prod(p.shape) for name, p in state.parameters.items()}
-    small = [name for name, size in sizes.items() if size < 2**15]
+    small = [name for name, size in sizes.items() if size < LARGE]
     joined_names = [small, *([name] for name in sizes if name not in small)]
     images_per_step = images_at_a_time(config) * config.accumulate
+    compiles = config.jit_compile is not False
 
     def gradients_of_batch(batch, seed):
         images = image_ops.quantize(batch["image"], config.num_levels)
-        # Around the gradients too: with remat they run the blocks again.
-        with fusion.fusing(config.jit_compile is not False):
+        # Around the gradients too: with remat they run the blocks again. Within a
+        # network that XLA compiles as a whole, the forms that it is good at.
+        with fusion.fusing(compiles):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)
                 losses = state.model.image_loss(
@@ -213,11 +214,10 @@ def make_train_step(state: TrainState, config: Config):
         )
         return loss, gradients
 
-    # Compiled where jit_compile is not False: one pass over memory. XLA finds variables
-    # of one device alone.
-    compiles = config.jit_compile is not False
-    in_place = compiles and strategy.num_replicas_in_sync == 1
-    step_of_group = compiled_new_values if compiles else new_values
+    # Compiled, they are one pass over memory. A strategy's variables can be no operands
+    # of a compiled function, which takes two of one shape for one another.
+    values_after = compiled_new_values if compiles else new_values
+    in_place = compiles and not tf.distribute.has_strategy()
 
     def update(gradients, is_good):
         settings = (
@@ -230,10 +230,10 @@ def make_train_step(state: TrainState, config: Config):
         def assign(_, variables, gradient):
             """variables: those of p, of v, of mg and of the average."""
             if in_place and len(variables[0]) == 1:
-                compiled_renew([one for (one,) in variables], gradient, *settings)
+                compiled_assignment([v for (v,) in variables], gradient, *settings)
                 return
             old = [joined(group) for group in variables]
-            new = step_of_group(old, gradient, *settings)
+            new = values_after(old, gradient, *settings)
             for group, value in zip(variables, new, strict=True):
                 for variable, part in zip(group, parted(value, group), strict=True):
                     variable.assign(part)

@@ -30,11 +30,13 @@ def arrays(variables):
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def steps_on(replicas, batch_size, dropout_p, images, steps=3, **changes):
-    """State after some steps on the same 16 images."""
+def steps_on(
+    replicas, batch_size, dropout_p, images, steps=3, strategy=None, **changes
+):
+    """State after some steps on the same 16 images, and their losses."""
     changes |= {"nr_gpu": replicas, "batch_size": batch_size, "dropout_p": dropout_p}
     config = Config(**(SMALL | changes))
-    strategy = workers.make_strategy(config.nr_gpu)
+    strategy = strategy or workers.make_strategy(config.nr_gpu)
     assert strategy.num_replicas_in_sync == replicas
     with strategy.scope():
         state = train_step.TrainState(config)
