@@ -1,6 +1,5 @@
 """The state of a training run, and its step."""
 
-import gc
 import math
 import sys
 
@@ -68,13 +67,12 @@ class TrainState:
 
 
 def start_sooner() -> None:
-    """Makes the first step come sooner, by settings of the whole process.
+    """Makes the first step come sooner, by a setting of the whole process.
 
     TensorFlow runs graphs as they were traced, where there is no GPU: its graph
     optimizer takes longer over the step than all else before the first one, and makes
-    it no faster on a CPU. Python no longer looks for garbage among what was imported.
+    it no faster on a CPU.
     """
-    gc.freeze()
     if not tf.config.list_physical_devices("GPU"):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
