@@ -61,12 +61,14 @@ def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
     @tf.custom_gradient
     def call(values, *operands):
         def gradient(upstream):
+            # XLA looks at data alone: it would take the maps of the forward pass for
+            # these, and keep them, if their operands were the same.
+            zero = 0.0 * tf.reshape(upstream, [-1])[0]
+            late = [x + tf.cast(zero, x.dtype) for x in (*values, *operands)]
             with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
-                tape.watch([values, operands])
-                y = run(values, operands)
-            by_all = tape.gradient(
-                y, [*values, *operands], upstream, tf.UnconnectedGradients.ZERO
-            )
+                tape.watch(late)
+                y = run(late[: len(values)], late[len(values) :])
+            by_all = tape.gradient(y, late, upstream, tf.UnconnectedGradients.ZERO)
             # All of them before the next block, whose maps would lie beside its own.
             by_all = tf.identity_n(by_all)
             return by_all[: len(values)], *by_all[len(values) :]

@@ -73,6 +73,27 @@ def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkey
         assert error <= limit * np.linalg.norm(expected)
 
 
+def test_remat_runs_convs_again_in_a_network_that_xla_compiles():
+    model = PixelCNNPP(image_shape=(4, 4, 1), nr_resnet=1, nr_filters=4)
+    parameters = list(checkpoint.variables(model).values())
+    images, seed = tf.zeros([1, 4, 4, 1], tf.uint8), tf.constant([1, 2])
+
+    def convs(remat):
+        model.remat = remat
+
+        @tf.function(jit_compile=True, autograph=False)
+        def gradients():
+            with tf.GradientTape() as tape:
+                losses = model.image_loss(images, training=True, seed=seed)
+            return tape.gradient(losses, parameters)
+
+        optimized = gradients.experimental_get_compiler_ir()(stage="optimized_hlo")
+        return optimized.count(" convolution(")
+
+    gated_resnets = sum(block.kind == "gated_resnet" for block in model.topology)
+    assert convs(True) - convs(False) >= 2 * gated_resnets
+
+
 LARGE = {"nr_filters": 64}  # Some of its parameters are too large to go end to end.
 
 
