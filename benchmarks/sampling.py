@@ -9,7 +9,6 @@ import json
 import pathlib
 import subprocess
 import sys
-import time
 
 import report
 from absl import app, flags
@@ -35,6 +34,7 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
 
     quiet.import_tensorflow()  # Before anything below imports it.
     import tensorflow as tf
+    from convolution import seconds
 
     from pixel_cnn_pp import PixelCNNPP
 
@@ -56,12 +56,6 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
         "compile_s": first - draw,
         "peak_gb": report.peak_gb(),
     }
-
-
-def seconds(work) -> float:
-    start = time.perf_counter()
-    work().numpy()
-    return time.perf_counter() - start
 
 
 def main(argv):

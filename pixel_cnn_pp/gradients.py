@@ -54,29 +54,31 @@ def recomputed(block: Callable, variables: list[keras.Variable]) -> Callable:
     tf.recompute_grad makes; like that, it stays in memory until the process ends.
     """
 
-    def run(values, operands):
-        with keras.StatelessScope(zip(variables, values, strict=True)):
-            return block(*operands)
+    n = len(variables)
+
+    def run(*tensors):
+        """The block with values of its variables, which come first, and operands."""
+        with keras.StatelessScope(zip(variables, tensors[:n], strict=True)):
+            return block(*tensors[n:])
 
     @tf.custom_gradient
-    def call(values, *operands):
+    def call(*tensors):
         def gradient(upstream):
             # XLA looks at data alone: it would take the maps of the forward pass for
             # these, and keep them, if their operands were the same.
             zero = 0.0 * tf.reshape(upstream, [-1])[0]
-            late = [x + tf.cast(zero, x.dtype) for x in (*values, *operands)]
+            late = [x + tf.cast(zero, x.dtype) for x in tensors]
             with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
                 tape.watch(late)
-                y = run(late[: len(values)], late[len(values) :])
-            by_all = tape.gradient(y, late, upstream, tf.UnconnectedGradients.ZERO)
+                y = run(*late)
+            gradients = tape.gradient(y, late, upstream, tf.UnconnectedGradients.ZERO)
             # All of them before the next block, whose maps would lie beside its own.
-            by_all = tf.identity_n(by_all)
-            return by_all[: len(values)], *by_all[len(values) :]
+            return tf.identity_n(gradients)
 
-        with tf.control_dependencies(operands[:1]):
-            return run(values, operands), gradient
+        with tf.control_dependencies([tensors[n]]):
+            return run(*tensors), gradient
 
     def of_operands(*operands):
-        return call([tf.convert_to_tensor(v.value) for v in variables], *operands)
+        return call(*(tf.convert_to_tensor(v.value) for v in variables), *operands)
 
     return of_operands

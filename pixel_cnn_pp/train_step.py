@@ -1,5 +1,6 @@
 """The state of a training run, and its step."""
 
+import functools
 import math
 import sys
 
@@ -107,20 +108,6 @@ def new_values(old, gradient, learning_rate, corrections, decay, is_good):
     return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
 
 
-def assign_new_values(variables, gradient, *settings):
-    """Assigns `new_values` to the variables of a parameter."""
-    old = [tf.convert_to_tensor(variable) for variable in variables]
-    new = new_values(old, gradient, *settings)
-    for variable, value in zip(variables, new, strict=True):
-        variable.assign(value)
-
-
-# One of each for all runs of a process: XLA compiles it once for each shape and keeps
-# that. The second writes where the variables lie in memory.
-compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
-compiled_assignment = tf.function(assign_new_values, jit_compile=True, autograph=False)
-
-
 def joined(values: list) -> tf.Tensor:
     """Tensors or variables flat and end to end; one alone as it is."""
     if len(values) == 1:
@@ -138,6 +125,27 @@ def parted(value: tf.Tensor, like: list) -> list[tf.Tensor]:
 
 def _reshaped(x: tf.Tensor, shape) -> tf.Tensor:
     return x if len(x.shape) == len(shape) else tf.reshape(x, shape)
+
+
+def assign_new_values(values_after, variables, gradient, *settings):
+    """Assigns what `new_values`, or its compiled form, makes of some parameters.
+
+    variables: theirs, their v, their mg and their averages, each a list that goes end
+    to end, as their gradient does.
+    """
+    old = [joined(group) for group in variables]
+    new = values_after(old, gradient, *settings)
+    for group, value in zip(variables, new, strict=True):
+        for variable, part in zip(group, parted(value, group), strict=True):
+            variable.assign(part)
+
+
+# One of each for all runs of a process: XLA compiles it once for each shape and keeps
+# that. The second writes where the variables lie in memory.
+compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
+compiled_assignment = tf.function(
+    functools.partial(assign_new_values, new_values), jit_compile=True, autograph=False
+)
 
 
 def make_train_step(state: TrainState, config: Config):
@@ -226,15 +234,10 @@ def make_train_step(state: TrainState, config: Config):
         )
 
         def assign(_, variables, gradient):
-            """variables: those of p, of v, of mg and of the average."""
             if in_place and len(variables[0]) == 1:
-                compiled_assignment([v for (v,) in variables], gradient, *settings)
-                return
-            old = [joined(group) for group in variables]
-            new = values_after(old, gradient, *settings)
-            for group, value in zip(variables, new, strict=True):
-                for variable, part in zip(group, parted(value, group), strict=True):
-                    variable.assign(part)
+                compiled_assignment(variables, gradient, *settings)
+            else:
+                assign_new_values(values_after, variables, gradient, *settings)
 
         groups = (state.parameters, state.adam.v, state.adam.mg, state.averages)
         for names, gradient in zip(joined_names, gradients, strict=True):

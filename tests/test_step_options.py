@@ -41,12 +41,17 @@ def test_step_with_dropout_is_the_same_with(option):
     assert_same_step(steps_on(1, 16, 0.5, images, **option), plain)
 
 
+def training_gradients(model, images, labels=None):
+    with tf.GradientTape() as tape:
+        losses = model.image_loss(images, labels, training=True, seed=(1, 2))
+    return tape.gradient(losses, list(checkpoint.variables(model).values()))
+
+
 @pytest.mark.parametrize("precision", nn.PRECISIONS)
 def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkeypatch):
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=8, num_labels=3)
     model.set_precision(precision)
-    parameters = list(checkpoint.variables(model).values())
-    images, labels, seed = random_batch(3), np.array([0, 2, 1]), tf.constant([1, 2])
+    images, labels = random_batch(3), np.array([0, 2, 1])
     runs = Counter()
     run_block = model.run_block
 
@@ -56,15 +61,16 @@ def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkey
 
     monkeypatch.setattr(model, "run_block", count)
 
-    def gradients():
-        with tf.GradientTape() as tape:
-            losses = model.image_loss(images, labels, training=True, seed=seed)
-        return tape.gradient(losses, parameters)
+    def in_a_graph():
+        graph = tf.function(
+            lambda: training_gradients(model, images, labels), autograph=False
+        )
+        return graph()
 
-    plain = tf.function(gradients, autograph=False)()
+    plain = in_a_graph()
     model.remat = True
     runs.clear()
-    ours = tf.function(gradients, autograph=False)()
+    ours = in_a_graph()
     for index, block in enumerate(model.topology):
         assert runs[index] == (2 if block.kind == "gated_resnet" else 1)
     for gradient, expected in zip(ours, plain, strict=True):
@@ -75,19 +81,14 @@ def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkey
 
 def test_remat_runs_convs_again_in_a_network_that_xla_compiles():
     model = PixelCNNPP(image_shape=(4, 4, 1), nr_resnet=1, nr_filters=4)
-    parameters = list(checkpoint.variables(model).values())
-    images, seed = tf.zeros([1, 4, 4, 1], tf.uint8), tf.constant([1, 2])
+    images = tf.zeros([1, 4, 4, 1], tf.uint8)
 
     def convs(remat):
         model.remat = remat
-
-        @tf.function(jit_compile=True, autograph=False)
-        def gradients():
-            with tf.GradientTape() as tape:
-                losses = model.image_loss(images, training=True, seed=seed)
-            return tape.gradient(losses, parameters)
-
-        optimized = gradients.experimental_get_compiler_ir()(stage="optimized_hlo")
+        compiled = tf.function(
+            lambda: training_gradients(model, images), jit_compile=True, autograph=False
+        )
+        optimized = compiled.experimental_get_compiler_ir()(stage="optimized_hlo")
         return optimized.count(" convolution(")
 
     gated_resnets = sum(block.kind == "gated_resnet" for block in model.topology)
