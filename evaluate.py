@@ -4,17 +4,13 @@ import dataclasses
 
 from absl import flags
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
+import cli  # Before TensorFlow: it sets its log level.
 import image_flags
-import model_flags
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
-from pixel_cnn_pp.nn import PRECISIONS
-from pixel_cnn_pp.tasks import Tasks
+from pixel_cnn_pp.config import PRECISIONS
+from pixel_cnn_pp.evaluation.tasks import Tasks
 
-flags.adopt_module_key_flags(model_flags)  # --help shows them too
+cli.define_model_flags()
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.adopt_module_key_flags(image_flags)
 flags.DEFINE_integer(
     "max_images",
@@ -107,7 +103,7 @@ flags.DEFINE_integer("seed", 0, "What is drawn follows from it.", short_name="s"
 flags.DEFINE_enum(
     "precision",
     "float32",
-    list(PRECISIONS),
+    PRECISIONS,
     "Of the network in scoring; mixed_bfloat16 computes its maps in bfloat16.",
 )
 flags.DEFINE_bool(
@@ -120,9 +116,9 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    with errors_in_one_line():
-        refuse_arguments(argv)
-        model_flags.refuse_unclear()
+    with cli.errors_in_one_line():
+        cli.check_no_arguments(argv)
+        cli.check_model_flags()
         fields = dataclasses.fields(Tasks)
         tasks = Tasks(**{field.name: FLAGS[field.name].value for field in fields})
         tasks.refuse_unclear()
@@ -130,13 +126,13 @@ def main(argv):
         if tasks.needs_images:
             images = image_flags.load_images(tasks.scores_csv is not None)
             size = images.image_shape[:2]
-        model = model_flags.load_model(size)
+        model = cli.model_from_flags(size)
         model.set_precision(FLAGS.precision)
         model.set_fusion(FLAGS.jit_compile)
         tasks.refuse_unfit(model, images)
-    with errors_in_one_line(OSError):
+    with cli.errors_in_one_line(OSError):
         tasks.run(model, images)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -2,15 +2,11 @@
 
 from absl import flags
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
-import model_flags
+import cli  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import export
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
 
-flags.adopt_module_key_flags(model_flags)  # --help shows them too
+cli.define_model_flags()
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.DEFINE_string(
     "export_dir",
     None,
@@ -32,16 +28,16 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    with errors_in_one_line():
-        refuse_arguments(argv)
-        model_flags.refuse_unclear()
+    with cli.errors_in_one_line():
+        cli.check_no_arguments(argv)
+        cli.check_model_flags()
         if not FLAGS.export_dir:
             raise ValueError("--export_dir: give a new folder for the SavedModel.")
-        export.refuse_unusable(FLAGS.export_dir)
-        model = model_flags.load_model((FLAGS.image_size, FLAGS.image_size))
+        export.check_export_dir(FLAGS.export_dir)
+        model = cli.model_from_flags((FLAGS.image_size, FLAGS.image_size))
     export.export(model, FLAGS.export_dir, FLAGS.jit_compile)
     print(f"SavedModel: {FLAGS.export_dir}")
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

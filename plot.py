@@ -4,12 +4,8 @@ import os
 
 from absl import flags
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
-from pixel_cnn_pp import curve, score_files
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
+import cli  # Before TensorFlow: it sets its log level.
+from pixel_cnn_pp import curve, files
 
 flags.DEFINE_string("save_dir", None, "Folder of a run of train.py.", short_name="o")
 flags.DEFINE_string(
@@ -21,8 +17,8 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    with errors_in_one_line():
-        refuse_arguments(argv)
+    with cli.errors_in_one_line():
+        cli.check_no_arguments(argv)
         if not FLAGS.save_dir:
             raise ValueError("--save_dir: give the folder of a run of train.py.")
         curve.refuse_without_matplotlib()
@@ -31,10 +27,10 @@ def main(argv):
         if path is None:
             path = os.path.join(FLAGS.save_dir, "curve.png")
         curve.refuse_format(path)
-        score_files.refuse_unwritable("output", path)
+        files.check_file_writable("output", path)
         curve.draw(curves, path)
     print(f"curve: {path}")
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

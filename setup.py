@@ -2,7 +2,7 @@
 
 import pathlib
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 README = pathlib.Path(__file__).with_name("README.md")
 
@@ -30,7 +30,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11,<3.14",
-    packages=["pixel_cnn_pp"],
+    packages=find_packages(include=["pixel_cnn_pp", "pixel_cnn_pp.*"]),
     package_data={"pixel_cnn_pp": ["py.typed"]},
     install_requires=[
         "tensorflow>=2.21",

@@ -4,25 +4,23 @@ import os
 
 from absl import flags
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
+import cli  # Before TensorFlow: it sets its log level.
 import data
-from pixel_cnn_pp import (
-    checkpoint,
-    openai_checkpoint,
-    train_step,
-    training,
-    workers,
+from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
+from pixel_cnn_pp.config import (
+    FIELDS,
+    LIKELIHOODS,
+    MODEL,
+    NO_FLAGS,
+    NONLINEARITIES,
+    PRECISIONS,
+    RUN,
+    Config,
+    ModelConfig,
 )
-from pixel_cnn_pp.command_line import errors_in_one_line, refuse_arguments, run
-from pixel_cnn_pp.config import NO_FLAGS, Config
-from pixel_cnn_pp.likelihood import LIKELIHOODS
-from pixel_cnn_pp.nn import PRECISIONS
-from pixel_cnn_pp.nonlinearities import NONLINEARITIES
-from pixel_cnn_pp.stopping import Diverged, Stopped
-from pixel_cnn_pp.topology import FIELDS
+from pixel_cnn_pp.training.preemption import Diverged, Stopped
+from pixel_cnn_pp.training.run import check_save_dir, prepare
+from pixel_cnn_pp.training.step import skip_graph_optimizer
 
 # The flags of the official train.py: names, short forms, defaults. Its two folders are
 # its author's own, so they have other defaults here, and --nr_gpu is what there is.
@@ -63,7 +61,7 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "resnet_nonlinearity",
     "concat_elu",
-    list(NONLINEARITIES),
+    NONLINEARITIES,
     "Nonlinearity of the residual blocks.",
     short_name="z",
 )
@@ -125,7 +123,7 @@ flags.DEFINE_bool(
 flags.DEFINE_enum(
     "field",
     None,
-    list(FIELDS),
+    FIELDS,
     "A network of one stage that sees so many columns of so many rows above, in place "
     "of the one with --nr_resnet blocks a stage.",
 )
@@ -151,7 +149,7 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "precision",
     "float32",
-    list(PRECISIONS),
+    PRECISIONS,
     "Of the network in training steps. mixed_bfloat16 computes its maps in bfloat16; "
     "parameters, averages, weight norms, output layer and likelihood stay in float32, "
     "and so do test figures and samples.",
@@ -207,90 +205,86 @@ flags.DEFINE_string(
 )
 FLAGS = flags.FLAGS
 
-FROM_CHECKPOINT = (
-    "nr_resnet",
-    "nr_filters",
-    "nr_logistic_mix",
-    "resnet_nonlinearity",
-    "energy_distance",
-    "class_conditional",
-)
-# The official code has none of these variants.
-NOT_OFFICIAL = (
-    "likelihood",
-    "short_cuts",
-    "field",
-    "nin_blocks",
-    "autoregressive_channels",
-)
+# Settings of the model that an official checkpoint does not fix.
+FREE = {"image_shape", "num_labels", "dropout_p", "num_levels"}
 
 
-def take_from_checkpoint(found: dict) -> dict:
-    """The settings that an official checkpoint decides on; flags may not contradict."""
-    found = {name: found[name] for name in FROM_CHECKPOINT}
-    found |= {name: FLAGS[name].default for name in NOT_OFFICIAL}
+def take_from_checkpoint(settings: dict) -> None:
+    """Sets the architecture to that of --official_checkpoint.
+
+    Raises ValueError if a flag contradicts it.
+    """
+    given = FLAGS.resnet_nonlinearity if FLAGS["resnet_nonlinearity"].present else None
+    inferred = openai_checkpoint.infer(FLAGS.official_checkpoint, given)
+    official = vars(ModelConfig(**inferred))
+    found = {name: official[name] for name in MODEL - FREE}
+    found["class_conditional"] = inferred["num_labels"] is not None
     for name, value in found.items():
         if FLAGS[name].present and FLAGS[name].value != value:
             raise ValueError(
                 f"--{name}={FLAGS[name].value}: {FLAGS.official_checkpoint} has "
                 f"{value}; leave the flag out."
             )
-    return found
+    settings |= found
+
+
+def settings_from_flags() -> dict:
+    """The settings of a Config that the flags give. ValueError for contradictions."""
+    names = (MODEL | RUN).difference(NO_FLAGS)
+    settings = {name: FLAGS[name].value for name in names}
+    if FLAGS.official_checkpoint:
+        take_from_checkpoint(settings)
+    if FLAGS.field and FLAGS["nr_resnet"].present:
+        raise ValueError(
+            f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
+            "number of blocks; leave one of the two out."
+        )
+    if FLAGS.data_dir:
+        settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
+    return settings
+
+
+def load_splits(config: Config) -> list[data.Source]:
+    """The training and the test images."""
+    return [
+        data.load(
+            FLAGS.data_set,
+            FLAGS.data_dir,
+            split,
+            labels=config.class_conditional,
+            image_size=FLAGS.image_size,
+            skip_bad_images=FLAGS.skip_bad_images,
+        )
+        for split in ("train", "test")
+    ]
 
 
 def main(argv):
-    with errors_in_one_line():
-        refuse_arguments(argv)
-        names = set(Config.__dataclass_fields__) - set(NO_FLAGS)
-        settings = {name: FLAGS[name].value for name in names}
-        if FLAGS.official_checkpoint:
-            given = FLAGS.resnet_nonlinearity
-            nonlinearity = given if FLAGS["resnet_nonlinearity"].present else None
-            found = openai_checkpoint.infer(FLAGS.official_checkpoint, nonlinearity)
-            found["class_conditional"] = found["num_labels"] is not None
-            settings |= take_from_checkpoint(found)
-        if FLAGS.field and FLAGS["nr_resnet"].present:
-            raise ValueError(
-                f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
-                "number of blocks; leave one of the two out."
-            )
-        if FLAGS.data_dir:
-            settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
-        config = Config(**settings)
-        strategy = workers.make_strategy(config.nr_gpu)
-        train_step.start_sooner()
-        if workers.is_chief(strategy):
-            training.refuse_unusable(FLAGS.save_dir, FLAGS.load_params)
+    with cli.errors_in_one_line():
+        cli.check_no_arguments(argv)
+        settings = settings_from_flags()
+        config = Config.of(**settings)
+        strategy = distribution.make_strategy(config.nr_gpu)
+        skip_graph_optimizer()
+        check_save_dir(FLAGS.save_dir, FLAGS.load_params)
         if FLAGS.load_params:
             saved = checkpoint.load_config(FLAGS.save_dir)
-            config.refuse_other_run(saved, data_is_known=False)
-        splits = [
-            data.load(
-                FLAGS.data_set,
-                FLAGS.data_dir,
-                split,
-                labels=config.class_conditional,
-                image_size=FLAGS.image_size,
-                skip_bad_images=FLAGS.skip_bad_images,
-            )
-            for split in ("train", "test")
-        ]
-        config = Config(
-            **settings,
-            image_shape=splits[0].image_shape,
-            num_labels=splits[0].num_labels,
-        )
-        run = training.prepare(
-            config,
-            *splits,
+            config.check_same_run(saved, data_is_known=False)
+        train_images, test_images = load_splits(config)
+        settings["image_shape"] = train_images.image_shape
+        settings["num_labels"] = train_images.num_labels
+        loop = prepare(
+            Config.of(**settings),
+            train_images,
+            test_images,
             FLAGS.save_dir,
             FLAGS.load_params,
             FLAGS.official_checkpoint,
             strategy,
         )
-    with errors_in_one_line((OSError, Stopped, Diverged, workers.WorkerLost)):
-        run.run()
+    with cli.errors_in_one_line((OSError, Stopped, Diverged, distribution.WorkerLost)):
+        loop.run()
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -10,20 +10,17 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
 import numpy as np
 import report
 import size_flags
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
 
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import PixelCNNPP
-from pixel_cnn_pp.nn import PRECISIONS
+from pixel_cnn_pp.config import PRECISIONS
 
-flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in evaluate.py.")
+flags.DEFINE_enum("precision", "float32", PRECISIONS, "As in evaluate.py.")
 flags.DEFINE_bool(
     "fuse", True, "As evaluate.py scores; --nofuse: as log_prob does by itself."
 )

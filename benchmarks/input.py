@@ -11,13 +11,10 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
 import report
 from absl import app, flags
 
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 import data
 
 flags.DEFINE_enum("data_set", "shapes", data.NAMES, "The images.", short_name="d")

@@ -17,15 +17,13 @@ import types
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
 import numpy as np
 import report
 import size_flags
 import tensorflow as tf
 from absl import app, flags
+
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 
 flags.DEFINE_string("checkout", None, "Folder of a clone of openai/pixel-cnn.")
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
@@ -71,7 +69,7 @@ def import_official(checkout: str):
     sys.modules["tensorflow.contrib.framework.python.ops"] = contrib_ops()
     sys.path.insert(0, checkout)
     try:
-        nn = importlib.import_module("pixel_cnn_pp.nn")
+        nn = importlib.import_module("pixel_cnn_pp.layers.convolution")
         return nn, importlib.import_module("pixel_cnn_pp.model")
     finally:
         sys.path.remove(checkout)

@@ -30,12 +30,10 @@ PIXELS = 32 * 32
 def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
     """One row; in a process of its own, so that the peak of memory is its own."""
     sys.path.insert(0, str(ROOT))
-    import quiet
-
-    quiet.import_tensorflow()  # Before anything below imports it.
     import tensorflow as tf
     from convolution import seconds
 
+    import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
     from pixel_cnn_pp import PixelCNNPP
 
     model = PixelCNNPP(nr_resnet=nr_resnet, nr_filters=nr_filters)

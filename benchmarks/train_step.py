@@ -12,10 +12,6 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import quiet
-
-quiet.import_tensorflow()  # Before anything below imports it.
-
 import numpy as np
 import report
 import size_flags
@@ -23,12 +19,14 @@ import tensorflow as tf
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
 
-from pixel_cnn_pp import train_step, workers
-from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.nn import PRECISIONS
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
+from pixel_cnn_pp import distribution
+from pixel_cnn_pp.config import PRECISIONS, Config
+from pixel_cnn_pp.training.state import TrainState
+from pixel_cnn_pp.training.step import TrainStep, skip_graph_optimizer
 
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
-flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As in train.py.")
+flags.DEFINE_enum("precision", "float32", PRECISIONS, "As in train.py.")
 flags.DEFINE_bool("remat", False, "Compute blocks again for gradients, as train.py.")
 flags.DEFINE_integer("accumulate", 1, "Batches of a step, as in train.py.")
 flags.DEFINE_bool("jit_compile", None, "Compile with XLA, as in train.py.")
@@ -40,13 +38,13 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    train_step.start_sooner()
+    skip_graph_optimizer()
     if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
         tf.config.set_logical_device_configuration(cpu, parts)
     before = ceiling()
-    config = Config(
+    config = Config.of(
         nr_resnet=FLAGS.nr_resnet,
         nr_filters=FLAGS.nr_filters,
         batch_size=FLAGS.batch_size,
@@ -57,15 +55,15 @@ def main(argv):
         jit_compile=FLAGS.jit_compile,
         nr_gpu=FLAGS.replicas,
     )
-    strategy = workers.make_strategy(config.nr_gpu)
+    strategy = distribution.make_strategy(config.nr_gpu)
     n = config.batch_size * FLAGS.replicas * config.accumulate
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
     start = time.perf_counter()
     with strategy.scope():
-        state = train_step.TrainState(config)
-        step = train_step.make_train_step(state, config)
+        state = TrainState(config)
+        step = TrainStep(state, config)
         examples = tf.data.Dataset.from_tensors({"image": images})
-        (batch,) = workers.distribute(examples)
+        (batch,) = distribution.distribute(examples)
         seconds(lambda: step(batch))
         first = time.perf_counter() - start
         times = [seconds(lambda: step(batch)) for _ in range(FLAGS.steps)]

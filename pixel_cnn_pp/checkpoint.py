@@ -1,4 +1,4 @@
-"""Checkpoints of a run: write, find, read back; a run's averaged model."""
+"""Checkpoints of a run: write, find, read back; the model of a run."""
 
 import concurrent.futures
 import glob
@@ -16,8 +16,8 @@ CONFIG = "config.json"
 FOLDER = "checkpoints"
 KEPT = 2
 _NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.index$")
-# What TensorFlow raises on truncated, missing or altered checkpoint files.
-_DAMAGE = (tf.errors.OpError, IndexError, ValueError)
+# Raised by TensorFlow for truncated, missing or altered checkpoint files.
+_DAMAGE = (tf.errors.OpError, IndexError)
 
 Groups = dict[str, dict[str, tf.Variable]]
 
@@ -59,7 +59,7 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
         _remove(f"{glob.escape(prefix)}_temp*")
         raise OSError(
             f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
-            "and go on with --load_params, from the checkpoint before it."
+            "and resume with --load_params, from the checkpoint before it."
         ) from error
     for _, old in list_checkpoints(save_dir)[KEPT:]:
         # First the index, which makes it a checkpoint.
@@ -223,22 +223,17 @@ def load_config(save_dir: str) -> Config:
 
 
 def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config]:
-    """The model of a run with its newest averaged (or raw) parameters, and its Config.
+    """The model of a run with its newest EMA (or raw) parameters, and its Config.
 
     `save_dir` is the --save_dir of train.py. A damaged checkpoint is reported and the
     one before it taken. Raises FileNotFoundError or ValueError where the folder holds
     no usable run.
     """
     config = load_config(save_dir)
-    model = PixelCNNPP(**config.model_arguments(), first_weights=False)
+    model = PixelCNNPP(**vars(config.model), initial_weights=False)
     group = "averages" if averaged else "parameters"
-    if read_newest(save_dir, {group: variables(model)}) is None:
+    if read_newest(save_dir, {group: model.tf_variables()}) is None:
         raise FileNotFoundError(
             f"--save_dir={save_dir}: holds no checkpoint yet; train longer."
         )
     return model, config
-
-
-def variables(model: PixelCNNPP) -> dict[str, tf.Variable]:
-    """The tf.Variables of a model by their official names."""
-    return {name: parameter.value for name, parameter in model.parameters.items()}

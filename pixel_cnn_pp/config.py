@@ -1,106 +1,120 @@
-"""Config: the settings of a training run, checked, to and from JSON."""
+"""Config: the settings of a model and of a training run, checked, to and from JSON."""
 
+import contextlib
 import dataclasses
 import json
 import math
+import numbers
 import os
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
 
-from pixel_cnn_pp.likelihood import LIKELIHOODS
-from pixel_cnn_pp.nn import PRECISIONS
-from pixel_cnn_pp.nonlinearities import NONLINEARITIES
-from pixel_cnn_pp.topology import FIELDS
+from pixel_cnn_pp.files import open_atomic
 
-# Settings that the shape or meaning of the parameters depends on.
-ARCHITECTURE = (
-    "image_shape",
-    "nr_resnet",
-    "nr_filters",
-    "nr_logistic_mix",
-    "resnet_nonlinearity",
-    "num_labels",
-    "num_levels",
-    "likelihood",
-    "energy_distance",
-    "short_cuts",
-    "field",
-    "nin_blocks",
-    "autoregressive_channels",
-)
-
-# Settings that the images tell; no flag sets them.
-FROM_DATA = ("image_shape", "num_labels", "num_images")
-NO_FLAGS = (*FROM_DATA, "images_per_step")
+# Allowed values of the settings that are names.
+NONLINEARITIES = ("concat_elu", "elu", "relu")
+LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
+FIELDS = ("11x5", "15x8")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
-def refuse_bad_model(arguments: dict, prefix: str = "") -> None:
-    """Raises ValueError where these are no arguments of a PixelCNNPP.
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The architecture of a PixelCNNPP.
 
-    `prefix` stands before a name in the message: '--' where it is a flag to the user.
+    Args:
+        image_shape: (H, W, C) of the images, any sizes, C ≥ 1.
+        nr_resnet: residual blocks per stage.
+        nr_filters: F, channels of both streams.
+        nr_logistic_mix: K, components of the mixture.
+        resnet_nonlinearity: 'concat_elu', 'elu' or 'relu'.
+        num_labels: L of a class-conditional model, else None.
+        dropout_p: share of each residual block's activations that training drops.
+        num_levels: number of pixel values, 2 … 256.
+        likelihood: 'mix_logistic', 'softmax' or 'mix_logistic_continuous'.
+        energy_distance: train with the energy distance instead of a likelihood.
+        short_cuts: skip connections from the downsampling to the upsampling path.
+        field: '11x5' or '15x8' for a network of one stage that sees at most so many
+            columns of so many rows above, whatever nr_resnet is; None for the
+            official one.
+        nin_blocks: with a field, 1×1 gated resnets between two larger ones.
+        autoregressive_channels: let each channel's parameters depend on the pixel's
+            earlier channels through gated resnets, not only linearly.
+
+    Raises ValueError with the value and the rule for a setting that is not allowed.
     """
-    names = ("nr_resnet", "nr_filters", "nr_logistic_mix", "num_labels")
-    _refuse_small(arguments, dict.fromkeys(names, 1) | {"nin_blocks": 0}, prefix)
-    levels, p = arguments["num_levels"], arguments["dropout_p"]
-    if not 2 <= levels <= 256:
-        raise ValueError(
-            f"{prefix}num_levels={levels}: must be from 2 to 256; 256 is 8 bits."
-        )
-    known = {"resnet_nonlinearity": NONLINEARITIES, "likelihood": LIKELIHOODS}
-    if arguments["field"] is not None:
-        known["field"] = FIELDS
-    for name, values in known.items():
-        if arguments[name] not in values:
+
+    image_shape: tuple[int, int, int] = (32, 32, 3)
+    nr_resnet: int = 5
+    nr_filters: int = 160
+    nr_logistic_mix: int = 10
+    resnet_nonlinearity: str = "concat_elu"
+    num_labels: int | None = None
+    dropout_p: float = 0.5
+    num_levels: int = 256
+    likelihood: str = "mix_logistic"
+    energy_distance: bool = False
+    short_cuts: bool = True
+    field: str | None = None
+    nin_blocks: int = 0
+    autoregressive_channels: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_shape", tuple(self.image_shape))
+        check_types(self)
+        check_at_least(self, 1, "nr_resnet nr_filters nr_logistic_mix num_labels")
+        check_at_least(self, 0, "nin_blocks")
+        if not 2 <= self.num_levels <= 256:
             raise ValueError(
-                f"{prefix}{name}={arguments[name]}: must be one of {', '.join(values)}."
+                f"num_levels={self.num_levels}: must be from 2 to 256, the number of "
+                "values of 8 bits."
             )
-    if not 0 <= p <= 0.999:
-        raise ValueError(
-            f"{prefix}dropout_p={p}: must be from 0, which drops nothing, to 0.999."
-        )
-    _refuse_contradictions(arguments, prefix)
-    shape = arguments["image_shape"]
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"image_shape={shape}: must be (H, W, C), each 1 or more.")
+        check_one_of(self, "resnet_nonlinearity", NONLINEARITIES)
+        check_one_of(self, "likelihood", LIKELIHOODS)
+        check_one_of(self, "field", (None, *FIELDS))
+        if not 0 <= self.dropout_p <= 0.999:
+            raise ValueError(
+                f"dropout_p={self.dropout_p}: must be from 0 (no dropout) to 0.999."
+            )
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(
+                f"image_shape={self.image_shape}: must be (H, W, C), each 1 or more."
+            )
+        self._check_combinations()
 
-
-def _refuse_contradictions(arguments: dict, prefix: str) -> None:
-    """Raises ValueError where one setting leaves another without a meaning."""
-    field, nin_blocks = arguments["field"], arguments["nin_blocks"]
-    if nin_blocks and field is None:
-        raise ValueError(
-            f"{prefix}nin_blocks={nin_blocks}: they stand in a network with a small "
-            f"field; give {prefix}field too."
-        )
-    if field is not None and not arguments["short_cuts"]:
-        raise ValueError(
-            f"{prefix}short_cuts=False: a network with {prefix}field={field} has none; "
-            "leave it out."
-        )
-    if arguments["energy_distance"]:
-        defaults = {"likelihood": "mix_logistic", "autoregressive_channels": False}
-        for name, default in defaults.items():
-            if arguments[name] != default:
-                raise ValueError(
-                    f"{prefix}{name}={arguments[name]}: a model of the energy distance "
-                    "has no likelihood; leave one of the two out."
-                )
-
-
-def _refuse_small(values: dict, at_least: dict[str, int], prefix: str) -> None:
-    for name, bound in at_least.items():
-        if values[name] is not None and values[name] < bound:
-            raise ValueError(f"{prefix}{name}={values[name]}: must be {bound} or more.")
+    def _check_combinations(self) -> None:
+        """Rejects settings that have no meaning beside each other."""
+        if self.nin_blocks and self.field is None:
+            raise ValueError(
+                f"nin_blocks={self.nin_blocks}: belongs to a network with a small "
+                "field; set field too, for example field=11x5."
+            )
+        if self.field is not None and not self.short_cuts:
+            raise ValueError(
+                f"short_cuts=False: a network with field={self.field} has no skip "
+                "connections; leave it out."
+            )
+        if self.energy_distance:
+            for name in ("likelihood", "autoregressive_channels"):
+                value, default = getattr(self, name), getattr(ModelConfig, name)
+                if value != default:
+                    raise ValueError(
+                        f"{name}={value}: a model of the energy distance has no "
+                        "likelihood; leave one of the two out."
+                    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that a run depends on besides its images; a flag of train.py each.
+    """The settings of a training run, each a flag of train.py, but for NO_FLAGS.
 
-    Those of NO_FLAGS come from the images and the devices. Raises ValueError with the
-    value, the rule and the remedy where a setting is not allowed.
+    Raises ValueError with the value, the rule and the remedy for a setting that is not
+    allowed.
     """
 
-    image_shape: tuple[int, int, int] = (32, 32, 3)
-    num_labels: int | None = None
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     num_images: int | None = None
     images_per_step: int | None = None
     data_set: str = "cifar"
@@ -110,23 +124,11 @@ class Config:
     save_interval: int = 20
     save_steps: int = 0
     log_interval: int = 100
-    nr_resnet: int = 5
-    nr_filters: int = 160
-    nr_logistic_mix: int = 10
-    resnet_nonlinearity: str = "concat_elu"
-    num_levels: int = 256
     class_conditional: bool = False
-    likelihood: str = "mix_logistic"
-    energy_distance: bool = False
-    short_cuts: bool = True
-    field: str | None = None
-    nin_blocks: int = 0
-    autoregressive_channels: bool = False
     learning_rate: float = 0.001
     lr_decay: float = 0.999995
     batch_size: int = 16
     init_batch_size: int = 16
-    dropout_p: float = 0.5
     max_epochs: int = 5000
     max_steps: int | None = None
     max_bad_steps: int = 10
@@ -141,49 +143,51 @@ class Config:
     seed: int = 1
 
     def __post_init__(self):
-        object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        refuse_bad_model(self.model_arguments(), "--")
-        at_least = {"save_steps": 0, "num_samples": 0, "seed": 0}
-        at_least |= dict.fromkeys(["batch_size", "init_batch_size", "max_epochs"], 1)
-        at_least |= dict.fromkeys(["save_interval", "log_interval", "max_steps"], 1)
-        at_least |= {"max_bad_steps": 1, "accumulate": 1}
-        at_least |= dict.fromkeys(["nr_gpu", "image_size"], 1)
-        _refuse_small(dataclasses.asdict(self), at_least, "--")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"--learning_rate={self.learning_rate}: must be above 0.")
-        for name in ("lr_decay", "polyak_decay"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"--{name}={getattr(self, name)}: must be above 0 and at most 1."
-                )
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"--precision={self.precision}: must be one of {', '.join(PRECISIONS)}."
+        with _flag_names():
+            check_types(self)
+            check_at_least(
+                self,
+                1,
+                "batch_size init_batch_size max_epochs max_steps max_bad_steps "
+                "accumulate save_interval log_interval nr_gpu image_size",
             )
-        if self.seed >= 2**31:
-            raise ValueError(f"--seed={self.seed}: must be below 2147483648.")
-
-    def model_arguments(self) -> dict:
-        """Keyword arguments of the PixelCNNPP that this run trains."""
-        names = (*ARCHITECTURE, "dropout_p", "seed")
-        return {name: getattr(self, name) for name in names}
-
-    def refuse_other_run(self, saved: "Config", data_is_known: bool = True) -> None:
-        """Raises ValueError where a run with the settings `saved` cannot go on with
-        these: its parameters have other shapes, or its images another order."""
-        # class_conditional first: it decides on num_labels, which is no flag.
-        for name in ("class_conditional", *ARCHITECTURE, "seed", "num_images"):
-            if name in FROM_DATA and not data_is_known:
-                continue
-            now, then = getattr(self, name), getattr(saved, name)
-            if now != then:
-                flag, remedy = f"--{name}={now}", f"--{name}={then}"
-                if name in FROM_DATA:
-                    flag, remedy = f"images with {name}={now}", "the images it had"
+            check_at_least(self, 0, "save_steps num_samples seed")
+            check_one_of(self, "precision", PRECISIONS)
+            if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
                 raise ValueError(
-                    f"{flag}: the run in this --save_dir has {then}; give {remedy} to "
-                    "go on with it, or another --save_dir."
+                    f"learning_rate={self.learning_rate}: must be above 0."
                 )
+            for name in ("lr_decay", "polyak_decay"):
+                if not 0 < getattr(self, name) <= 1:
+                    raise ValueError(
+                        f"{name}={getattr(self, name)}: must be above 0 and at most 1."
+                    )
+            if self.seed >= 2**31:
+                raise ValueError(f"seed={self.seed}: must be below 2147483648.")
+
+    @classmethod
+    def of(cls, **settings: Any) -> "Config":
+        """From the settings of the run and those of its model, by name."""
+        model = {name: settings.pop(name) for name in MODEL & set(settings)}
+        with _flag_names():
+            model = ModelConfig(**model)
+        return cls(model=model, **settings)
+
+    def check_same_run(self, saved: "Config", data_is_known: bool = True) -> None:
+        """Raises ValueError if a run with the settings `saved` cannot be resumed with
+        these: its parameters have other shapes, or its images another order."""
+        now, then = self.settings(), saved.settings()
+        # class_conditional first: it decides on num_labels, which has no flag.
+        for name in ("class_conditional", *MODEL_SHAPE, "seed", "num_images"):
+            if now[name] == then[name] or name in FROM_DATA and not data_is_known:
+                continue
+            flag, remedy = f"--{name}={now[name]}", f"--{name}={then[name]}"
+            if name in FROM_DATA:
+                flag, remedy = f"images with {name}={now[name]}", "the images it had"
+            raise ValueError(
+                f"{flag}: the run in this --save_dir has {then[name]}; give {remedy} "
+                "to resume it, or another --save_dir."
+            )
         if data_is_known and self.images_per_step != saved.images_per_step:
             raise ValueError(
                 f"--batch_size={self.batch_size}: a step of all replicas takes "
@@ -192,9 +196,14 @@ class Config:
                 "--batch_size that makes it so, or another --save_dir."
             )
 
+    def settings(self) -> dict:
+        """All settings by name, those of the model among them."""
+        values = dataclasses.asdict(self)
+        return values.pop("model") | values
+
     def to_json(self) -> str:
         """All settings by name, as JSON that `from_json` takes."""
-        return json.dumps(dataclasses.asdict(self), indent=4) + "\n"
+        return json.dumps(self.settings(), indent=4) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
@@ -202,25 +211,86 @@ class Config:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"config {values!r:.60}: must be a JSON object.")
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
+        if unknown := sorted(set(values) - MODEL - RUN):
             raise ValueError(
-                f"config has {', '.join(unknown)}: not known here; was it written by a "
-                "newer version?"
+                f"config has {', '.join(unknown)}: unknown setting; was it written by "
+                "a newer version?"
             )
-        return cls(**values)
+        if missing := sorted(ALWAYS_SAVED - set(values)):
+            raise ValueError(f"config has no {', '.join(missing)}: it is not whole.")
+        return cls.of(**values)
 
-    def save(self, path: str) -> None:
-        """Writes the JSON in one piece: the file is the old one or the new one."""
-        with open(path + ".new", "w") as file:
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `to_json` to a file."""
+        with open_atomic(path) as file:
             file.write(self.to_json())
-        os.replace(path + ".new", path)
 
     @classmethod
-    def load(cls, path: str) -> "Config":
+    def load(cls, path: str | os.PathLike) -> "Config":
         """Reads what `save` wrote. ValueError or OSError names the file."""
         try:
             with open(path) as file:
                 return cls.from_json(file.read())
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: not a readable config: {error}") from error
+
+
+def _names(config: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(config))
+
+
+MODEL = _names(ModelConfig)
+RUN = _names(Config) - {"model"}
+# Settings of the model that its parameters' shapes or meaning depend on.
+MODEL_SHAPE = sorted(MODEL - {"dropout_p"})
+# Settings that follow from the images, and those that have no flag.
+FROM_DATA = ("image_shape", "num_labels", "num_images")
+NO_FLAGS = (*FROM_DATA, "images_per_step")
+# Settings without which a file is no config of a run.
+ALWAYS_SAVED = {"image_shape", "nr_resnet", "nr_filters", "nr_logistic_mix", "data_set"}
+
+
+@contextlib.contextmanager
+def _flag_names() -> Iterator[None]:
+    """Prepends '--' to a ValueError that begins with a setting which has a flag."""
+    try:
+        yield
+    except ValueError as error:
+        is_flag = str(error).partition("=")[0] not in NO_FLAGS
+        raise ValueError(f"--{error}" if is_flag else str(error)) from error
+
+
+def check_types(config) -> None:
+    """Raises ValueError if a field has a value of another type than declared."""
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _is_a(value, kind):
+            expected = getattr(kind, "__name__", str(kind))
+            raise ValueError(f"{name}={value!r}: must be {expected}.")
+
+
+def _is_a(value, kind) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_is_a(value, one) for one in kind.__args__)
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_a(v, int) for v in value)
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def check_at_least(config, bound: int, names: str) -> None:
+    """Raises ValueError if one of the fields is below `bound`; None is allowed."""
+    for name in names.split():
+        value = getattr(config, name)
+        if value is not None and value < bound:
+            raise ValueError(f"{name}={value}: must be {bound} or more.")
+
+
+def check_one_of(config, name: str, allowed: tuple) -> None:
+    """Raises ValueError if a field has none of the allowed values."""
+    value = getattr(config, name)
+    if value not in allowed:
+        names = ", ".join(one for one in allowed if one is not None)
+        raise ValueError(f"{name}={value}: must be one of {names}.")

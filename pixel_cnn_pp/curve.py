@@ -4,7 +4,8 @@ import csv
 import importlib.util
 import os
 
-from pixel_cnn_pp.run_log import METRICS
+from pixel_cnn_pp.files import open_atomic
+from pixel_cnn_pp.training.metrics import METRICS
 
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -89,5 +90,5 @@ def make_figure(curves: dict[str, list[tuple[int, float]]]):
 def draw(curves: dict[str, list[tuple[int, float]]], path: str) -> None:
     """Draws curves to a file of one of FORMATS."""
     kind = os.path.splitext(path)[1][1:]
-    make_figure(curves).savefig(path + ".new", format=kind, dpi=150)
-    os.replace(path + ".new", path)
+    with open_atomic(path, "wb") as file:
+        make_figure(curves).savefig(file, format=kind, dpi=150)

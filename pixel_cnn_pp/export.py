@@ -5,20 +5,20 @@ import tempfile
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, folders
-from pixel_cnn_pp.evaluation import bits_per_dim
+from pixel_cnn_pp.files import check_folder_writable
+from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
-from pixel_cnn_pp.sampling import Sampler
+from pixel_cnn_pp.sampling.sampler import Sampler
 
 
-def refuse_unusable(export_dir: str) -> None:
+def check_export_dir(export_dir: str) -> None:
     """Raises ValueError where something would be overwritten or cannot be written."""
     empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
     if os.path.lexists(export_dir) and not empty:
         raise ValueError(
             f"--export_dir={export_dir}: is there already; give a new folder."
         )
-    folders.refuse_unwritable("export_dir", export_dir)
+    check_folder_writable("export_dir", export_dir)
 
 
 def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None:
@@ -28,11 +28,11 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
     slower, for servers that lack it. Raises ValueError where the folder holds something
     or cannot be written to.
     """
-    refuse_unusable(export_dir)
+    check_export_dir(export_dir)
     parent = os.path.dirname(os.path.abspath(export_dir))
     os.makedirs(parent, exist_ok=True)
     saved = tf.Module()
-    saved.parameters = checkpoint.variables(model)
+    saved.parameters = model.tf_variables()
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
         whole = os.path.join(folder, "model")
         signatures = Serving(model, jit_compile).signatures()
@@ -111,9 +111,12 @@ class Serving:
         keep = tf.broadcast_to(
             tf.range(height)[:, None] < rows, [tf.shape(images)[0], height, width]
         )
-        draw = self.sampler.draw
         first = tf.constant(0)
-        return {"images": draw(images, keep, labels, seed, temperature, first)}
+        return {
+            "images": self.sampler.sample(
+                images, keep, labels, seed, temperature, first
+            )
+        }
 
     def _log_prob(self, images, labels=None):
         images = self._checked_images(images)

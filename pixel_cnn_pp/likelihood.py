@@ -1,4 +1,4 @@
-"""Distributions of pixels: their loss, and drawing from them."""
+"""Distributions of pixels: their loss, and sampling from them."""
 
 import itertools
 import math
@@ -8,7 +8,13 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp import noise
+from pixel_cnn_pp import prng
+from pixel_cnn_pp.config import ModelConfig
+
+
+def bits_per_dim(nats: tf.Tensor | float, image_shape: tuple[int, int, int]):
+    """Nats per image as bits per sub-pixel."""
+    return nats / (math.log(2.0) * math.prod(image_shape))
 
 
 def round_to_levels(x: tf.Tensor, num_levels: int) -> tf.Tensor:
@@ -67,7 +73,7 @@ class DiscretizedMixLogistic(Likelihood):
         blocks += [c for c, _ in self.pairs[channels:]]
         self.owners = np.repeat(blocks, nr_logistic_mix)
         self.num_parameters = len(self.owners)
-        # Uniform numbers that drawing one pixel takes.
+        # Uniform numbers per sampled pixel.
         self.noise_size = nr_logistic_mix + channels
 
     def unpack(
@@ -133,7 +139,7 @@ class DiscretizedMixLogistic(Likelihood):
         upper = ops.where(x > 0.999, log_one_minus_cdf_min, inside)
         return ops.where(x < -0.999, log_cdf_plus, upper)
 
-    def draw(
+    def sample(
         self,
         l: tf.Tensor,
         u: tf.Tensor,
@@ -144,9 +150,9 @@ class DiscretizedMixLogistic(Likelihood):
 
         u [..., K + C] in (0, 1) chooses the component (Gumbel-max) and the place in
         each channel's logistic. The temperature divides the logits and multiplies the
-        scales. Each sub-pixel is rounded to its bin as it is drawn, so that the draw
-        comes from the distribution that `log_prob` measures; `quantize=False` leaves it
-        where it fell, as the official `sample_from_discretized_mix_logistic` does.
+        scales. Each sub-pixel is rounded to its bin at once, so that the sample comes
+        from the distribution that `log_prob` measures; `quantize=False` does not round,
+        as the official `sample_from_discretized_mix_logistic`.
         """
         logits, means, log_scales, coefficients = self.unpack(l)
         k = self.nr_logistic_mix
@@ -188,9 +194,9 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
     def log_prob_per_pixel(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
         """The mean over `num_draws` evenly spread offsets o, [N, H, W].
 
-        They are the same for every image: its figures depend on no other image.
+        They are the same for every image: a score depends on no other image.
         """
-        first = noise.uniform([1, *x.shape[1:]], tf.constant([0, 0]))
+        first = prng.uniform([1, *x.shape[1:]], tf.constant([0, 0]))
         total = 0.0
         for draw in range(self.num_draws):
             offsets = (first + draw / self.num_draws) % 1.0 - 0.5
@@ -205,7 +211,7 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
         """
         if seed is None:
             return super().loss(x, l)
-        offsets = noise.uniform(ops.shape(x), seed) - 0.5
+        offsets = prng.uniform(ops.shape(x), seed) - 0.5
         return -ops.sum(self.log_prob(x, l, offsets), axis=(1, 2))
 
 
@@ -224,7 +230,7 @@ class Softmax(Likelihood):
         blocks = [*range(channels), *(c for c, _ in self.pairs)]
         self.owners = np.repeat(blocks, num_levels)
         self.num_parameters = len(self.owners)
-        # Uniform numbers that drawing one pixel takes.
+        # Uniform numbers per sampled pixel.
         self.noise_size = channels
 
     def logits(self, c: int, blocks: list[tf.Tensor], x: list[tf.Tensor]) -> tf.Tensor:
@@ -248,7 +254,7 @@ class Softmax(Likelihood):
             )
         return total
 
-    def draw(
+    def sample(
         self, l: tf.Tensor, u: tf.Tensor, temperature: tf.Tensor | float = 1.0
     ) -> tf.Tensor:
         """Pixels [..., C] in [-1, 1] from parameters l [..., D].
@@ -268,18 +274,14 @@ class Softmax(Likelihood):
         return ops.stack(x, axis=-1)
 
 
-LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
-
-
-def make_likelihood(
-    name: str, channels: int, nr_logistic_mix: int, num_levels: int
-) -> Likelihood:
-    """The distribution of a pixel that LIKELIHOODS calls by `name`."""
-    if name == "softmax":
+def make_likelihood(config: ModelConfig) -> Likelihood:
+    """The distribution of a pixel that `config.likelihood` names."""
+    channels, num_levels = config.image_shape[-1], config.num_levels
+    if config.likelihood == "softmax":
         return Softmax(channels, num_levels)
-    continuous = name == "mix_logistic_continuous"
+    continuous = config.likelihood == "mix_logistic_continuous"
     mixture = ContinuousMixLogistic if continuous else DiscretizedMixLogistic
-    return mixture(channels, nr_logistic_mix, num_levels)
+    return mixture(channels, config.nr_logistic_mix, num_levels)
 
 
 class EnergyDistance:
@@ -298,7 +300,7 @@ class EnergyDistance:
     def loss(self, x: tf.Tensor, samples: tf.Tensor, seed=None) -> tf.Tensor:
         """2 E‖x − x′‖^1.5 − E‖x′ − x″‖^1.5, [N], from samples [S, N, H, W, C].
 
-        The samples are what is random in it: `seed` is for other likelihoods.
+        Deterministic given the samples; `seed` is ignored.
         """
         samples = ops.cast(samples, "float32")
         count = samples.shape[0]

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from pixel_cnn_pp.checkpoint import check_fit
 from pixel_cnn_pp.model import PixelCNNPP
-from pixel_cnn_pp.optimizer import Adam
 
 _AVERAGE = "/ExponentialMovingAverage"
 
@@ -80,7 +79,7 @@ def _count(shapes: dict, kind: str) -> int:
     )
 
 
-def load_model(
+def build_model(
     prefix: str,
     resnet_nonlinearity: str | None = None,
     averaged: bool = True,
@@ -99,7 +98,7 @@ def load_model(
     arguments = infer(prefix, resnet_nonlinearity)
     shapes = _open(prefix).get_variable_to_shape_map()
     channels = shapes["model/conv2d_0/V"][2] - 1  # One is the channel of ones.
-    model = PixelCNNPP((*image_size, channels), **arguments, first_weights=False)
+    model = PixelCNNPP((*image_size, channels), **arguments, initial_weights=False)
     load(model, prefix, averaged)
     return model
 
@@ -123,8 +122,10 @@ def load(model: PixelCNNPP, prefix: str, averaged: bool = True) -> None:
         parameter.assign(reader.get_tensor(f"model/{name}{suffix}"))
 
 
-def load_adam(adam: Adam, prefix: str) -> int:
-    """Sets Adam's moments; returns t, the number of the step to come.
+def load_adam(
+    v: dict[str, tf.Variable], mg: dict[str, tf.Variable], prefix: str
+) -> int:
+    """Sets Adam's moments, by parameter; returns t, the number of the next step.
 
     Raises ValueError that lists what the checkpoint lacks and what is left over.
     The official code saves them without names: `Variable` is t, and `Variable_1`,
@@ -133,9 +134,9 @@ def load_adam(adam: Adam, prefix: str) -> int:
     reader = _open(prefix)
     shapes = reader.get_variable_to_shape_map()
     moments = {}
-    for i, (name, p) in enumerate(adam.parameters.items()):
-        moments[f"Variable_{2 * i + 1}"] = (adam.mg[name], p.shape.as_list())
-        moments[f"Variable_{2 * i + 2}"] = (adam.v[name], p.shape.as_list())
+    for i, name in enumerate(v):
+        moments[f"Variable_{2 * i + 1}"] = (mg[name], mg[name].shape.as_list())
+        moments[f"Variable_{2 * i + 2}"] = (v[name], v[name].shape.as_list())
     saved = {key: shapes[key] for key in shapes if key.split("_")[0] == "Variable"}
     wanted = {"Variable": []} | {key: shape for key, (_, shape) in moments.items()}
     check_fit(prefix, wanted, saved)

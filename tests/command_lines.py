@@ -56,13 +56,12 @@ def captured(descriptor: int) -> Iterator[dict]:
 
 def run(main, arguments: list[str]) -> dict:
     """One command line, every flag that it does not give at its default."""
-    from pixel_cnn_pp import command_line  # After the entry point: it is the first.
 
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
     with captured(1) as stdout, captured(2) as stderr:
         try:
-            command_line.run(main, [main.__module__, *arguments])
+            cli.run(main, [main.__module__, *arguments])
         except SystemExit as end:
             code = end.code or 0
         except Exception:

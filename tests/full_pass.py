@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from pixel_cnn_pp import images, noise
+from pixel_cnn_pp import images, prng
 
 
 @functools.cache
@@ -16,12 +16,12 @@ def draw_images(model, n, labels=None, seed=(0, 0), temperature=1.0):
     """Levels uint8 [n, H, W, C], drawn as the official sampler goes about it."""
     height, width, channels = model.image_shape
     shape = (height, width, model.noise_size)
-    u = noise.uniform_per_image(tf.range(n), shape, tf.constant(seed))
+    u = prng.uniform_per_image(tf.range(n), shape, tf.constant(seed))
     x = tf.zeros([n, height, width, channels])
     for i in range(height):
         for j in range(width):
             ul = _compiled_features(model)(x, labels)[:, i : i + 1, j : j + 1]
-            pixel = model.draw_pixels(ul, u[:, i : i + 1, j : j + 1], temperature)
+            pixel = model.sample_pixels(ul, u[:, i : i + 1, j : j + 1], temperature)
             here = tf.reshape(
                 tf.range(height * width) == i * width + j, [height, width]
             )

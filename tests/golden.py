@@ -63,3 +63,8 @@ def worst_error(model: PixelCNNPP, ours: list, theirs: list) -> tuple[float, str
     """The largest relative error over the tensors, and whose it is."""
     pairs = zip(ours, theirs, model.parameters, strict=True)
     return max((relative_error(a, b), name) for a, b, name in pairs)
+
+
+def together(tensors: list) -> np.ndarray:
+    """All elements of the tensors, float64 [N]."""
+    return np.concatenate([np.asarray(x, np.float64).ravel() for x in tensors])

@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import PixelCNNPP, images
-from pixel_cnn_pp.incremental import IncrementalPass
+from pixel_cnn_pp.sampling.incremental import IncrementalPass
+from pixel_cnn_pp.sampling.kernels import FoldedNetwork
 
 SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
 
@@ -26,18 +27,19 @@ def initialized(image_shape, **changes):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def parameters_by_pixel(model, folded, conditions, x):
+def parameters_by_pixel(model, kernels, conditions, x):
     """The output layer at every pixel of x, [N, H, W, D], by the incremental pass."""
     n = tf.shape(x)[0]
     height, width, channels = model.image_shape
-    net = IncrementalPass(model, folded, conditions, n)
+    folded = FoldedNetwork(model, kernels, conditions, n)
+    net = IncrementalPass(folded)
 
     def pixel(i, j, cache, found):
         ul, cache = net.features(cache, i, j)
         here = tf.slice(x, [0, i, j, 0], [n, 1, 1, channels])
         place = tf.range(height * width) == i * width + j
         place = tf.reshape(place, [height, width, 1])
-        l = model.head.forward(net.run_plain, ul, here)
+        l = model.head.forward(folded.run_plain, ul, here)
         found = tf.where(place, l, found)
         return i, j + 1, net.set_pixel(cache, i, j, here), found
 

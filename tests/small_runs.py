@@ -6,8 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 import data
-from pixel_cnn_pp import PixelCNNPP, checkpoint, polyak, train_step, training, workers
+from pixel_cnn_pp import PixelCNNPP, checkpoint, distribution
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training import run as training
+from pixel_cnn_pp.training.optimizer import start_ema
+from pixel_cnn_pp.training.state import TrainState
+from pixel_cnn_pp.training.step import TrainStep
 
 SMALL = {
     "image_shape": (8, 8, 3),
@@ -35,14 +39,14 @@ def steps_on(
 ):
     """State after some steps on the same 16 images, and their losses."""
     changes |= {"nr_gpu": replicas, "batch_size": batch_size, "dropout_p": dropout_p}
-    config = Config(**(SMALL | changes))
-    strategy = strategy or workers.make_strategy(config.nr_gpu)
+    config = Config.of(**(SMALL | changes))
+    strategy = strategy or distribution.make_strategy(config.nr_gpu)
     assert strategy.num_replicas_in_sync == replicas
     with strategy.scope():
-        state = train_step.TrainState(config)
+        state = TrainState(config)
         state.model.initialize((images.astype(np.float32) - 127.5) / 127.5)
-        polyak.start(state.averages, state.parameters)
-        step = train_step.make_train_step(state, config)
+        start_ema(state.averages, state.parameters)
+        step = TrainStep(state, config)
         examples = tf.data.Dataset.from_tensor_slices({"image": images})
         batches = strategy.experimental_distribute_dataset(
             examples.repeat(steps).batch(16)
@@ -52,9 +56,9 @@ def steps_on(
 
 
 def run(npz_path, save_dir, load_params=False, **changes):
-    config = Config(**(SMALL | {"dropout_p": 0.5, "init_batch_size": 8} | changes))
+    config = Config.of(**(SMALL | {"dropout_p": 0.5, "init_batch_size": 8} | changes))
     splits = [
-        data.load("npz", npz_path, split, labels=config.num_labels is not None)
+        data.load("npz", npz_path, split, labels=config.model.num_labels is not None)
         for split in ("train", "test")
     ]
     loop = training.prepare(config, *splits, str(save_dir), load_params)
@@ -64,10 +68,10 @@ def run(npz_path, save_dir, load_params=False, **changes):
 
 def write_untrained(save_dir, **changes):
     """A run folder of a model as it was made: all that evaluate.py needs."""
-    config = Config(**(SMALL | changes))
+    config = Config.of(**(SMALL | changes))
     save_dir.mkdir()
     config.save(str(save_dir / checkpoint.CONFIG))
-    averages = checkpoint.variables(PixelCNNPP(**config.model_arguments()))
+    averages = PixelCNNPP(**vars(config.model)).tf_variables()
     checkpoint.write(str(save_dir), 1, {"averages": averages})
 
 

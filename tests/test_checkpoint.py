@@ -9,13 +9,14 @@ import pytest
 import tensorflow as tf
 from small_runs import SMALL
 
-from pixel_cnn_pp import PixelCNNPP, checkpoint, train_step
+from pixel_cnn_pp import PixelCNNPP, checkpoint
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training.state import TrainState
 
 
 def small_state(**changes):
-    config = Config(**(SMALL | changes))
-    state = train_step.TrainState(config)
+    config = Config.of(**(SMALL | changes))
+    state = TrainState(config)
     rng = np.random.default_rng(0)
     for variables in state.groups().values():
         for variable in variables.values():
@@ -59,7 +60,7 @@ def test_every_variable_that_exists_is_in_the_checkpoint():
         return variable
 
     with tf.variable_creator_scope(record):
-        state = train_step.TrainState(Config(**SMALL, num_labels=3))
+        state = TrainState(Config.of(**SMALL, num_labels=3))
     saved = {id(v) for group in state.groups().values() for v in group.values()}
     assert {id(v) for v in created} == saved
     parameters = len(state.parameters)
@@ -155,7 +156,7 @@ def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
     folder, state = saved
     for averaged, group in ((True, state.averages), (False, state.parameters)):
         model, config = checkpoint.load_model(str(folder), averaged)
-        assert config == Config(**SMALL)
+        assert config == Config.of(**SMALL)
         for name, parameter in model.parameters.items():
             np.testing.assert_array_equal(parameter, group[name])
 
@@ -163,7 +164,7 @@ def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
 def test_model_of_a_run_is_made_again_with_first_weights(saved):
     model, config = checkpoint.load_model(str(saved[0]))
     again = type(model).from_config(model.get_config())
-    first = PixelCNNPP(**config.model_arguments())
+    first = PixelCNNPP(**vars(config.model))
     for name, parameter in first.parameters.items():
         np.testing.assert_array_equal(parameter, again.parameters[name])
 
@@ -171,7 +172,7 @@ def test_model_of_a_run_is_made_again_with_first_weights(saved):
 def test_folder_without_a_run_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no config.json"):
         checkpoint.load_model(str(tmp_path))
-    Config(**SMALL).save(str(tmp_path / checkpoint.CONFIG))
+    Config.of(**SMALL).save(str(tmp_path / checkpoint.CONFIG))
     with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
         checkpoint.load_model(str(tmp_path))
 

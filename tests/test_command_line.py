@@ -17,7 +17,7 @@ from golden import FOLDER, Golden
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.evaluation import bits_per_dim
+from pixel_cnn_pp.evaluation.evaluator import bits_per_dim
 
 # 40 images in batches of 4: an epoch is 10 steps.
 SMALL = "-d npz -i labelled.npz -q 1 -n 4 -m 2 -b 4 -u 8"
@@ -281,9 +281,9 @@ def write_damaged_runs(folder):
     for path in (folder / "torn" / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:10])
     (folder / "energy").mkdir()
-    config = Config((8, 8, 3), nr_resnet=1, nr_filters=4, energy_distance=True)
+    config = Config.of((8, 8, 3), nr_resnet=1, nr_filters=4, energy_distance=True)
     config.save(str(folder / "energy" / "config.json"))
-    averages = checkpoint.variables(PixelCNNPP(**config.model_arguments()))
+    averages = PixelCNNPP(**vars(config.model)).tf_variables()
     checkpoint.write(str(folder / "energy"), 1, {"averages": averages})
 
 
@@ -413,7 +413,7 @@ def test_train_writes_config_checkpoints_metrics_and_samples(trained):
 
 
 def test_short_forms_of_the_official_flags_set_what_they_name(trained, folder):
-    assert trained.config == Config(
+    assert trained.config == Config.of(
         image_shape=(8, 8, 3),
         data_set="npz",
         data_dir=str(folder / "labelled.npz"),
@@ -610,7 +610,7 @@ def test_evaluate_completes_images_beside_their_originals(drawings, folder):
 
 def test_evaluate_draws_from_an_official_checkpoint_without_images(drawings, folder):
     prefix = str(folder / "unconditional.ckpt")
-    model = openai_checkpoint.load_model(prefix, image_size=(8, 8))
+    model = openai_checkpoint.build_model(prefix, image_size=(8, 8))
     with np.load(folder / "official_samples" / "samples.npz") as file:
         np.testing.assert_array_equal(file["images"], model.sample(2, seed=(0, 0)))
 

@@ -8,7 +8,7 @@ from pixel_cnn_pp.config import Config
 
 
 def test_json_gives_back_the_config(tmp_path):
-    config = Config(image_shape=(8, 12, 1), num_labels=3, max_steps=7, dropout_p=0.0)
+    config = Config.of(image_shape=(8, 12, 1), num_labels=3, max_steps=7, dropout_p=0.0)
     assert Config.from_json(config.to_json()) == config
     config.save(str(tmp_path / "config.json"))
     assert Config.load(str(tmp_path / "config.json")) == config
@@ -16,7 +16,7 @@ def test_json_gives_back_the_config(tmp_path):
 
 
 def test_unknown_name_in_json_is_refused():
-    values = json.loads(Config().to_json()) | {"nr_flters": 3}
+    values = json.loads(Config.of().to_json()) | {"nr_flters": 3}
     with pytest.raises(ValueError, match="nr_flters"):
         Config.from_json(json.dumps(values))
 
@@ -62,15 +62,16 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
 )
 def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
     with pytest.raises(ValueError, match=f"--{name}={value}: must be"):
-        Config(**{name: value})
+        Config.of(**{name: value})
 
 
 def test_defaults_are_the_official_ones():
-    config = Config()
-    assert (config.nr_resnet, config.nr_filters, config.nr_logistic_mix) == (5, 160, 10)
+    config = Config.of()
+    model = config.model
+    assert (model.nr_resnet, model.nr_filters, model.nr_logistic_mix) == (5, 160, 10)
     assert (config.learning_rate, config.lr_decay) == (0.001, 0.999995)
     assert (config.batch_size, config.init_batch_size) == (16, 16)
-    assert (config.dropout_p, config.max_epochs, config.save_interval) == (
+    assert (model.dropout_p, config.max_epochs, config.save_interval) == (
         0.5,
         5000,
         20,

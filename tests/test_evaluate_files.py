@@ -11,8 +11,10 @@ import small_runs
 import tensorflow as tf
 from command_lines import contents_of, own_lines
 
-from pixel_cnn_pp import checkpoint, drawing, heatmap, tasks
+from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.evaluation import heatmap, tasks
+from pixel_cnn_pp.evaluation import samples as drawing
 
 LINES = {
     "folder": "-o labelled -d folder -i pictures --batch_size=2 --skip_bad_images "

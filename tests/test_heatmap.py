@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pixel_cnn_pp import drawing, heatmap, lettering
+from pixel_cnn_pp.evaluation import heatmap, lettering
+from pixel_cnn_pp.evaluation import samples as drawing
 
 
 def lightness(rgb):

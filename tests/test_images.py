@@ -46,13 +46,13 @@ def test_a_pixel_enlarged_twice_is_a_square_of_four():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_gives_back_the_image(tmp_path, channels):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
-    images.write_png(tmp_path / "image.png", image)
+    images.write_grid(str(tmp_path / "image"), image)
     back = tf.io.decode_png((tmp_path / "image.png").read_bytes()).numpy()
     np.testing.assert_array_equal(back, image)
 
 
 def test_png_of_two_channels_shows_the_first(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 2), dtype=np.uint8)
-    images.write_png(tmp_path / "image.png", image)
+    images.write_grid(str(tmp_path / "image"), image)
     back = tf.io.decode_png((tmp_path / "image.png").read_bytes()).numpy()
     np.testing.assert_array_equal(back, image[..., :1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import images, noise
+from pixel_cnn_pp import images, prng
 from pixel_cnn_pp.likelihood import DiscretizedMixLogistic, EnergyDistance
 
 
@@ -155,8 +155,8 @@ def test_draws_have_the_frequencies_that_log_prob_says(channels):
     n, num_levels = 60_000, 4
     distribution = DiscretizedMixLogistic(channels, 3, num_levels)
     l = parameters(distribution, (1,), seed=5)
-    u = noise.uniform([n, distribution.noise_size], tf.constant([3, 4]))
-    x = distribution.draw(np.repeat(l, n, axis=0), u)
+    u = prng.uniform([n, distribution.noise_size], tf.constant([3, 4]))
+    x = distribution.sample(np.repeat(l, n, axis=0), u)
     drawn = images.to_levels(x, num_levels).numpy()
     np.testing.assert_allclose(images.to_float(drawn, num_levels), x, atol=1e-6)
     for colour in itertools.product(range(num_levels), repeat=channels):
@@ -172,10 +172,10 @@ def test_draws_have_the_frequencies_that_log_prob_says(channels):
 def test_temperature_near_0_draws_the_mean_of_the_likeliest_component():
     distribution = DiscretizedMixLogistic(1, 2)
     l = np.tile(np.float32([3.0, 0.0, 0.25, -0.5, 0.0, 0.0]), (50, 1))
-    u = noise.uniform([50, distribution.noise_size], tf.constant([0, 1]))
-    cold = distribution.draw(l, u, temperature=1e-3, quantize=False).numpy()
+    u = prng.uniform([50, distribution.noise_size], tf.constant([0, 1]))
+    cold = distribution.sample(l, u, temperature=1e-3, quantize=False).numpy()
     np.testing.assert_allclose(cold, 0.25, atol=0.02)
-    assert np.std(distribution.draw(l, u, temperature=1.0).numpy()) > 0.3
+    assert np.std(distribution.sample(l, u, temperature=1.0).numpy()) > 0.3
 
 
 def test_energy_distance_of_two_samples_by_hand():

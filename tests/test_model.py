@@ -186,7 +186,7 @@ def test_energy_distance_model_draws_and_refuses_a_likelihood():
         (lambda m: PixelCNNPP((8, 8)), r"image_shape=\(8, 8\)"),
         (lambda m: PixelCNNPP(nr_filters=0), "nr_filters=0: must be 1 or more"),
         (lambda m: PixelCNNPP(resnet_nonlinearity="tanh"), "must be one of concat_elu"),
-        (lambda m: m.log_prob(np.full((1, 8, 8, 3), 40, np.uint8)), "image level 40"),
+        (lambda m: m.log_prob(np.full((1, 8, 8, 3), 40, np.uint8)), "pixel value 40"),
         (
             lambda m: m.log_prob(np.zeros((1, 8, 8, 3), np.uint8), [1]),
             "num_labels=None",

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from xla_kernels import kernels_of_xla
 
-from pixel_cnn_pp import blocks, fusion, nn, noise, nonlinearities
+from pixel_cnn_pp import prng
+from pixel_cnn_pp.layers import activations, blocks, convolution, fusion
 
 
 def built(layer, in_channels, V=None, g=None, b=None):
@@ -19,11 +20,13 @@ def built(layer, in_channels, V=None, g=None, b=None):
 
 def test_dense_with_v_3_4_and_g_10_maps_1_1_to_14():
     # V / ‖V‖ = (.6, .8); g makes it (6, 8); the bias adds nothing.
-    layer = built(nn.Dense(1), 2, V=[[3.0], [4.0]], g=[10.0])
+    layer = built(convolution.Dense(1), 2, V=[[3.0], [4.0]], g=[10.0])
     assert layer(tf.ones([1, 1, 1, 2])).numpy().item() == pytest.approx(14.0)
 
 
-@pytest.mark.parametrize("conv", [nn.DownShiftedConv2D, nn.DownShiftedDeconv2D])
+@pytest.mark.parametrize(
+    "conv", [convolution.DownShiftedConv2D, convolution.DownShiftedDeconv2D]
+)
 def test_kernel_has_norm_g_for_each_output_unit(conv):
     layer = built(conv(5, filter_size=(2, 3)), 4, g=np.arange(1.0, 6.0))
     axes = tuple(i for i in range(4) if i != layer.unit_axis % 4)
@@ -34,9 +37,9 @@ def test_kernel_has_norm_g_for_each_output_unit(conv):
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.Dense(6, init_scale=0.1),
-        nn.DownShiftedConv2D(6, init_scale=0.1),
-        nn.DownRightShiftedConv2D(6, filter_size=(2, 2), strides=(2, 2)),
+        convolution.Dense(6, init_scale=0.1),
+        convolution.DownShiftedConv2D(6, init_scale=0.1),
+        convolution.DownRightShiftedConv2D(6, filter_size=(2, 2), strides=(2, 2)),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -49,7 +52,7 @@ def test_initialisation_gives_mean_0_and_deviation_init_scale(layer):
 
 
 def test_unit_that_does_not_vary_keeps_its_scale_and_loses_its_mean():
-    layer = built(nn.Dense(2), 2, V=[[1.0, 0.0], [0.0, 1.0]])
+    layer = built(convolution.Dense(2), 2, V=[[1.0, 0.0], [0.0, 1.0]])
     layer.b.assign([7.0, 0.0])
     x = tf.constant([[[[0.0, 1.0], [0.0, 3.0]]]])
     np.testing.assert_allclose(layer.initialize(x)[0, 0], [[0, -1], [0, 1]], atol=1e-6)
@@ -59,7 +62,7 @@ def test_unit_that_does_not_vary_keeps_its_scale_and_loses_its_mean():
 
 def test_deconv_moments_are_those_before_the_crop():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
-    layer = built(nn.DownShiftedDeconv2D(5, strides=(2, 2)), 3)
+    layer = built(convolution.DownShiftedDeconv2D(5, strides=(2, 2)), 3)
     layer.initialize(tf.constant(x))
     whole = layer.output(tf.constant(x)).numpy()
     assert whole.shape == (2, 9, 10, 5)
@@ -87,10 +90,10 @@ def numpy_conv(x, kernel, top, left, right, stride):
 @pytest.mark.parametrize(
     "conv, size, margins",
     [
-        (nn.DownShiftedConv2D, (2, 3), (1, 1, 1)),
-        (nn.DownShiftedConv2D, (1, 3), (0, 1, 1)),
-        (nn.DownRightShiftedConv2D, (2, 2), (1, 1, 0)),
-        (nn.DownRightShiftedConv2D, (2, 1), (1, 0, 0)),
+        (convolution.DownShiftedConv2D, (2, 3), (1, 1, 1)),
+        (convolution.DownShiftedConv2D, (1, 3), (0, 1, 1)),
+        (convolution.DownRightShiftedConv2D, (2, 2), (1, 1, 0)),
+        (convolution.DownRightShiftedConv2D, (2, 1), (1, 0, 0)),
     ],
 )
 def test_shifted_conv_pads_above_and_beside_and_convolves(conv, size, margins, stride):
@@ -102,7 +105,10 @@ def test_shifted_conv_pads_above_and_beside_and_convolves(conv, size, margins, s
 
 @pytest.mark.parametrize(
     "deconv, size, left",
-    [(nn.DownShiftedDeconv2D, (2, 3), 1), (nn.DownRightShiftedDeconv2D, (2, 2), 0)],
+    [
+        (convolution.DownShiftedDeconv2D, (2, 3), 1),
+        (convolution.DownRightShiftedDeconv2D, (2, 2), 0),
+    ],
 )
 def test_shifted_deconv_spreads_each_input_and_crops_to_twice_the_size(
     deconv, size, left
@@ -121,19 +127,19 @@ def test_shifted_deconv_spreads_each_input_and_crops_to_twice_the_size(
 
 def test_down_shift_and_right_shift_bring_in_zeros():
     x = tf.reshape(tf.range(1.0, 7.0), [1, 2, 3, 1])
-    assert nn.down_shift(x).numpy().ravel().tolist() == [0, 0, 0, 1, 2, 3]
-    assert nn.right_shift(x).numpy().ravel().tolist() == [0, 1, 2, 0, 4, 5]
+    assert convolution.down_shift(x).numpy().ravel().tolist() == [0, 0, 0, 1, 2, 3]
+    assert convolution.right_shift(x).numpy().ravel().tolist() == [0, 1, 2, 0, 4, 5]
 
 
 def test_concat_elu_of_1_and_minus_1():
-    y = nonlinearities.activate(tf.constant([1.0, -1.0]), "concat_elu").numpy()
+    y = activations.activate(tf.constant([1.0, -1.0]), "concat_elu").numpy()
     np.testing.assert_allclose(y, [1, np.expm1(-1), np.expm1(-1), 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
 def test_dropout_zeroes_a_share_p_and_keeps_the_mean(p):
     ones, seed = tf.ones([100, 1000]), tf.constant([1, 2])
-    y = nonlinearities.activate_and_drop(ones, "relu", p, seed).numpy()
+    y = activations.activate_and_drop(ones, "relu", p, seed).numpy()
     assert np.mean(y == 0) == pytest.approx(p, abs=0.01)
     np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-6)
 
@@ -141,7 +147,7 @@ def test_dropout_zeroes_a_share_p_and_keeps_the_mean(p):
 def test_dropout_mask_follows_from_the_seed_alone_with_and_without_xla():
     def mask(seed, jit):
         def drop():
-            return nonlinearities.activate_and_drop(tf.ones([999]), "elu", 0.5, seed)
+            return activations.activate_and_drop(tf.ones([999]), "elu", 0.5, seed)
 
         return tf.function(drop, jit_compile=jit)().numpy()
 
@@ -159,7 +165,7 @@ def test_gradient_is_fused_where_the_forward_pass_was_whenever_it_is_asked_for()
         with tf.GradientTape() as tape:
             tape.watch(x)
             with fusion.fusing(True):
-                y = nonlinearities.activate(x, "elu")
+                y = activations.activate(x, "elu")
         return tape.gradient(y, x)
 
     graph = gradient.get_concrete_function(x).graph
@@ -172,14 +178,14 @@ def test_mask_knows_the_shape_of_a_batch_of_unknown_size():
     @tf.function(input_signature=[tf.TensorSpec([None, 1, 1, 4])], autograph=False)
     def drop(x):
         seed = tf.constant([1, 2])
-        y = nonlinearities.activate_and_drop(x, "concat_elu", 0.5, seed, (1, 1, 0))
+        y = activations.activate_and_drop(x, "concat_elu", 0.5, seed, (1, 1, 0))
         assert y.shape.as_list() == [None, 2, 2, 8]
         return y
 
     assert drop(tf.ones([3, 1, 1, 4])).shape == [3, 2, 2, 8]
 
 
-@pytest.mark.parametrize("name", nonlinearities.NONLINEARITIES)
+@pytest.mark.parametrize("name", activations.NONLINEARITIES)
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16], ids=lambda t: t.name)
 def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtype):
     rng = np.random.default_rng(4)
@@ -190,9 +196,9 @@ def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtyp
     def work(x, ab):
         with tf.GradientTape() as tape:
             tape.watch([x, ab])
-            y = nonlinearities.activate(x, name, (1, 2, 1))
-            dropped = nonlinearities.activate_and_drop(x, name, 0.3, seed, (1, 0, 1))
-            gated = nonlinearities.add_gated(tf.cast(x, tf.float32), ab)
+            y = activations.activate(x, name, (1, 2, 1))
+            dropped = activations.activate_and_drop(x, name, 0.3, seed, (1, 0, 1))
+            gated = activations.add_gated(tf.cast(x, tf.float32), ab)
             parts = (y, dropped, gated)
             weights = (tf.reshape(tf.range(tf.size(p)) % 7, p.shape) for p in parts)
             loss = sum(
@@ -230,16 +236,22 @@ def test_random_bits_are_those_of_the_stateless_philox_of_tensorflow(seed, jit):
         expected = tf.random.stateless_uniform(
             shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
         )
-        ours = tf.function(noise.bits, jit_compile=jit)(shape, seed)
+        ours = tf.function(prng.bits, jit_compile=jit)(shape, seed)
         np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("nonlinearity", ["concat_elu", "elu", "relu"])
 def test_gated_resnet_is_x_plus_a_times_sigmoid_of_b(nonlinearity):
     rng = np.random.default_rng(3)
-    make = nn.LayerFactory(0)
+    make = convolution.LayerFactory(0)
     block = blocks.GatedResnet(
-        make, nn.DownRightShiftedConv2D, (2, 2), 4, nonlinearity, 8, num_labels=3
+        make,
+        convolution.DownRightShiftedConv2D,
+        (2, 2),
+        4,
+        nonlinearity,
+        8,
+        num_labels=3,
     )
     for layer in make.layers:
         for weight in layer.weights:
@@ -266,10 +278,10 @@ def f_elu(x):
 
 
 def test_gated_resnet_names_its_layers_as_the_official_code_does():
-    make = nn.LayerFactory(0)
+    make = convolution.LayerFactory(0)
     for _ in range(2):
         blocks.GatedResnet(
-            make, nn.DownShiftedConv2D, (2, 3), 4, "elu", 4, num_labels=3
+            make, convolution.DownShiftedConv2D, (2, 3), 4, "elu", 4, num_labels=3
         )
     assert [layer.name for layer in make.layers] == [
         "conv2d_0",
@@ -284,15 +296,19 @@ def test_gated_resnet_names_its_layers_as_the_official_code_does():
 
 
 def test_layers_draw_different_first_weights_of_deviation_005():
-    make = nn.LayerFactory(7)
-    first, second = (make(nn.Dense, 100, 200) for _ in range(2))
+    make = convolution.LayerFactory(7)
+    first, second = (make(convolution.Dense, 100, 200) for _ in range(2))
     assert np.std(first.V) == pytest.approx(0.05, rel=0.02)
     assert not np.allclose(first.V, second.V)
-    np.testing.assert_array_equal(first.V, nn.LayerFactory(7)(nn.Dense, 100, 200).V)
+    np.testing.assert_array_equal(
+        first.V, convolution.LayerFactory(7)(convolution.Dense, 100, 200).V
+    )
 
 
 def test_layers_are_made_again_from_their_config():
-    layer = nn.DownShiftedConv2D(5, filter_size=(1, 3), strides=(2, 2), init_scale=0.1)
-    again = nn.DownShiftedConv2D.from_config(layer.get_config())
+    layer = convolution.DownShiftedConv2D(
+        5, filter_size=(1, 3), strides=(2, 2), init_scale=0.1
+    )
+    again = convolution.DownShiftedConv2D.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert isinstance(again, keras.layers.Layer)

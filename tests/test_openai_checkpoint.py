@@ -6,8 +6,7 @@ import tensorflow as tf
 from golden import Golden
 
 from pixel_cnn_pp import PixelCNNPP, openai_checkpoint
-from pixel_cnn_pp.checkpoint import variables
-from pixel_cnn_pp.optimizer import Adam
+from pixel_cnn_pp.training.optimizer import Adam
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +57,9 @@ def test_checkpoint_without_averages_says_so(golden, tmp_path):
 def test_checkpoint_without_the_state_of_adam_says_so(golden, tmp_path):
     arrays = contents(golden.checkpoint)
     write_v1(tmp_path / "bare.ckpt", {n: v for n, v in arrays.items() if "model/" in n})
-    adam = Adam(variables(golden.model()))
+    adam = Adam(golden.model().tf_variables())
     with pytest.raises(ValueError, match="missing: Variable, Variable_1"):
-        openai_checkpoint.load_adam(adam, tmp_path / "bare.ckpt")
+        openai_checkpoint.load_adam(adam.v, adam.mg, tmp_path / "bare.ckpt")
 
 
 def test_energy_distance_shows_in_the_shapes(tmp_path):

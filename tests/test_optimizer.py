@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pixel_cnn_pp import polyak
-from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.optimizer import Adam
-from pixel_cnn_pp.train_step import learning_rate_at
+from pixel_cnn_pp.training.optimizer import Adam, ema_decay_at, ema_step, start_ema
+from pixel_cnn_pp.training.step import learning_rate_at
 
 
 def apply(adam, p, g, learning_rate, t):
@@ -44,12 +42,12 @@ def test_three_steps_are_those_of_float64_numpy():
 
 
 def test_average_with_decay_half_of_3_then_6_is_4_5():
-    assert float(polyak.step(tf.constant(3.0), tf.constant(6.0), 0.5)) == 4.5
+    assert float(ema_step(tf.constant(3.0), tf.constant(6.0), 0.5)) == 4.5
 
 
 def test_averages_start_at_the_parameters():
     average, p = tf.Variable(0.0), tf.Variable(6.0)
-    polyak.start({"p": average}, {"p": p})
+    start_ema({"p": average}, {"p": p})
     assert float(average) == 6.0
 
 
@@ -60,12 +58,11 @@ def test_averages_start_at_the_parameters():
 def test_decay_warms_up_from_a_tenth_unless_the_official_rule_is_asked_for(
     step, warmup, decay
 ):
-    ours = polyak.decay_at(tf.constant(step, tf.int64), 0.9995, warmup)
+    ours = ema_decay_at(tf.constant(step, tf.int64), 0.9995, warmup)
     assert float(ours) == pytest.approx(decay)
 
 
 @pytest.mark.parametrize("step", [0, 1, 137_000])
 def test_learning_rate_is_decayed_before_every_step(step):
-    config = Config(learning_rate=0.001, lr_decay=0.999995)
-    rate = learning_rate_at(config, tf.constant(step, tf.int64))
+    rate = learning_rate_at(tf.constant(step, tf.int64), 0.001, 0.999995)
     assert float(rate) == pytest.approx(0.001 * 0.999995 ** (step + 1), rel=1e-6)

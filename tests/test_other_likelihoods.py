@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from small_models import initialized, random_images
 
-from pixel_cnn_pp import PixelCNNPP, images, noise
+from pixel_cnn_pp import PixelCNNPP, images, prng
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic, Softmax
 
 
@@ -56,8 +56,8 @@ def test_softmax_draws_have_the_frequencies_that_log_prob_says():
     n, num_levels = 60_000, 4
     distribution = Softmax(3, num_levels)
     l = parameters(distribution, (1,), seed=5)
-    u = noise.uniform([n, distribution.noise_size], tf.constant([3, 4]))
-    x = distribution.draw(np.repeat(l, n, axis=0), u)
+    u = prng.uniform([n, distribution.noise_size], tf.constant([3, 4]))
+    x = distribution.sample(np.repeat(l, n, axis=0), u)
     drawn = images.to_levels(x, num_levels).numpy()
     np.testing.assert_allclose(images.to_float(drawn, num_levels), x, atol=1e-6)
     for colour in itertools.product(range(num_levels), repeat=3):
@@ -72,7 +72,7 @@ def test_softmax_draws_the_lowest_and_the_highest_level_at_the_ends_of_the_unit(
     distribution = Softmax(1)
     l = np.zeros((2, 256), np.float32)
     ends = np.float32([[2.0**-24], [1 - 2.0**-24]])
-    np.testing.assert_array_equal(distribution.draw(l, ends), [[-1.0], [1.0]])
+    np.testing.assert_array_equal(distribution.sample(l, ends), [[-1.0], [1.0]])
 
 
 def test_softmax_never_draws_levels_that_have_no_probability():
@@ -80,7 +80,7 @@ def test_softmax_never_draws_levels_that_have_no_probability():
     l = parameters(distribution, (1000,))
     l[:, 200:] = -200.0
     ends = np.full((1000, 1), 1 - 2.0**-24, np.float32)
-    levels = images.to_levels(distribution.draw(l, ends), 256).numpy()
+    levels = images.to_levels(distribution.sample(l, ends), 256).numpy()
     assert levels.max() == 199
 
 

@@ -102,9 +102,9 @@ def wheel(tmp_path_factory):
 def run_folder(tmp_path_factory):
     """A run as train.py leaves it, and images of its model."""
     folder = tmp_path_factory.mktemp("run")
-    config = Config(image_shape=(8, 8, 3), **SETTINGS)
+    config = Config.of(image_shape=(8, 8, 3), **SETTINGS)
     config.save(str(folder / checkpoint.CONFIG))
-    variables = checkpoint.variables(initialized((8, 8, 3)))
+    variables = initialized((8, 8, 3)).tf_variables()
     changed = {name: tf.Variable(v + 0.01) for name, v in variables.items()}
     (folder / checkpoint.FOLDER).mkdir()
     groups = {"parameters": changed, "averages": variables}
@@ -189,7 +189,7 @@ def test_example_of_the_readme_gives_there_what_the_checkout_gives(found, run_fo
     scored = signatures["log_prob"](images=tf.constant(of_run))["log_prob"]
     np.testing.assert_allclose(scored, arrays["log_prob"], rtol=1e-5)
 
-    official = openai_checkpoint.load_model(Golden("unconditional").checkpoint)
+    official = openai_checkpoint.build_model(Golden("unconditional").checkpoint)
     nats = official.log_prob(of_official)
     np.testing.assert_allclose(arrays["official_log_prob"], nats, rtol=1e-5)
 
@@ -207,9 +207,9 @@ API = [
     ),
     *(getattr(PixelCNNPP, name) for name in ("image_loss", "log_prob")),
     *(getattr(PixelCNNPP, name) for name in ("sample", "complete")),
-    *(checkpoint.load_config, checkpoint.load_model, checkpoint.variables),
-    *(openai_checkpoint.infer, openai_checkpoint.load, openai_checkpoint.load_model),
-    *(export.export, Config, Config.load, Config.save, Config.model_arguments),
+    *(checkpoint.load_config, checkpoint.load_model),
+    *(openai_checkpoint.infer, openai_checkpoint.load, openai_checkpoint.build_model),
+    *(export.export, Config, Config.load, Config.save, Config.of),
 ]
 
 

@@ -15,8 +15,8 @@ from entry_points import OURS, SCRIPTS
 from golden import Golden
 from small_runs import SMALL
 
-from pixel_cnn_pp import train_step
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training.state import TrainState
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -152,7 +152,7 @@ def names_in(text):
 
 def test_keys_of_the_table_are_those_of_an_official_checkpoint_and_of_ours():
     official = tf.train.load_checkpoint(Golden("unconditional").checkpoint)
-    state = train_step.TrainState(Config(**SMALL))
+    state = TrainState(Config.of(**SMALL))
     ours = {f"{g}/{name}" for g, of in state.groups().items() for name in of}
     rows = table("| official | here | |")
     assert len(rows) == 5

@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 from small_runs import SMALL, arrays, random_batch, rows, run, steps_on
 
-from pixel_cnn_pp import train_step, workers
+from pixel_cnn_pp import distribution, prng
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training.state import TrainState
+from pixel_cnn_pp.training.step import TrainStep
 
 # Eight graphs of the official topology take minutes to build.
 FEW_BLOCKS = {"field": "11x5"}
@@ -42,26 +44,26 @@ def test_replicas_hold_the_same_parameters_and_averages_after_training():
 def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_seed():
     images = np.repeat(random_batch(1), 16, axis=0)
     masks = []
-    strategy = workers.make_strategy(2)
+    strategy = distribution.make_strategy(2)
     with strategy.scope():
-        config = Config(**(SMALL | {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}))
-        state = train_step.TrainState(config)
-        step = train_step.make_train_step(state, config)
-        seen = train_step.noise.keep_mask
+        config = Config.of(**(SMALL | {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}))
+        state = TrainState(config)
+        step = TrainStep(state, config)
+        seen = prng.keep_mask
 
         def record(shape, p, seed):
             mask = seen(shape, p, seed)
             tf.py_function(lambda m: masks.append(m.numpy().tobytes()), [mask], [])
             return mask
 
-        train_step.noise.keep_mask = record
+        prng.keep_mask = record
         try:
             dataset = tf.data.Dataset.from_tensors({"image": images}).unbatch()
             batches = dataset.repeat(2).batch(16)
             for batch in strategy.experimental_distribute_dataset(batches):
                 step(batch)
         finally:
-            train_step.noise.keep_mask = seen
+            prng.keep_mask = seen
     # Blocks × replicas × steps: no two alike.
     blocks = sum(b.kind == "gated_resnet" for b in state.model.topology)
     assert len(masks) == blocks * 2 * 2

@@ -12,7 +12,7 @@ from small_models import (
     to_float,
 )
 
-from pixel_cnn_pp.folded import condition, fold
+from pixel_cnn_pp.sampling.kernels import conditions_of, fold_kernels
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,9 @@ def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
     labels = tf.constant([2, 0, 1]) if model.num_labels else None
     x = to_float(random_images(3, model), model)
     full = model(x, labels).numpy()
-    ours = parameters_by_pixel(model, fold(model), condition(model, labels), x)
+    ours = parameters_by_pixel(
+        model, fold_kernels(model), conditions_of(model, labels), x
+    )
     np.testing.assert_allclose(ours, full, rtol=1e-4, atol=1e-5 * np.abs(full).max())
 
 
@@ -81,7 +83,7 @@ def test_mean_surprise_of_2000_draws_is_the_entropy_that_the_model_predicts(mode
 
 def test_image_7_of_100_is_image_7_drawn_alone(model):
     hundred = model.sample(100, seed=(7, 8)).numpy()
-    alone = model.sampler.draw(
+    alone = model.sampler.sample(
         tf.zeros([1, 6, 5, 2], tf.uint8),
         tf.zeros([1, 6, 5], tf.bool),
         tf.zeros([1], tf.int32),
@@ -164,11 +166,11 @@ def test_rounded_kernels_are_those_of_the_full_pass_and_of_the_sampler():
     model.round_kernels("bfloat16")
     rounded = model.log_prob(given).numpy()
     assert (np.abs(rounded / exact - 1) < 0.02).all() and (rounded != exact).all()
-    folded = fold(model)
+    folded = fold_kernels(model)
     kernels = {name: v for name, v in folded.items() if not name.endswith("/b")}
     assert {v.dtype for v in kernels.values()} == {tf.bfloat16}
     x = to_float(given, model)
-    ours = parameters_by_pixel(model, folded, condition(model, None), x)
+    ours = parameters_by_pixel(model, folded, conditions_of(model, None), x)
     np.testing.assert_allclose(ours, model(x), rtol=1e-4, atol=1e-4)
     drawn = model.sample(4, seed=(1, 2))
     reference = full_pass.draw_images(model, 4, None, (1, 2), 1.0)

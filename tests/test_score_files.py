@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import ROOT
 
 import data
-from pixel_cnn_pp import curve, score_files
+from pixel_cnn_pp import curve, files, score_files
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -62,8 +62,8 @@ def test_path_that_no_file_can_take_is_refused_by_its_flag(path, tmp_path, monke
     (tmp_path / "folder").mkdir()
     (tmp_path / "taken.new").mkdir()
     with pytest.raises(OSError, match=f"^--scores_csv={path}: cannot be written; give"):
-        score_files.refuse_unwritable("scores_csv", path)
-    score_files.refuse_unwritable("scores_csv", "good.csv")
+        files.check_file_writable("scores_csv", path)
+    files.check_file_writable("scores_csv", "good.csv")
 
 
 @pytest.fixture

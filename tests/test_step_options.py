@@ -1,7 +1,6 @@
 """Options of the step that save time or memory: the step stays what it was."""
 
 import gc
-import math
 from collections import Counter
 
 import numpy as np
@@ -11,8 +10,9 @@ from small_runs import SMALL, arrays, random_batch, steps_on
 from tensorflow.python.framework.func_graph import FuncGraph
 from xla_kernels import kernels_of_xla
 
-from pixel_cnn_pp import PixelCNNPP, checkpoint, nn, train_step
-from pixel_cnn_pp.config import Config
+from pixel_cnn_pp import PixelCNNPP
+from pixel_cnn_pp.config import PRECISIONS, Config
+from pixel_cnn_pp.layers import convolution
 
 
 def assert_same_step(ours, plain):
@@ -44,10 +44,10 @@ def test_step_with_dropout_is_the_same_with(option):
 def training_gradients(model, images, labels=None):
     with tf.GradientTape() as tape:
         losses = model.image_loss(images, labels, training=True, seed=(1, 2))
-    return tape.gradient(losses, list(checkpoint.variables(model).values()))
+    return tape.gradient(losses, list(model.tf_variables().values()))
 
 
-@pytest.mark.parametrize("precision", nn.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkeypatch):
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_resnet=1, nr_filters=8, num_labels=3)
     model.set_precision(precision)
@@ -95,15 +95,7 @@ def test_remat_runs_convs_again_in_a_network_that_xla_compiles():
     assert convs(True) - convs(False) >= 2 * gated_resnets
 
 
-@pytest.fixture
-def kernels_are_large(monkeypatch):
-    """Updates those of a very small model by themselves, as those of a large one."""
-    monkeypatch.setattr(train_step, "LARGE", 2**6)
-
-
-def test_large_parameters_come_to_the_same_under_a_strategy_of_one_device(
-    kernels_are_large,
-):
+def test_step_is_the_same_under_a_strategy_of_one_device():
     # That of one worker alone has variables of the same kind.
     one_device = tf.distribute.MirroredStrategy(
         ["/cpu:0"], tf.distribute.ReductionToOneDevice()
@@ -111,42 +103,6 @@ def test_large_parameters_come_to_the_same_under_a_strategy_of_one_device(
     images = random_batch(16)
     plain = steps_on(1, 16, 0.5, images, steps=1)
     assert_same_step(steps_on(1, 16, 0.5, images, 1, one_device), plain)
-
-
-def test_large_parameters_moments_and_averages_are_updated_where_they_lie_in_memory(
-    kernels_are_large,
-):
-    config = Config(**SMALL)
-    state = train_step.TrainState(config)
-    step = train_step.make_train_step(state, config)
-    batch = {"image": random_batch(4)}
-    groups = state.groups()
-    large = [
-        groups[group][name]
-        for group in ("parameters", "averages", "adam_v", "adam_mg")
-        for name, p in state.parameters.items()
-        if math.prod(p.shape) >= train_step.LARGE
-    ]
-    assert large
-
-    def addresses():
-        return [np.from_dlpack(v.read_value()).ctypes.data for v in large]
-
-    step(batch)
-    before, values = addresses(), [v.numpy() for v in large]
-    step(batch)
-    assert addresses() == before
-    for v, value in zip(large, values, strict=True):
-        assert not np.array_equal(v, value)
-
-    # A step that is not finite leaves them as they are.
-    values = [v.numpy() for v in large]
-    bias = state.parameters["conv2d_0/b"]
-    bias.assign(np.inf + bias)
-    step(batch)
-    assert state.count("bad_steps") == 1
-    for v, value in zip(large, values, strict=True):
-        np.testing.assert_array_equal(v, value)
 
 
 def test_mixed_bfloat16_has_float32_parameters_and_nearly_the_same_losses():
@@ -200,7 +156,7 @@ def test_unknown_precision_is_refused():
             "half"
         )
     with pytest.raises(ValueError, match="--precision=half: must be one of float32"):
-        Config(**SMALL, precision="half")
+        Config.of(**SMALL, precision="half")
 
 
 @pytest.mark.parametrize("unit_axis", [-1, 2])
@@ -213,7 +169,7 @@ def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_ax
     others = [i for i in range(4) if i != axis]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([V, g])
-        ours = tf.reduce_sum(weights * nn.weight_norm(V, g, unit_axis=axis))
+        ours = tf.reduce_sum(weights * convolution.weight_norm(V, g, unit_axis=axis))
         wide = tf.reshape(g, [-1 if i == axis else 1 for i in range(4)])
         norm = tf.sqrt(tf.reduce_sum(V**2, others, keepdims=True))
         plain = tf.reduce_sum(weights * wide * V / norm)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from small_runs import arrays, rows, run
 
-from pixel_cnn_pp import checkpoint, drawing, evaluation, loop, run_log, stopping
+from pixel_cnn_pp import checkpoint
+from pixel_cnn_pp.evaluation import evaluator
+from pixel_cnn_pp.evaluation import samples as drawing
+from pixel_cnn_pp.training import loop, metrics, preemption
 
 # 40 images in batches of 4: an epoch is 10 steps, and each ends with a checkpoint.
 SETTINGS = {
@@ -49,10 +52,10 @@ def facts(folder):
 @pytest.mark.parametrize(
     "owner, name, calls, signum, step",
     [
-        (run_log.RunLog, "step_done", 5, signal.SIGTERM, 5),
-        (evaluation.Evaluator, "_losses", 1, signal.SIGINT, 10),
+        (metrics.RunLog, "step_done", 5, signal.SIGTERM, 5),
+        (evaluator.Evaluator, "_losses", 1, signal.SIGINT, 10),
         (drawing, "draw_samples", 2, signal.SIGTERM, 20),
-        (run_log.RunLog, "step_done", 23, signal.SIGTERM, 23),
+        (metrics.RunLog, "step_done", 23, signal.SIGTERM, 23),
         (loop.Loop, "_test_loss", 3, signal.SIGINT, 23),
         (drawing, "draw_samples", 3, signal.SIGTERM, 23),
     ],
@@ -72,7 +75,7 @@ def test_run_ended_by_a_signal_goes_on_as_the_run_never_ended(
     before = signal.getsignal(signum)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, raising(getattr(owner, name), calls, signum))
-        with pytest.raises(stopping.Stopped, match=f"{signum.name} at step {step};"):
+        with pytest.raises(preemption.Stopped, match=f"{signum.name} at step {step};"):
             run(npz_path, tmp_path, **SETTINGS)
     assert signal.getsignal(signum) == before
     assert checkpoint.list_checkpoints(tmp_path)[0][0] == step
@@ -84,8 +87,8 @@ def test_run_ended_by_a_signal_goes_on_as_the_run_never_ended(
 
 
 def test_exit_codes_are_those_that_a_shell_gives_to_signals():
-    assert stopping.Stopped(signal.SIGTERM).exit_code == 143
-    assert stopping.Stopped(signal.SIGINT).exit_code == 130
+    assert preemption.Stopped(signal.SIGTERM).exit_code == 143
+    assert preemption.Stopped(signal.SIGINT).exit_code == 130
 
 
 def test_steps_that_are_not_finite_change_nothing_are_reported_and_end_the_run(
@@ -98,7 +101,7 @@ def test_steps_that_are_not_finite_change_nothing_are_reported_and_end_the_run(
     too_fast["save_steps"] = 1
     # The count is looked at every second step.
     message = "--max_bad_steps=2: .* of the last 3 steps, up to step 8, were not finite"
-    with pytest.raises(stopping.Diverged, match=message):
+    with pytest.raises(preemption.Diverged, match=message):
         run(npz_path, tmp_path, True, **too_fast)
     reports = [
         line for line in capfd.readouterr().err.splitlines() if "left out" in line

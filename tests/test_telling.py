@@ -15,9 +15,11 @@ from tensorboard.backend.event_processing import event_accumulator
 from terminal import Terminal, run_on_terminal, screen, shown_in_turn
 
 import data
-from pixel_cnn_pp import checkpoint, noise, progress, train_step, training
+from pixel_cnn_pp import checkpoint, prng, progress
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training import run as training
+from pixel_cnn_pp.training.state import COMPLETIONS, seed_for
 
 # 40 images in batches of 4: an epoch is 10 steps.
 SETTINGS = {
@@ -161,12 +163,12 @@ def test_tensorboard_has_completions_that_follow_from_the_seed_and_the_step(
     found = pictures(events, "completions")
     assert list(found) == [10, 11]
     model, config = checkpoint.load_model(str(told[0]))
-    seed = train_step.seed_for(config, train_step.COMPLETIONS)
+    seed = seed_for(config, COMPLETIONS)
     completed = model.complete(
         np.repeat(originals, 2, axis=0),
         4,
         np.repeat(labels, 2),
-        noise.fold_in(seed, 11).numpy(),
+        prng.fold_in(seed, 11).numpy(),
     )
     kept = originals.copy()
     kept[:, 4:] = 128
@@ -205,7 +207,7 @@ def test_without_tensorboard_a_run_says_so_once_and_comes_to_the_same(
 def test_nothing_of_a_step_is_read_between_the_rows(npz_path, tmp_path, monkeypatch):
     # Reading waits for the device. Bad steps are looked at with the rows here.
     settings = {"log_interval": 4, "max_bad_steps": 4, "max_steps": 9, "field": "11x5"}
-    config = Config(**(SMALL | settings))
+    config = Config.of(**(SMALL | settings))
     splits = [data.load("npz", npz_path, split) for split in ("train", "test")]
     loop = training.prepare(config, *splits, str(tmp_path))
     open_terminal(monkeypatch)

@@ -9,8 +9,11 @@ import tensorflow as tf
 from small_runs import SMALL, arrays, rows, run
 
 import data
-from pixel_cnn_pp import checkpoint, run_log, train_step, training, workers
+from pixel_cnn_pp import checkpoint, distribution
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.training import metrics
+from pixel_cnn_pp.training import run as training
+from pixel_cnn_pp.training.state import TrainState
 
 
 def test_metrics_have_a_row_every_interval_and_every_epoch_with_the_test_figure(
@@ -78,9 +81,9 @@ def test_energy_distance_run_trains_reports_its_distance_and_draws(npz_path, tmp
 
 
 def test_averages_of_a_run_start_after_the_data_dependent_initialisation(npz_path):
-    config = Config(**(SMALL | {"dropout_p": 0.0, "init_batch_size": 40}))
+    config = Config.of(**(SMALL | {"dropout_p": 0.0, "init_batch_size": 40}))
     train = data.load("npz", npz_path, "train")
-    state = train_step.TrainState(config)
+    state = TrainState(config)
     before = arrays(state.parameters)
     training.initialize(state, config, train)
     after = arrays(state.parameters)
@@ -135,14 +138,14 @@ def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
 
 def test_memory_does_not_grow_over_1000_steps(npz_path, tmp_path, monkeypatch):
     pages = []
-    step_done = run_log.RunLog.step_done
+    step_done = metrics.RunLog.step_done
 
     def count_pages(log):
         step_done(log)
         with open("/proc/self/statm") as file:
             pages.append(int(file.read().split()[1]))
 
-    monkeypatch.setattr(run_log.RunLog, "step_done", count_pages)
+    monkeypatch.setattr(metrics.RunLog, "step_done", count_pages)
     # An epoch is 10 steps: a hundred evaluations and twenty checkpoints among them.
     run(npz_path, tmp_path, max_steps=1000, save_interval=5, field="11x5")
     assert len(pages) == 1000
@@ -151,5 +154,5 @@ def test_memory_does_not_grow_over_1000_steps(npz_path, tmp_path, monkeypatch):
 
 
 def test_end_of_an_epoch_does_not_wait_for_a_thread_that_tunes_the_input():
-    batches = workers.distribute(tf.data.Dataset.range(4).batch(2))
+    batches = distribution.distribute(tf.data.Dataset.range(4).batch(2))
     assert batches.options().autotune.enabled is False

@@ -7,8 +7,8 @@ import pytest
 import small_runs
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, evaluation, export, refusals
-from pixel_cnn_pp.config import ARCHITECTURE
+from pixel_cnn_pp import checkpoint, export
+from pixel_cnn_pp.evaluation import evaluator, refusals
 
 VARIANTS = [
     {"likelihood": "softmax", "short_cuts": False, "num_labels": 3},
@@ -35,8 +35,7 @@ def test_variant_trains_resumes_scores_draws_completes_and_is_exported(
             np.testing.assert_array_equal(ours, variable, err_msg=name)
 
     model, config = checkpoint.load_model(str(stopped))
-    told = {name: config.model_arguments()[name] for name in ARCHITECTURE}
-    assert {name: model.config[name] for name in told} == told
+    assert model.config == config.model
     labels = np.array([0, 2]) if model.num_labels else None
     drawn = model.sample(2, labels, seed=(3, 4)).numpy()
     completed = model.complete(drawn, 5, labels, seed=(5, 6)).numpy()
@@ -58,5 +57,5 @@ def test_variant_trains_resumes_scores_draws_completes_and_is_exported(
     of = {} if labels is None else of
     ours = served["log_prob"](images=tf.constant(drawn), **of)
     np.testing.assert_allclose(ours["log_prob"], nats, rtol=1e-5)
-    bits = evaluation.bits_per_dim(-nats, model.image_shape)
+    bits = evaluator.bits_per_dim(-nats, model.image_shape)
     np.testing.assert_allclose(ours["bits_per_dim"], bits, rtol=1e-5)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import ROOT
 from small_runs import rows
 
-from pixel_cnn_pp import checkpoint, workers
+from pixel_cnn_pp import checkpoint, distribution
 
 # 40 images, 8 a step on all devices together.
 RUN = (
@@ -116,4 +116,4 @@ def test_two_workers_killed_and_gone_on_with_make_the_run_of_one_process(
 def test_tf_config_that_is_none_is_refused(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="^TF_CONFIG=.*must be JSON"):
-        workers.make_strategy(None)
+        distribution.make_strategy(None)

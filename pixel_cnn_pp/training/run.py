@@ -5,24 +5,27 @@ import os
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, folders, openai_checkpoint, polyak, workers
+from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.loop import Images, Loop
-from pixel_cnn_pp.train_step import INITIALIZATION, TrainState, seed_for
+from pixel_cnn_pp.files import check_folder_writable
+from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.training.loop import Loop
+from pixel_cnn_pp.training.optimizer import start_ema
+from pixel_cnn_pp.training.state import INITIALIZATION, TrainState, seed_for
 
 
-def initialize(state: TrainState, config: Config, train: Images) -> None:
+def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
     """Data-dependent initialisation on the first images of the first epoch's order."""
     examples = train.examples(0, config.seed).batch(config.init_batch_size)
     batch = next(iter(examples))
-    images = image_ops.quantize(batch["image"], config.num_levels)
+    images = image_ops.quantize(batch["image"], config.model.num_levels)
     state.model.initialize(
-        image_ops.to_float(images, config.num_levels),
+        image_ops.to_float(images, config.model.num_levels),
         batch.get("label"),
         seed_for(config, INITIALIZATION),
     )
-    polyak.start(state.averages, state.parameters)
+    start_ema(state.averages, state.parameters)
 
 
 def initialize_from_official(state: TrainState, prefix: str) -> None:
@@ -32,12 +35,12 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     """
     openai_checkpoint.load(state.model, prefix, averaged=False)
     openai_checkpoint.load(state.averaged, prefix, averaged=True)
-    t = openai_checkpoint.load_adam(state.adam, prefix)
+    t = openai_checkpoint.load_adam(state.adam.v, state.adam.mg, prefix)
     state.counters["step"].assign(t - 1)
 
 
 def begin(
-    state: TrainState, config: Config, train: Images, official_checkpoint: str | None
+    state: TrainState, config: Config, train: ImageSet, official_checkpoint: str | None
 ) -> None:
     """Starts from the images, or from an official checkpoint, its prefix."""
     if not official_checkpoint:
@@ -52,7 +55,7 @@ def begin(
         )
 
 
-def refuse_unusable(save_dir: str, load_params: bool) -> None:
+def check_save_dir(save_dir: str, load_params: bool) -> None:
     """Raises ValueError where the folder is none that this run can be written to.
 
     It holds a run already, or none to go on with, or cannot be made or written to.
@@ -69,10 +72,12 @@ def refuse_unusable(save_dir: str, load_params: bool) -> None:
             f"--load_params: --save_dir={save_dir} holds no run to go on with; leave "
             "the flag out to start one."
         )
-    folders.refuse_unwritable("save_dir", save_dir)
+    check_folder_writable("save_dir", save_dir)
 
 
-def refuse_too_few(config: Config, train: Images, test: Images, replicas: int) -> None:
+def check_images(
+    config: Config, train: ImageSet, test: ImageSet, replicas: int
+) -> None:
     """Raises ValueError where the images do not fill a batch or do not match."""
     batch = config.batch_size * replicas * config.accumulate
     if train.num_images < batch:
@@ -95,8 +100,8 @@ def refuse_too_few(config: Config, train: Images, test: Images, replicas: int) -
 
 def prepare(
     config: Config,
-    train_images: Images,
-    test_images: Images,
+    train_images: ImageSet,
+    test_images: ImageSet,
     save_dir: str,
     load_params: bool = False,
     official_checkpoint: str | None = None,
@@ -104,19 +109,18 @@ def prepare(
 ) -> Loop:
     """A run ready to go, its checks done, nothing written yet.
 
-    `strategy` is that of `workers.make_strategy`, which several machines have to call
-    before they load images.
+    `strategy` is that of `distribution.make_strategy`, which several machines have to
+    call before they load images.
 
     With `load_params` it goes on from the newest intact checkpoint under `save_dir`, as
     if it had never stopped; with `official_checkpoint`, the prefix of a TF1 checkpoint,
     from there. Raises ValueError where the settings, the images and the folder do not
     fit.
     """
-    strategy = strategy or workers.make_strategy(config.nr_gpu)
-    is_chief = workers.is_chief(strategy)
-    if is_chief:
-        refuse_unusable(save_dir, load_params)
-    refuse_too_few(config, train_images, test_images, strategy.num_replicas_in_sync)
+    strategy = strategy or distribution.make_strategy(config.nr_gpu)
+    is_chief = distribution.is_chief(strategy)
+    check_save_dir(save_dir, load_params)
+    check_images(config, train_images, test_images, strategy.num_replicas_in_sync)
     replicas = strategy.num_replicas_in_sync
     config = dataclasses.replace(
         config,
@@ -124,7 +128,7 @@ def prepare(
         images_per_step=config.batch_size * replicas * config.accumulate,
     )
     if load_params:
-        config.refuse_other_run(checkpoint.load_config(save_dir))
+        config.check_same_run(checkpoint.load_config(save_dir))
     with strategy.scope():
         state = TrainState(config)
         if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
@@ -134,6 +138,6 @@ def prepare(
             begin(state, config, train_images, official_checkpoint)
         if told and is_chief:
             print(told, flush=True)
-        if workers.are_several(strategy):
-            workers.take_from_first(state.groups())
+        if distribution.are_several(strategy):
+            distribution.take_from_first(state.groups())
         return Loop(config, state, train_images, test_images, save_dir)

@@ -1,43 +1,28 @@
 """The loop of a training run: its steps and epochs, and what it does beside them."""
 
 import os
-from typing import Protocol
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, drawing, evaluation, noise, workers
+from pixel_cnn_pp import checkpoint, distribution, prng
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.run_log import RunLog
-from pixel_cnn_pp.stopping import Diverged, Stopped, StopSignals
-from pixel_cnn_pp.train_step import (
+from pixel_cnn_pp.evaluation import evaluator
+from pixel_cnn_pp.evaluation import samples as drawing
+from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.training.metrics import RunLog
+from pixel_cnn_pp.training.optimizer import learning_rate_at
+from pixel_cnn_pp.training.preemption import Diverged, Stopped, StopSignals
+from pixel_cnn_pp.training.state import (
     COMPLETIONS,
     EVALUATION,
     SAMPLES,
     TrainState,
-    images_at_a_time,
-    learning_rate_at,
-    make_train_step,
     seed_for,
 )
+from pixel_cnn_pp.training.step import TrainStep
 
 # Test images that are completed for TensorBoard; how often each, at most.
 COMPLETED = 4
-
-
-class Images(Protocol):
-    """A split of a data set: what training asks of it."""
-
-    image_shape: tuple[int, int, int]
-    num_images: int
-
-    def examples(
-        self, epoch: int | None = None, seed: int = 0, start: int = 0
-    ) -> tf.data.Dataset:
-        """Dicts of 'image' uint8 [H, W, C] (and 'label' int32), each image once.
-
-        In stored order, or for an epoch in the order that follows from (seed, epoch),
-        its first `start` examples left out.
-        """
 
 
 class Loop:
@@ -47,8 +32,8 @@ class Loop:
         self,
         config: Config,
         state: TrainState,
-        train_images: Images,
-        test_images: Images,
+        train_images: ImageSet,
+        test_images: ImageSet,
         save_dir: str,
     ):
         self.config = config
@@ -57,16 +42,17 @@ class Loop:
         self.test_images = test_images
         self.save_dir = save_dir
         self.strategy = tf.distribute.get_strategy()
-        self.images_at_a_time = images_at_a_time(config)
-        self.images_per_step = self.images_at_a_time * config.accumulate
-        self.is_chief = workers.is_chief(self.strategy)
-        self.are_several = workers.are_several(self.strategy)
+        self.is_chief = distribution.is_chief(self.strategy)
+        self.are_several = distribution.are_several(self.strategy)
         self.signals = StopSignals(
-            workers.make_any(self.strategy) if self.are_several else None
+            distribution.make_any(self.strategy) if self.are_several else None
         )
         self.writer = checkpoint.BackgroundWriter()
-        self.train_step = make_train_step(state, config)
-        self.evaluator = evaluation.Evaluator(
+        self.train_step = TrainStep(state, config)
+        self.images_per_step = self.train_step.images_per_step
+        # Images that all replicas hold together.
+        self.images_at_a_time = self.images_per_step // config.accumulate
+        self.evaluator = evaluator.Evaluator(
             state.averaged, self.images_at_a_time, seed_for(config, EVALUATION)
         )
 
@@ -100,10 +86,10 @@ class Loop:
                 self.writer.wait()
                 where = f" at step {log.step}; go on with --load_params."
                 raise Stopped(stop.signum, where) from stop
-            except workers.LOST as error:
+            except distribution.LOST as error:
                 if not self.are_several:
                     raise
-                raise workers.WorkerLost(
+                raise distribution.WorkerLost(
                     f"another worker was lost at step {log.step}; start all of them "
                     "again with --load_params."
                 ) from error
@@ -130,7 +116,7 @@ class Loop:
                 self.signals.check()
                 if log.step == self.config.max_steps:
                     break
-            self._refuse_divergence(log)
+            self._check_divergence(log)
             if self._epoch_is_over():
                 self._end_epoch(log)
             else:
@@ -165,12 +151,12 @@ class Loop:
         epoch, position = self.state.count("epoch"), self.state.count("position")
         examples = self.train_images.examples(epoch, self.config.seed, position)
         batches = examples.batch(self.images_per_step, drop_remainder=True)
-        return workers.distribute(batches.prefetch(2))
+        return distribution.distribute(batches.prefetch(2))
 
     def _after_step(self, log: RunLog) -> None:
         config = self.config
         if log.step % min(config.log_interval, config.max_bad_steps) == 0:
-            self._refuse_divergence(log)
+            self._check_divergence(log)
         if log.step % config.log_interval == 0:
             self._report(log, "interval")
             self._clear("interval_loss", "interval_images")
@@ -210,7 +196,7 @@ class Loop:
     def _test_loss(self) -> float:
         return self.evaluator.mean_loss(self.test_images.examples(), self.signals.check)
 
-    def _refuse_divergence(self, log: RunLog) -> None:
+    def _check_divergence(self, log: RunLog) -> None:
         """Raises Diverged after max_bad_steps in a row. What is saved stays as it is:
         reading the count waits for the step, so it is not read after each."""
         bad = self.state.count("bad_steps")
@@ -233,7 +219,9 @@ class Loop:
         if with_test:
             log.doing("testing")
         test_loss = self._test_loss() if with_test else None
-        rate = learning_rate_at(self.config, self.state.counters["step"] - 1)
+        config = self.config
+        step = self.state.counters["step"] - 1
+        rate = learning_rate_at(step, config.learning_rate, config.lr_decay)
         log.row(train_loss, test_loss, float(rate), speed)
         log.restart_clock()
 
@@ -268,14 +256,14 @@ class Loop:
             log.doing(f"drawing {done}/{n}")
 
         tell(0, n)
-        seed = noise.fold_in(seed_for(config, SAMPLES), log.step).numpy()
+        seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
         shown = drawing.draw_samples(model, n, path, seed, progress=tell)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
             log.doing("completing")
-            seed = noise.fold_in(seed_for(config, COMPLETIONS), log.step).numpy()
-            rows, most = config.image_shape[0] // 2, COMPLETED
+            seed = prng.fold_in(seed_for(config, COMPLETIONS), log.step).numpy()
+            rows, most = config.model.image_shape[0] // 2, COMPLETED
             # No more than the samples: a larger number might have to be compiled.
             times = max(1, min(n // most, most))
             found = drawing.complete(

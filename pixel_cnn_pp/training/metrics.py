@@ -8,9 +8,10 @@ from datetime import timedelta
 from absl import logging
 
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.evaluation import bits_per_dim
-from pixel_cnn_pp.events import Events
+from pixel_cnn_pp.files import open_atomic
+from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.progress import ProgressLine
+from pixel_cnn_pp.training.events import Events
 
 METRICS = "metrics.csv"
 REFRESH = 1.0  # Seconds between two looks of the progress line within a row.
@@ -46,7 +47,7 @@ class RunLog:
         self.rows = rows
         self.last_step = last_step
         self.images_per_step = images_per_step
-        name = "energy_distance" if config.energy_distance else "bits_per_dim"
+        name = "energy_distance" if config.model.energy_distance else "bits_per_dim"
         self.unit = name.replace("_per_", "/").replace("_", " ")
         self.columns = [
             "step",
@@ -95,9 +96,8 @@ class RunLog:
                 self.rows,
                 self.step,
             )
-        with open(self._path + ".new", "w", newline="") as file:
+        with open_atomic(self._path, newline="") as file:
             csv.writer(file).writerows([self.columns, *kept])
-        os.replace(self._path + ".new", self._path)
 
     def restart_clock(self) -> None:
         """Starts measuring speed anew: what came before was not training."""
@@ -139,8 +139,8 @@ class RunLog:
         """Loss per image as it is shown: bits/dim, or energy distance per pixel."""
         if loss is None:
             return None
-        shape = self.config.image_shape
-        if self.config.energy_distance:
+        shape = self.config.model.image_shape
+        if self.config.model.energy_distance:
             return loss / (shape[0] * shape[1])
         return bits_per_dim(loss, shape)
 

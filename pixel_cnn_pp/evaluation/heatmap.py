@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp import lettering
+from pixel_cnn_pp.evaluation import lettering
 from pixel_cnn_pp.model import PixelCNNPP
 
 # From few to many bits: dark to light in equal steps of lightness (CIE L*), RGB.
@@ -109,5 +109,5 @@ def draw_heatmaps(
     low, high = scale_ends(bits, high)
     shown = image_ops.to_8_bit(originals, model.num_levels)
     sheet = draw_sheet(shown, bits, low, high, scale)
-    image_ops.write_sheet(path, sheet, originals=originals, bits=bits)
+    image_ops.write_grid(path, sheet, originals=originals, bits=bits)
     return len(originals), low, high

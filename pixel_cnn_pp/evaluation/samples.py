@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp import lettering
+from pixel_cnn_pp.evaluation import lettering
 from pixel_cnn_pp.model import PixelCNNPP
 
 SHOWN = 100  # Images of a sheet; the NPZ holds all.
@@ -57,9 +57,7 @@ def draw_samples(
     images = model.sample(n, arrays.get("labels"), seed, temperature, progress).numpy()
     shown = image_ops.to_8_bit(images[:SHOWN], model.num_levels)
     sheet = image_ops.tile(shown) if rows is None else tile_by_label(shown, rows)
-    image_ops.write_sheet(
-        path, image_ops.enlarge(sheet, scale), images=images, **arrays
-    )
+    image_ops.write_grid(path, image_ops.enlarge(sheet, scale), images=images, **arrays)
     return shown
 
 
@@ -123,7 +121,7 @@ def draw_completions(
     )
     shown = sheet_of_completions(model, originals, completions, rows)
     sheet = image_ops.tile(shown, num_completions + 2)
-    image_ops.write_sheet(
+    image_ops.write_grid(
         path,
         image_ops.enlarge(sheet, scale),
         originals=originals,

@@ -1,4 +1,4 @@
-"""Elementwise work in one pass over memory: fused by XLA, where a graph asks for it."""
+"""Fusion: elementwise operations in one pass over memory, compiled by XLA."""
 
 import contextlib
 import contextvars
@@ -12,10 +12,10 @@ _is_on = contextvars.ContextVar("fusing", default=False)
 
 @contextlib.contextmanager
 def fusing(on: bool) -> Iterator[None]:
-    """While a graph is traced: whether XLA compiles in it what is `fusable`.
+    """Within it, traced graphs let XLA compile their `fusable` functions.
 
-    It does so once for each shape and takes about .1 s for it, so it pays where shapes
-    come again and again; and whoever runs the graph must have XLA. Off by default.
+    Compiling takes about .1 s per shape, and whoever runs the graph must have XLA, so
+    it is off by default.
     """
     token = _is_on.set(on)
     try:
@@ -29,9 +29,9 @@ def is_on() -> bool:
 
 
 def fusable(function: Callable) -> Callable:
-    """A function of tensors that becomes one kernel in graphs traced under `fusing`.
+    """Makes a function of tensors one kernel in graphs traced under `fusing`.
 
-    What else it takes is hashable.
+    Arguments by name must be hashable.
     """
     fused = tf.function(function, jit_compile=True, autograph=False)
 

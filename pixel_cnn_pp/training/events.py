@@ -1,6 +1,5 @@
 """TensorBoard events of a run: scalars, grids of images, the settings."""
 
-import dataclasses
 import importlib.util
 
 import numpy as np
@@ -54,7 +53,5 @@ class Events:
 
 
 def markdown_table(config: Config) -> str:
-    rows = [
-        f"| {name} | {value} |" for name, value in dataclasses.asdict(config).items()
-    ]
+    rows = [f"| {name} | {value} |" for name, value in config.settings().items()]
     return "\n".join(["| setting | value |", "| --- | --- |", *rows])

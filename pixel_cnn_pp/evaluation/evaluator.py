@@ -1,19 +1,15 @@
 """Evaluation: the exact loss of every image of a data set, in bits/dim."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from pixel_cnn_pp import fusion, workers
+from pixel_cnn_pp import distribution
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.layers import fusion
+from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
-
-
-def bits_per_dim(nats: np.ndarray | float, image_shape: tuple[int, int, int]):
-    """Nats per image as bits per sub-pixel."""
-    return nats / (math.log(2.0) * math.prod(image_shape))
 
 
 class Evaluator:
@@ -80,7 +76,7 @@ class Evaluator:
 
     def _batches(self, examples):
         batches = examples.batch(self.batch_size).map(self._fill).prefetch(2)
-        return workers.distribute(batches)
+        return distribution.distribute(batches)
 
     def _fill(self, batch):
         count = tf.shape(batch["image"])[0]

@@ -1,4 +1,8 @@
-"""What stands between two convs: gates, zeros around a map, nonlinearity, dropout."""
+"""Activation, padding, dropout and gating, with hand-written gradients.
+
+Each function here is one pass over memory, forward and backward, where XLA fuses it
+(`fusion`), and keeps for its gradient nothing that the convolutions do not keep anyway.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,15 +10,16 @@ from typing import NamedTuple
 import tensorflow as tf
 from keras import ops
 
-from pixel_cnn_pp import fusion, noise
-from pixel_cnn_pp.gradients import custom_gradient
+from pixel_cnn_pp import prng
+from pixel_cnn_pp.layers import fusion
+from pixel_cnn_pp.layers.custom_gradient import custom_gradient
 
 Margins = tuple[int, int, int]  # Zeros on top, on the left and on the right.
 NO_MARGINS = (0, 0, 0)
 
 
 def pad(x: tf.Tensor, margins: Margins = NO_MARGINS) -> tf.Tensor:
-    """Zeros around a map: [N, H, W, F] → [N, top + H, left + W + right, F]."""
+    """Zero padding: [N, H, W, F] → [N, top + H, left + W + right, F]."""
     top, left, right = margins
     if margins == NO_MARGINS:
         return x
@@ -22,7 +27,7 @@ def pad(x: tf.Tensor, margins: Margins = NO_MARGINS) -> tf.Tensor:
 
 
 def _crop(x: tf.Tensor, margins: Margins) -> tf.Tensor:
-    """What `pad` put zeros around."""
+    """The inverse of `pad`."""
     top, left, right = margins
     if margins == NO_MARGINS:
         return x
@@ -31,7 +36,7 @@ def _crop(x: tf.Tensor, margins: Margins) -> tf.Tensor:
     return tf.slice(x, [0, top, left, 0], size)
 
 
-def _side_by_side(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def _concat(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Twice [..., F] → [..., 2F]."""
     if not fusion.is_on():
         return tf.concat([a, b], axis=-1)
@@ -46,24 +51,24 @@ def _elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 
 def concat_elu(x: tf.Tensor) -> tf.Tensor:
-    """elu of x and −x side by side: [..., F] → [..., 2F]."""
+    """elu of x and −x, concatenated: [..., F] → [..., 2F]."""
     if not fusion.is_on():
-        return tf.nn.elu(_side_by_side(x, -x))
+        return tf.nn.elu(_concat(x, -x))
     # One exp for both halves, in float32 whatever x is.
     below = tf.cast(tf.exp(-tf.abs(tf.cast(x, tf.float32))) - 1.0, x.dtype)
     is_above = x > 0
-    return _side_by_side(tf.where(is_above, x, below), tf.where(is_above, below, -x))
+    return _concat(tf.where(is_above, x, below), tf.where(is_above, below, -x))
 
 
 def _concat_elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    of_x, of_minus_x = tf.split(_elu_gradient(upstream, y), 2, axis=-1)
-    return of_x - of_minus_x
+    by_x, by_minus_x = tf.split(_elu_gradient(upstream, y), 2, axis=-1)
+    return by_x - by_minus_x
 
 
 class Nonlinearity(NamedTuple):
     """y = f(x), [..., F] → [..., widening · F], whose gradient follows from y alone.
 
-    f(0) is 0: it is done after the padding. y is that of before the dropout.
+    f(0) is 0, so padding and f commute. y is the output before dropout.
     """
 
     f: Callable
@@ -81,8 +86,7 @@ NONLINEARITIES = {
 
 
 def activate(x: tf.Tensor, name: str, margins: Margins = NO_MARGINS) -> tf.Tensor:
-    """The nonlinearity of this name, [..., F] → [..., widening · F], of x with zeros
-    around it, which it keeps."""
+    """Pads x and applies the nonlinearity: [..., F] → [..., widening · F]."""
     return _activate(x, name=name, margins=margins, scale=1.0)
 
 
@@ -93,18 +97,18 @@ def activate_and_drop(
     seed: tf.Tensor,
     margins: Margins = NO_MARGINS,
 ) -> tf.Tensor:
-    """The same with dropout: zeroes each element of the output with probability p and
+    """`activate` with dropout: zeroes each element of the output with probability p and
     scales the rest by 1 / (1 − p).
 
-    The mask follows from `seed`, int32 [2], alone. It is kept for the gradient as it
-    was drawn, a byte an element.
+    The mask is a function of `seed`, int32 [2], and is kept for the gradient, a byte
+    per element.
     """
     shape = list(ops.shape(x))
     shape[-1] *= NONLINEARITIES[name].widening
     if margins != NO_MARGINS:
         top, left, right = margins
         shape[1:3] = shape[1] + top, left + shape[2] + right
-    keep = noise.keep_mask(shape, p, seed)
+    keep = prng.keep_mask(shape, p, seed)
     return _activate(x, keep, name=name, margins=margins, scale=1.0 / (1.0 - p))
 
 
@@ -113,8 +117,8 @@ def _activate(x, *mask, **settings):
     y = _forward(x, *mask, **settings)
 
     def gradient(upstream):
-        of_x = _backward(upstream, y, *mask, **settings)
-        return (of_x, None) if mask else of_x
+        by_x = _backward(upstream, y, *mask, **settings)
+        return (by_x, None) if mask else by_x
 
     return y, gradient
 
@@ -137,7 +141,7 @@ def _backward(upstream, y, *mask, name, margins, scale):
 
 @custom_gradient
 def add_gated(x: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
-    """x + a · σ(b): x [..., F], ab [..., 2F], a and b side by side → [..., F]."""
+    """x + a · σ(b): x [..., F], ab [..., 2F], a and b concatenated → [..., F]."""
     return _add_gated(x, ab), lambda upstream: (upstream, _gates_gradient(upstream, ab))
 
 
@@ -151,4 +155,4 @@ def _add_gated(x, ab):
 def _gates_gradient(upstream, ab):
     a, b = tf.split(ab, 2, axis=-1)
     upstream, gate = tf.cast(upstream, ab.dtype), tf.sigmoid(b)
-    return _side_by_side(upstream * gate, upstream * a * gate * (1.0 - gate))
+    return _concat(upstream * gate, upstream * a * gate * (1.0 - gate))

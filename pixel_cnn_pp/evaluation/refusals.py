@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
-from pixel_cnn_pp.sampling import refuse_temperature
 
 MOST_PIXELS = 2**27  # Of a PNG: 400 MB of memory while it is written.
 
@@ -45,7 +44,7 @@ def refuse_draws_of_exact(model: PixelCNNPP, draws: int | None) -> None:
 
 def refuse_settings(model: PixelCNNPP, temperature: float, seed: int) -> None:
     """Raises ValueError where nothing can be drawn at this temperature or seed."""
-    refuse_temperature(model, temperature)
+    model.check_temperature(temperature)
     if not 0 <= seed < 2**31:
         raise ValueError(f"--seed={seed}: must be from 0 to 2147483647.")
 

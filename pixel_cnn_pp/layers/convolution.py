@@ -1,49 +1,64 @@
 """Layers: weight-normalised dense, conv and deconv, and their shifted forms."""
 
+import abc
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from pixel_cnn_pp.gradients import custom_gradient
-from pixel_cnn_pp.nonlinearities import NO_MARGINS, Margins, pad
+from pixel_cnn_pp.layers.activations import NO_MARGINS, Margins, pad
+from pixel_cnn_pp.layers.custom_gradient import custom_gradient
 
-# name: the type of the maps
-PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
-# before(x, margins): see `WeightNorm.call`.
-Before = Callable[[tf.Tensor, Margins], tf.Tensor]
-# How a layer is run: run(layer, x) or run(layer, x, before=…); see `WeightNorm.call`.
-Run = Callable[..., tf.Tensor]
+Prepare = Callable[[tf.Tensor, Margins], tf.Tensor]
 
 
-def call_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Tensor:
-    """The ordinary way to run a layer; `initialize_layer` is the other."""
-    return layer(x, **before)
+class LayerRunner(Protocol):
+    """How a block runs its layers: run(layer, x) → the output of the layer.
+
+    Blocks and heads never call a layer themselves. They are given a runner, so that one
+    forward pass per block serves the whole image (`call_layer`), the data-dependent
+    initialisation (`initialize_layer`) and the row and pixel steps of the sampler.
+
+    prepare(x, margins) pads x for the layer, and may apply the activation and dropout
+    on the way. Its result is the input of the linear map, which the gradient needs too,
+    so it is held in memory once.
+    """
+
+    def __call__(
+        self, layer: keras.layers.Layer, x: tf.Tensor, prepare: Prepare = pad
+    ) -> tf.Tensor: ...
 
 
-def first_weights(seed: int | None) -> keras.initializers.Initializer:
-    """Normal with deviation .05, as the official code has it; zeros without a seed."""
+def call_layer(layer, x, prepare: Prepare = pad) -> tf.Tensor:
+    """The runner of training and scoring."""
+    is_linear = isinstance(layer, WeightNorm)
+    return layer(x, prepare=prepare) if is_linear else layer(x)
+
+
+def initialize_layer(layer, x, prepare: Prepare = pad) -> tf.Tensor:
+    """The runner that sets g and b of each layer from its output first."""
+    is_linear = isinstance(layer, WeightNorm)
+    return layer.initialize(x, prepare=prepare) if is_linear else layer(x)
+
+
+def initial_weights(seed: int | None) -> keras.initializers.Initializer:
+    """Normal with standard deviation .05, as in the official code; zeros for None."""
     if seed is None:
         return keras.initializers.Zeros()
     return keras.initializers.RandomNormal(stddev=0.05, seed=seed)
 
 
-def initialize_layer(layer: keras.layers.Layer, x: tf.Tensor, **before) -> tf.Tensor:
-    """Runs a layer after setting its g and b from the data, where it has them."""
-    initializes = isinstance(layer, WeightNorm)
-    return layer.initialize(x, **before) if initializes else layer(x)
-
-
 def down_shift(x: tf.Tensor) -> tf.Tensor:
-    """Moves [N, H, W, F] one row down; zeros come in at the top."""
+    """Shifts [N, H, W, F] one row down; the first row becomes zero."""
     kept = tf.slice(x, [0, 0, 0, 0], [-1, x.shape[1] - 1, -1, -1])
     return ops.pad(kept, [[0, 0], [1, 0], [0, 0], [0, 0]])
 
 
 def right_shift(x: tf.Tensor) -> tf.Tensor:
-    """Moves [N, H, W, F] one column to the right; zeros come in on the left."""
+    """Shifts [N, H, W, F] one column to the right; the first column becomes zero."""
     kept = tf.slice(x, [0, 0, 0, 0], [-1, -1, x.shape[2] - 1, -1])
     return ops.pad(kept, [[0, 0], [0, 0], [1, 0], [0, 0]])
 
@@ -52,11 +67,10 @@ def right_shift(x: tf.Tensor) -> tf.Tensor:
 def weight_norm(V: tf.Tensor, g: tf.Tensor, *, unit_axis: int) -> tf.Tensor:
     """g · V / ‖V‖, the norm over all axes but `unit_axis`, that of the output units.
 
-    Salimans & Kingma 2016, eq. 2; its gradient, eq. 3, is written out, because what
-    differentiation makes of the formula is a third more work.
+    Salimans & Kingma 2016, eq. 2, and its gradient, eq. 3, which takes a third less
+    work than the one that automatic differentiation finds.
     """
     others = [axis for axis in range(len(V.shape)) if axis != unit_axis]
-    # In the official order of operations: the same to the last bit.
     squared_norm = tf.reduce_sum(tf.square(V), others, keepdims=True)
     inverse = tf.math.rsqrt(tf.maximum(squared_norm, 1e-12))
     g = tf.reshape(g, inverse.shape)
@@ -69,15 +83,15 @@ def weight_norm(V: tf.Tensor, g: tf.Tensor, *, unit_axis: int) -> tf.Tensor:
     return g * (V * inverse), gradient
 
 
-class WeightNorm(keras.layers.Layer):
+class WeightNorm(keras.layers.Layer, abc.ABC):
     """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
 
-    The kernel is rounded to what `rounded_to` can hold, 'float32' or 'bfloat16'. It is
-    made in float32 and applied in the type of the input.
+    The kernel is computed in float32, rounded to `rounded_to` ('float32' or
+    'bfloat16') and applied in the type of the input.
 
-    A subclass says how V is shaped (`kernel_shape`, `unit_axis`), how it is applied to
-    an input (`linear`), how many zeros come around that before (`padding`), and what
-    is cropped after (`crop`).
+    A subclass defines the shape of V (`kernel_shape`, `unit_axis`), the linear map
+    (`linear`), the padding of its input (`padding`) and the crop of its output
+    (`crop`).
     """
 
     kind = ""
@@ -93,8 +107,8 @@ class WeightNorm(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape):
-        shape, first = self.kernel_shape(input_shape[-1]), first_weights(self.seed)
-        self.V = self.add_weight(name="V", shape=shape, initializer=first)
+        shape, initial = self.kernel_shape(input_shape[-1]), initial_weights(self.seed)
+        self.V = self.add_weight(name="V", shape=shape, initializer=initial)
         self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones")
         self.b = self.add_weight(name="b", shape=(self.units,), initializer="zeros")
 
@@ -104,47 +118,45 @@ class WeightNorm(keras.layers.Layer):
         kernel = weight_norm(V, g, unit_axis=self.unit_axis % len(V.shape))
         return ops.cast(ops.cast(kernel, self.rounded_to), "float32")
 
+    @abc.abstractmethod
     def kernel_shape(self, in_channels: int) -> tuple[int, ...]:
-        raise TypeError(f"{type(self).__name__} must say how V is shaped.")
+        """Shape of V."""
 
+    @abc.abstractmethod
     def linear(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        raise TypeError(f"{type(self).__name__} must say how its kernel is applied.")
+        """Applies a kernel to a padded input."""
 
     def output(self, x: tf.Tensor) -> tf.Tensor:
         """The linear map of a padded input, with its bias."""
-        return self.add_bias(self.linear(x, ops.cast(self.kernel(), x.dtype)))
-
-    def add_bias(self, y: tf.Tensor) -> tf.Tensor:
+        y = self.linear(x, ops.cast(self.kernel(), x.dtype))
         b = tf.convert_to_tensor(self.b.value)
         return tf.nn.bias_add(y, tf.cast(b, y.dtype))
 
     def padding(self) -> Margins:
-        """Zeros that come around the input."""
+        """Zeros around the input of the linear map: top, left, right."""
         return NO_MARGINS
 
     def crop(self, y: tf.Tensor) -> tf.Tensor:
         return y
 
-    def call(self, x, before: Before = pad):
-        """The map of before(x, margins), which puts zeros around x and may do more.
-        What it makes is the input of the linear map, which its gradient needs too, and
-        is held in memory once."""
-        return self.crop(self.output(before(x, self.padding())))
+    def call(self, x, prepare: Prepare = pad):
+        """The linear map of prepare(x, margins), see `LayerRunner`, cropped."""
+        return self.crop(self.output(prepare(x, self.padding())))
 
-    def initialize(self, x: tf.Tensor, before: Before = pad) -> tf.Tensor:
-        """Sets g and b so that each unit's output on before(x) has mean 0 and standard
-        deviation `init_scale`; returns that output. The moments are those before the
-        cropping, as in the official code."""
-        y = self.output(before(x, self.padding()))
+    def initialize(self, x: tf.Tensor, prepare: Prepare = pad) -> tf.Tensor:
+        """Sets g and b so that each unit's output on prepare(x) has mean 0 and standard
+        deviation `init_scale`; returns that output. The moments are taken before the
+        crop, as in the official code."""
+        y = self.output(prepare(x, self.padding()))
         mean, variance = ops.moments(y, axes=list(range(len(y.shape) - 1)))
-        # Deviation: a unit that does not vary on these images (as in u where the image
-        # is one pixel of the coarsest stage) keeps its scale, which the official code
-        # multiplies by 1e5.
+        # Difference from the official code, which multiplies by 1e5: a unit that is
+        # constant on these images (as in u where the image is one pixel of the coarsest
+        # stage) keeps its scale.
         varies = variance > 1e-10
         scale = ops.where(varies, self.init_scale / ops.sqrt(variance + 1e-10), 1.0)
         self.g.assign(self.g * scale)
         self.b.assign(self.b - mean * scale)
-        return self(x, before=before)
+        return self(x, prepare=prepare)
 
     def get_config(self):
         own = {"units": self.units, "init_scale": self.init_scale, "seed": self.seed}
@@ -164,17 +176,9 @@ class Dense(WeightNorm):
         y = ops.matmul(rows, kernel)
         return ops.reshape(y, (*ops.shape(x)[:-1], self.units))
 
-    def output(self, x):
-        if self.rounded_to != "float32" or x.dtype != "float32":
-            return super().output(x)
-        # The official dense scales after the product; so does this, to the last bit.
-        V, g = (tf.convert_to_tensor(weight.value) for weight in (self.V, self.g))
-        scale = g / tf.sqrt(tf.reduce_sum(tf.square(V), axis=0))
-        return self.add_bias(scale * self.linear(x, V))
-
 
 class _Spatial(WeightNorm):
-    """What conv and deconv share: kernel size, strides, and where the zeros lie."""
+    """Kernel size, strides and margins, which conv and deconv share."""
 
     def __init__(self, units: int, filter_size=(2, 3), strides=(1, 1), **kwargs):
         super().__init__(units, **kwargs)
@@ -182,8 +186,8 @@ class _Spatial(WeightNorm):
         self.strides = tuple(strides)
 
     def margins(self) -> Margins:
-        """Zeros that a stride-1 conv needs on top, on the left and on the right."""
-        return (0, 0, 0)
+        """Padding that keeps the size at stride 1: top, left, right."""
+        return NO_MARGINS
 
     def get_config(self):
         own = {"filter_size": self.filter_size, "strides": self.strides}
@@ -272,8 +276,8 @@ class ConditionalWeights(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape):
-        shape, first = (input_shape[-1], self.units), first_weights(self.seed)
-        self.hw = self.add_weight(name="hw", shape=shape, initializer=first)
+        shape, initial = (input_shape[-1], self.units), initial_weights(self.seed)
+        self.hw = self.add_weight(name="hw", shape=shape, initializer=initial)
 
     def call(self, h):
         return ops.matmul(h, self.hw)[:, None, None]  # [N, 1, 1, units]
@@ -283,10 +287,10 @@ class ConditionalWeights(keras.layers.Layer):
 
 
 class LayerFactory:
-    """Makes built layers under the official names, in the official order of creation.
+    """Creates and builds layers with the official names, in the official order.
 
-    `layers` lists them. Each draws its first V or hw from a seed of its own; without a
-    seed they are zeros.
+    `layers` lists them. Each takes its initial V or hw from a seed of its own; with
+    seed=None they are zeros.
     """
 
     def __init__(self, seed: int | None = 0):

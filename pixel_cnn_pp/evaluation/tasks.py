@@ -6,7 +6,9 @@ import itertools
 import math
 import os
 
-from pixel_cnn_pp import drawing, evaluation, folders, heatmap, refusals, score_files
+from pixel_cnn_pp import files, score_files
+from pixel_cnn_pp.evaluation import evaluator, heatmap, refusals
+from pixel_cnn_pp.evaluation import samples as drawing
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.progress import ProgressLine
@@ -66,10 +68,10 @@ class Tasks:
         if self.num_samples or self.completes or self.heatmap:
             if not self.output_dir:
                 raise ValueError("--output_dir: give the folder for what is drawn.")
-            folders.refuse_unwritable("output_dir", self.output_dir)
+            files.check_folder_writable("output_dir", self.output_dir)
         for flag in ("output_json", "scores_csv"):
             if getattr(self, flag) is not None:
-                score_files.refuse_unwritable(flag, getattr(self, flag))
+                files.check_file_writable(flag, getattr(self, flag))
         if self.output_json is not None and self.scores_csv is not None:
             if os.path.realpath(self.output_json) == os.path.realpath(self.scores_csv):
                 raise ValueError(
@@ -121,7 +123,7 @@ class Tasks:
         """Does all that is asked for and prints a line for each."""
         if isinstance(model.objective, ContinuousMixLogistic):
             draws = self.dequantization_draws or model.objective.num_draws
-            model.objective.num_draws = draws
+            model.set_dequantization_draws(draws)
         if self.num_samples:
             self._draw_samples(model)
         if self.completes:
@@ -188,7 +190,7 @@ class Tasks:
             write = None
             if self.scores_csv is not None:
                 write = stack.enter_context(score_files.open_csv(self.scores_csv))
-            for bits, labels in evaluation.score(
+            for bits, labels in evaluator.score(
                 model, images, self.batch_size, self.max_images
             ):
                 total, count = total + float(bits.sum()), count + len(bits)

@@ -1,0 +1,94 @@
+"""What the entry points share: TensorFlow's log level, one-line errors, model flags.
+
+Imported before TensorFlow, which reads its log level as it is loaded.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+# Errors alone, unless the user has set it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags, logging
+
+from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
+from pixel_cnn_pp.config import NONLINEARITIES
+
+FLAGS = flags.FLAGS
+
+
+def run(main: Callable, argv: list[str] | None = None) -> None:
+    """absl's `app.run`, which without --verbosity writes warnings and errors alone."""
+    # Before the flags are parsed, so that the user's has the last word. absl itself
+    # would make it INFO.
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, argv)
+
+
+def check_no_arguments(argv: list[str]) -> None:
+    """Raises ValueError if words are left on the command line beside the flags."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag.")
+
+
+@contextlib.contextmanager
+def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
+    """Ends the process with the message of an error of these kinds, and with its
+    `exit_code`, 1 without one."""
+    try:
+        yield
+    except kinds as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def define_model_flags() -> None:
+    """Defines the flags that name a trained model. The entry point adopts them."""
+    flags.DEFINE_string(
+        "save_dir", None, "Folder of a run of train.py, whose model is used.", "o"
+    )
+    flags.DEFINE_string(
+        "official_checkpoint",
+        None,
+        "TF1 checkpoint of openai/pixel-cnn, the path up to .ckpt, in place of "
+        "--save_dir.",
+    )
+    flags.DEFINE_bool(
+        "averaged", True, "Use the EMA parameters; --noaveraged uses the raw ones."
+    )
+    flags.DEFINE_enum(
+        "kernels",
+        "float32",
+        ["float32", "bfloat16"],
+        "Type that the kernels are rounded to.",
+    )
+    flags.DEFINE_enum(
+        "resnet_nonlinearity",
+        None,
+        NONLINEARITIES,
+        "For --official_checkpoint: elu or relu, which its shapes do not tell.",
+        short_name="z",
+    )
+
+
+def check_model_flags() -> None:
+    """Raises ValueError if the flags name no model, or two."""
+    if (FLAGS.save_dir is None) == (FLAGS.official_checkpoint is None):
+        raise ValueError("give one of --save_dir and --official_checkpoint.")
+
+
+def model_from_flags(image_size: tuple[int, int]) -> PixelCNNPP:
+    """The model that the flags name; an official one for images of that size."""
+    if FLAGS.save_dir is not None:
+        model, _ = checkpoint.load_model(FLAGS.save_dir, FLAGS.averaged)
+    else:
+        model = openai_checkpoint.build_model(
+            FLAGS.official_checkpoint,
+            FLAGS.resnet_nonlinearity,
+            FLAGS.averaged,
+            image_size,
+        )
+    model.round_kernels(FLAGS.kernels)
+    return model

@@ -1,0 +1,1 @@
+"""Evaluation: scores, samples, completions and heat maps of a trained model."""

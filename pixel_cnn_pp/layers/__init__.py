@@ -1,0 +1,1 @@
+"""Layers: shifted convolutions, activations, gated resnets and output heads."""

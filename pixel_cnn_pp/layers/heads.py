@@ -1,0 +1,117 @@
+"""Output heads: features of a pixel to the parameters of its distribution."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp.config import ModelConfig
+from pixel_cnn_pp.layers.activations import activate
+from pixel_cnn_pp.layers.blocks import GatedResnet
+from pixel_cnn_pp.layers.convolution import (
+    Dense,
+    DownRightShiftedConv2D,
+    LayerFactory,
+    LayerRunner,
+    call_layer,
+)
+
+
+def make_head(config: ModelConfig, make: LayerFactory, owners: np.ndarray | None):
+    """The output head, created by `make`; `owners`: see `ChannelsHead`."""
+    f = config.nr_filters
+    if config.energy_distance:
+        return EnergyHead(make, f, config.image_shape[-1])
+    if config.autoregressive_channels:
+        return ChannelsHead(make, f, owners, config.resnet_nonlinearity)
+    return ParametersHead(make, f, len(owners))
+
+
+class ParametersHead(keras.layers.Layer):
+    """nin(elu(ul)): the parameters of the pixels' distributions."""
+
+    def __init__(self, make: LayerFactory, nr_filters: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.nin = make(Dense, nr_filters, units)
+
+    def call(self, ul, x=None):
+        return self.forward(call_layer, ul, x)
+
+    def forward(self, run: LayerRunner, ul: tf.Tensor, x=None) -> tf.Tensor:
+        """ul [N, H, W, F] → [N, H, W, units]; ignores the pixel x."""
+        return run(self.nin, ops.elu(ul))
+
+
+class ChannelsHead(keras.layers.Layer):
+    """Head that is autoregressive over the channels of the pixel.
+
+    The parameters of channel c come from features of its own: those of channel c − 1
+    after a 1×1 gated resnet whose skip connection holds the sub-pixels before c.
+    Salimans et al. 2017, section 3.3, "Autoregressive Channel"; the paper says no more
+    than that sets of channels are connected by 1×1 gated resnets.
+
+    Args:
+        owners: [D], the channel that each parameter of the distribution belongs to.
+    """
+
+    def __init__(
+        self,
+        make: LayerFactory,
+        nr_filters: int,
+        owners: np.ndarray,
+        nonlinearity: str = "concat_elu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        # Position of each parameter when those of the channels are concatenated.
+        self.positions = np.argsort(np.argsort(owners, kind="stable"), kind="stable")
+        self.resnets, self.nins = [], []
+        for c, units in enumerate(np.bincount(owners)):
+            if c:
+                conv = DownRightShiftedConv2D
+                self.resnets.append(
+                    GatedResnet(make, conv, (1, 1), nr_filters, nonlinearity, c)
+                )
+            self.nins.append(make(Dense, nr_filters, int(units)))
+
+    def call(self, ul, x):
+        return self.forward(call_layer, ul, x)
+
+    def forward(self, run: LayerRunner, ul: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """ul [N, H, W, F], the pixels x [N, H, W, C] in [-1, 1] → [N, H, W, D].
+
+        The parameters of channel c see only the channels of x before c.
+        """
+        parts = []
+        for c, nin in enumerate(self.nins):
+            if c:
+                ul = self.resnets[c - 1].forward(run, ul, x[..., :c])
+            parts.append(run(nin, ops.elu(ul)))
+        return ops.take(ops.concatenate(parts, axis=-1), self.positions, axis=-1)
+
+
+class EnergyHead(keras.layers.Layer):
+    """Head of the energy distance: noise in, samples in [-1, 1] out."""
+
+    width = 64
+    noise_channels = 4
+
+    def __init__(self, make: LayerFactory, nr_filters: int, channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.nin_ul = make(Dense, nr_filters, self.width)
+        self.nin_noise = make(Dense, self.noise_channels, self.width)
+        self.nin_inner = make(Dense, 2 * self.width, self.width)
+        self.nin_out = make(Dense, 2 * self.width, channels, init_scale=0.1)
+
+    def call(self, ul, noise):
+        return self.forward(call_layer, ul, noise)
+
+    def forward(self, run: LayerRunner, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → [S, N, H, W, C]."""
+        f = run(self.nin_ul, ops.elu(ul))
+        n = ops.shape(f)[0]
+        copies = ops.shape(noise)[0] // n
+        f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
+        f = run(self.nin_inner, activate(f, "concat_elu"))
+        x = ops.tanh(run(self.nin_out, activate(f, "concat_elu")))
+        return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))

@@ -1,0 +1,213 @@
+"""Network: the blocks of a topology, run on whole images. Knows no sampler."""
+
+import keras
+import numpy.typing as npt
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp import prng
+from pixel_cnn_pp.config import ModelConfig
+from pixel_cnn_pp.layers.blocks import make_block
+from pixel_cnn_pp.layers.convolution import (
+    LayerFactory,
+    LayerRunner,
+    WeightNorm,
+    call_layer,
+    initialize_layer,
+)
+from pixel_cnn_pp.layers.custom_gradient import recomputed
+from pixel_cnn_pp.layers.heads import make_head
+from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
+from pixel_cnn_pp.topology import IMAGE, topology
+
+
+class Network(keras.Model):
+    """The network of Salimans et al. 2017, as openai/pixel-cnn builds it.
+
+    Args:
+        config: its architecture.
+        seed: of the initial weights; None makes them zeros, for weights to be loaded.
+
+    `call` takes floats in [-1, 1]. `parameters` maps the official names (conv2d_0/V, …)
+    to the variables, in the official order of creation.
+    """
+
+    def __init__(
+        self, config: ModelConfig, seed: int | None = 0, name: str = "network"
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.image_shape = config.image_shape
+        self.num_labels = config.num_labels
+        self.num_levels = config.num_levels
+        self.energy_distance = config.energy_distance
+        self.topology = topology(
+            config.nr_resnet, config.short_cuts, config.field, config.nin_blocks
+        )
+        # Height and width of the feature maps of the finest stage, padding included.
+        self.coarsest = max(block.stride for block in self.topology)
+        self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
+        make = LayerFactory(seed)
+        self.blocks = [make_block(block, make, config) for block in self.topology]
+        if config.energy_distance:
+            self.objective = EnergyDistance(config.num_levels)
+            self.head = make_head(config, make, None)
+            self.noise_size = self.head.noise_channels
+        else:
+            self.objective = make_likelihood(config)
+            self.head = make_head(config, make, self.objective.owners)
+            self.noise_size = self.objective.noise_size
+        self.linear_layers = [
+            layer for layer in make.layers if isinstance(layer, WeightNorm)
+        ]
+        self.parameters = {
+            f"{layer.name}/{weight.name}": weight
+            for layer in make.layers
+            for weight in layer.trainable_weights
+        }
+        self.built = True
+        self.map_dtype = "float32"
+        self.remat = False
+
+    def tf_variables(self) -> dict[str, tf.Variable]:
+        """The tf.Variables of `parameters`, as checkpoints and optimizers take them."""
+        return {name: parameter.value for name, parameter in self.parameters.items()}
+
+    def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:
+        """Labels, int [N], as one-hot rows h [N, L]; ValueError if the model needs
+        labels and there are none, or takes none."""
+        if (labels is None) != (self.num_labels is None):
+            raise ValueError(
+                f"labels={labels}: a model with num_labels={self.num_labels} "
+                + ("needs labels." if labels is None else "takes none.")
+            )
+        return None if labels is None else ops.one_hot(labels, self.num_labels)
+
+    def run_block(
+        self, index: int, run: LayerRunner, x, a=None, h=None, dropout_seed=None
+    ) -> tf.Tensor:
+        """Block `index` of the topology on its inputs: whole feature maps, or the rows
+        and pixels of the sampler."""
+        layer = self.blocks[index]
+        kind = self.topology[index].kind
+        if kind == "input":
+            return layer.forward(run, x)
+        if kind == "gated_resnet":
+            return layer.forward(run, x, a, h, dropout_seed)
+        return run(layer, x)
+
+    def features(
+        self, x, labels=None, seed=None, run: LayerRunner = call_layer
+    ) -> tf.Tensor:
+        """The input of the head: ul [N, H, W, F] from x [N, H, W, C] in [-1, 1].
+
+        `seed`, int32 [2], turns dropout on.
+        """
+        h = self.condition(labels)
+        height, width = x.shape[1:3]
+        # The channel of ones tells the image from its padding.
+        x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+        below, right = -height % self.coarsest, -width % self.coarsest
+        if below or right:
+            x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
+
+        # The image and the residual sums stay in float32: bfloat16 is too coarse.
+        def run_on_maps(layer, x, *prepare):
+            is_linear = isinstance(layer, WeightNorm)
+            return run(layer, ops.cast(x, self.map_dtype) if is_linear else x, *prepare)
+
+        maps: list[tf.Tensor] = []
+        num_blocks = len(self.topology)
+        seeds = [None] * num_blocks if seed is None else prng.split(seed, num_blocks)
+        for index, block in enumerate(self.topology):
+            inputs = [x if block.x == IMAGE else maps[block.x]]
+            inputs += [maps[a] for a in block.a]
+            run_layer = run if block.x == IMAGE else run_on_maps
+
+            def run_block(x, *a, index=index, run_layer=run_layer):
+                a = ops.concatenate(a, axis=-1) if a else None
+                return self.run_block(index, run_layer, x, a, h, seeds[index])
+
+            if self.remat and block.kind == "gated_resnet" and run is call_layer:
+                variables = self.blocks[index].trainable_variables
+                run_block = recomputed(run_block, variables)
+            maps.append(ops.cast(run_block(*inputs), "float32"))
+        ul = maps[-1]
+        return ul[:, :height, :width] if below or right else ul
+
+    def call(
+        self, x, labels=None, training=False, seed=None, run: LayerRunner = call_layer
+    ):
+        """Parameters of the pixels' distributions, [N, H, W, D], for x in [-1, 1].
+
+        With `energy_distance` 10 samples, [10, N, H, W, C]. Training needs `seed`,
+        int32 [2], for the dropout masks; the energy distance always, for its samples.
+        """
+        drops = training and self.config.dropout_p > 0
+        if seed is None and (drops or self.energy_distance):
+            raise ValueError(
+                "seed=None: dropout and the energy distance need int32 [2], for "
+                "example (0, 1)."
+            )
+        x = ops.cast(x, "float32")
+        ul = self.features(x, labels, prng.fold_in(seed, 0) if drops else None, run)
+        if not self.energy_distance:
+            return self.head.forward(run, ul, x)
+        noise = self.energy_noise(ops.shape(ul), prng.fold_in(seed, 1))
+        return self.head.forward(run, ul, noise)
+
+    def energy_noise(self, shape, seed) -> tf.Tensor:
+        """Uniform noise in [-1, 1), [10·N, H, W, 4], for ul of `shape`."""
+        n, height, width, _ = shape
+        count = self.objective.num_samples * n
+        return 2.0 * prng.uniform((count, height, width, self.noise_size), seed) - 1.0
+
+    def initialize(
+        self,
+        x: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        seed: npt.ArrayLike = (0, 0),
+    ) -> tf.Tensor:
+        """Data-dependent initialisation, once, on x [N, H, W, C] in [-1, 1].
+
+        Runs with dropout, as the official code does, its masks from `seed`, two
+        integers; returns the network's output. Salimans & Kingma 2016.
+        """
+        seed = tf.constant(seed, tf.int32)
+        return self.call(x, labels, training=True, seed=seed, run=initialize_layer)
+
+    def image_loss(
+        self,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        training: bool = False,
+        seed: npt.ArrayLike | None = None,
+    ) -> tf.Tensor:
+        """Loss of each of the uint8 images [N, H, W, C]: nats, or energy distance. [N]
+
+        `seed`, int32 [2], as in `call`. Differentiable; does not check pixel values.
+        """
+        x = image_ops.to_float(images, self.num_levels)
+        output = self(x, labels, training=training, seed=seed)
+        loss_seed = prng.fold_in(seed, 2) if training and seed is not None else None
+        return self.objective.loss(x, output, loss_seed)
+
+    def sample_pixels(
+        self, ul, u, temperature=1.0, run: LayerRunner = call_layer
+    ) -> tf.Tensor:
+        """Pixels [N, H, W, C] in [-1, 1], rounded to their bins, from ul [N, H, W, F].
+
+        u [N, H, W, noise_size] in (0, 1); see `sample` of the likelihood.
+        """
+        if self.energy_distance:
+            x = self.head.forward(run, ul, 2.0 * u - 1.0)[0]
+            return round_to_levels(x, self.num_levels)
+        # A channel's sample depends on the channels before it alone, so each pass of a
+        # head that sees them gets one more channel right.
+        channels = self.image_shape[-1]
+        x = ops.zeros_like(u[..., :channels])
+        for _ in range(channels if self.config.autoregressive_channels else 1):
+            l = self.head.forward(run, ul, x)
+            x = self.objective.sample(l, u, temperature)
+        return x

@@ -1,0 +1,87 @@
+"""Plain kernels for sampling: the weight norm folded in, once per call."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
+from pixel_cnn_pp.layers.blocks import GatedResnet
+from pixel_cnn_pp.layers.convolution import Prepare, WeightNorm
+from pixel_cnn_pp.network import Network
+
+Kernels = dict[str, tf.Tensor]
+
+
+def fold_kernels(network: Network) -> Kernels:
+    """Kernels g · V / ‖V‖ and biases of all weight-normalised layers, by name.
+
+    Those of ul are split into the part applied to a whole row at once, 'NAME/row', and
+    the part applied to a pixel, 'NAME/pixel': for a conv the kernel's rows above and
+    its last row, for a skip connection the input channels of u and those of ul. They
+    are stored in the type that the network's kernels are rounded to.
+    """
+    kernels = {}
+    for layer in network.linear_layers:
+        kernels[f"{layer.name}/kernel"] = layer.kernel()
+        kernels[f"{layer.name}/b"] = tf.convert_to_tensor(layer.b.value)
+
+    def split(layer, row, pixel):
+        del kernels[f"{layer.name}/kernel"]
+        kernels[f"{layer.name}/row"] = row
+        kernels[f"{layer.name}/pixel"] = tf.reshape(pixel, [-1, layer.units])
+
+    for block, layer in zip(network.topology, network.blocks, strict=True):
+        if block.stream == "u" or block.kind not in ("conv", "gated_resnet"):
+            continue
+        convs = [layer] if block.kind == "conv" else [layer.conv_1, layer.conv_2]
+        for conv in convs:
+            kernel = kernels[f"{conv.name}/kernel"]
+            split(conv, kernel[:-1], kernel[-1])
+        if block.kind == "gated_resnet":
+            kernel = kernels[f"{layer.nin.name}/kernel"]
+            # A nonlinearity that widens the channels does so for all inputs in turn.
+            num_inputs, f = len(block.a), network.config.nr_filters
+            kernel = tf.reshape(kernel, [-1, num_inputs, f, layer.nin.units])
+            num_u = [network.topology[a].stream for a in block.a].count("u")
+            row = tf.reshape(kernel[:, :num_u], [-1, layer.nin.units])
+            split(layer.nin, row, kernel[:, num_u:])
+    for layer in network.linear_layers:
+        for part in ("kernel", "row", "pixel"):
+            if (key := f"{layer.name}/{part}") in kernels:
+                kernels[key] = tf.cast(kernels[key], layer.rounded_to)
+    return kernels
+
+
+def conditions_of(network: Network, labels: tf.Tensor | None) -> Kernels:
+    """What labels, int32 [N], add to each block of a class-conditional model."""
+    layers = [
+        layer.conditional
+        for layer in network.blocks
+        if isinstance(layer, GatedResnet) and layer.conditional is not None
+    ]
+    h = network.condition(labels) if layers else None
+    return {layer.name: layer(h) for layer in layers}  # [N, 1, 1, 2F]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FoldedNetwork:
+    """A Network with the kernels and conditions of a batch of n images."""
+
+    network: Network
+    kernels: Kernels  # See `fold_kernels`.
+    conditions: Kernels  # See `conditions_of`.
+    n: tf.Tensor
+
+    def kernel(self, layer: WeightNorm, part: str = "kernel") -> tf.Tensor:
+        """A folded kernel, or its 'row' or 'pixel' part, in float32."""
+        return tf.cast(self.kernels[f"{layer.name}/{part}"], tf.float32)
+
+    def bias(self, layer: WeightNorm) -> tf.Tensor:
+        return self.kernels[f"{layer.name}/b"]
+
+    def run_plain(
+        self, layer: WeightNorm, x: tf.Tensor, prepare: Prepare = pad
+    ) -> tf.Tensor:
+        """The layer runner of the head: a layer with its folded kernel."""
+        y = layer.linear(prepare(x, NO_MARGINS), self.kernel(layer))
+        return y + self.bias(layer)

@@ -1,0 +1,278 @@
+"""Steps of the incremental pass: the blocks of u on a row, those of ul on a pixel."""
+
+import abc
+from collections.abc import Iterator
+
+import tensorflow as tf
+from keras import ops
+
+from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
+from pixel_cnn_pp.layers.blocks import ShiftedInput
+from pixel_cnn_pp.layers.convolution import (
+    ConditionalWeights,
+    Conv2D,
+    Deconv2D,
+    WeightNorm,
+)
+from pixel_cnn_pp.sampling.cache import (
+    Cache,
+    cache_shapes,
+    image_margins,
+    input_parts,
+    input_stride,
+    keep_shapes,
+)
+from pixel_cnn_pp.sampling.kernels import FoldedNetwork
+
+
+class _Step(abc.ABC):
+    """One run of the topology on a row or a pixel: what the two have in common."""
+
+    def __init__(self, folded: FoldedNetwork, i: tf.Tensor):
+        """i: the row."""
+        self.folded = folded
+        self.network = folded.network
+        self.topology = self.network.topology
+        self.blocks = self.network.blocks
+        self.i = i
+
+    @abc.abstractmethod
+    def columns(self, stride: int) -> tuple[int | tf.Tensor, int]:
+        """First column, and number of columns, of this step in a map at `stride`."""
+
+    @abc.abstractmethod
+    def runs_here(self, stride: int) -> tf.Tensor:
+        """Whether blocks that run at this stride run in this step."""
+
+    @abc.abstractmethod
+    def store_input(self, index: int, conv: Conv2D, x, cache: Cache) -> None:
+        """Stores x, the input of a conv of block `index`, in the cache."""
+
+    @abc.abstractmethod
+    def run_block(self, index: int, maps: dict, cache: Cache) -> tf.Tensor | None:
+        """Runs block `index`; returns its feature map here, None if it has none yet."""
+
+    def run(self, tree: list, cache: Cache) -> dict[int, tf.Tensor | None]:
+        """Runs the blocks in order; returns their feature maps. Changes the cache.
+
+        Blocks at a coarser stride are in a loop of one iteration or none: unlike the
+        branch of a conditional, the body of a loop writes into the cache in place.
+        """
+        maps: dict[int, tf.Tensor | None] = {}
+        for item in tree:
+            if isinstance(item, int):
+                maps[item] = self.run_block(item, maps, cache)
+                continue
+            stride, coarser = item
+            indices = list(_flatten(coarser))
+            for index in indices:
+                block = self.topology[index]
+                if block.kind == "conv" and block.x in maps:
+                    self.store_input(index, self.blocks[index], maps[block.x], cache)
+
+            def body(count, before, coarser=coarser):
+                after = dict(before)
+                self.run(coarser, after)
+                return count + 1, keep_shapes(before, after)
+
+            keys = [k for index in indices for k in cache_shapes(self.network, index)]
+            iterations = tf.cast(self.runs_here(stride), tf.int32)
+            _, changed = tf.while_loop(
+                lambda count, _, iterations=iterations: count < iterations,
+                body,
+                (tf.constant(0), {key: cache[key] for key in keys}),
+            )
+            cache |= changed
+        return maps
+
+    def read_inputs(self, indices, maps: dict, cache: Cache) -> tf.Tensor:
+        """The feature maps of one or more blocks here, concatenated."""
+        inputs = [
+            self.read_deconv(index, cache)
+            if self.topology[index].kind == "deconv"
+            else maps[index]
+            for index in indices
+        ]
+        return inputs[0] if len(inputs) == 1 else ops.concatenate(inputs, axis=-1)
+
+    def skip_connections(self, index: int, stream: str) -> list[int]:
+        """The skip connections of block `index` that lie in one stream."""
+        return [a for a in self.topology[index].a if self.topology[a].stream == stream]
+
+    def read(self, values: tf.Tensor, row, stride: int) -> tf.Tensor:
+        """The columns of this step in one row of a cached map."""
+        column, count = self.columns(stride)
+        size = [self.folded.n, 1, count, values.shape[-1]]
+        return tf.slice(values, [0, row, column, 0], size)
+
+    def read_deconv(self, index: int, cache: Cache) -> tf.Tensor:
+        """The cached output of a deconv here."""
+        block, layer = self.topology[index], self.blocks[index]
+        row = self.i // block.stride % layer.strides[0]
+        return self.read(cache[f"{layer.name}/map"], row, block.stride)
+
+    def run_input(self, layer: ShiftedInput, cache: Cache) -> tf.Tensor:
+        """An input layer on the image."""
+        top, left, _ = image_margins(self.network)
+        column, count = self.columns(1)
+        total = 0.0
+        for conv, (down, across), (above, before, _) in input_parts(layer):
+            rows, columns = conv.filter_size
+            window = tf.slice(
+                cache["image"],
+                [0, self.i + top - above, column + left - before, 0],
+                [self.folded.n, rows, count + columns - 1, conv.V.shape[2]],
+            )
+            # The shift moves the output: its first row and column hold zeros.
+            inside = (column + tf.range(count) >= across) & (self.i >= down)
+            inside = tf.cast(tf.reshape(inside, [1, 1, count, 1]), tf.float32)
+            total += self.folded.run_plain(conv, window) * inside
+        return total
+
+
+class RowStep(_Step):
+    """Runs u on a row; precomputes what ul gets from it and from the rows above."""
+
+    def columns(self, stride):
+        return 0, self.network.map_shape[1] // stride
+
+    def runs_here(self, stride):
+        return self.i % stride == 0
+
+    def store_input(self, index, conv, x, cache):
+        """Shifts the rows up; the last one is u's new row, or zeros for ul, whose
+        pixels come later."""
+        key = f"{conv.name}/rows"
+        new = tf.zeros_like(cache[key][:, :1])
+        if self.topology[index].stream == "u":
+            _, left, right = conv.margins()
+            new = tf.pad(x, [[0, 0], [0, 0], [left, right], [0, 0]])
+        cache[key] = ops.concatenate([cache[key][:, 1:], new], axis=1)
+
+    def run_block(self, index, maps, cache):
+        block, layer = self.topology[index], self.blocks[index]
+        if block.stream == "ul":
+            self.precompute(index, maps, cache)
+            return None
+        if block.kind == "input":
+            return self.run_input(layer, cache)
+        if block.kind == "conv":
+            return self.folded.run_plain(layer, cache[f"{layer.name}/rows"])
+        x = self.read_inputs([block.x], maps, cache)
+        if block.kind == "deconv":
+            cache[f"{layer.name}/map"] = layer.crop(self.folded.run_plain(layer, x))
+            return None
+
+        def run_layer(part, x, prepare=pad):
+            if isinstance(part, ConditionalWeights):
+                return self.folded.conditions[part.name]
+            x = prepare(x, NO_MARGINS)
+            if isinstance(part, Conv2D):
+                self.store_input(index, part, x, cache)
+                x = cache[f"{part.name}/rows"]
+            return self.folded.run_plain(part, x)
+
+        a = self.read_inputs(block.a, maps, cache) if block.a else None
+        return layer.forward(run_layer, x, a)
+
+    def precompute(self, index: int, maps: dict, cache: Cache) -> None:
+        """The part of a block of ul that depends on u and on the rows above."""
+        block, layer = self.topology[index], self.blocks[index]
+        if block.kind == "conv":
+            self.precompute_layer(layer, cache[f"{layer.name}/rows"][:, :-1], cache)
+        if block.kind == "gated_resnet":
+            for conv in (layer.conv_1, layer.conv_2):
+                self.store_input(index, conv, None, cache)
+                self.precompute_layer(conv, cache[f"{conv.name}/rows"][:, :-1], cache)
+            a = self.read_inputs(self.skip_connections(index, "u"), maps, cache)
+            self.precompute_layer(layer.nin, layer.activate(a), cache)
+
+    def precompute_layer(self, layer: WeightNorm, x: tf.Tensor, cache: Cache) -> None:
+        key, y = f"{layer.name}/precomputed", self.folded.bias(layer)
+        if x.shape[1]:  # A kernel of one row sees none above.
+            y = y + layer.linear(x, self.folded.kernel(layer, "row"))
+        cache[key] = tf.broadcast_to(y, tf.shape(cache[key]))
+
+
+class PixelStep(_Step):
+    """Runs ul on a pixel."""
+
+    def __init__(self, folded: FoldedNetwork, i: tf.Tensor, j: tf.Tensor):
+        """j: the column."""
+        super().__init__(folded, i)
+        self.j = j
+
+    def columns(self, stride):
+        return self.j // stride, 1
+
+    def runs_here(self, stride):
+        return (self.i % stride == 0) & (self.j % stride == 0)
+
+    def store_input(self, index, conv, x, cache):
+        """Puts the pixel into the last row."""
+        if self.topology[index].stream == "ul":
+            key, (rows, _) = f"{conv.name}/rows", conv.filter_size
+            _, left, _ = conv.margins()
+            column = self.j // input_stride(self.network, index) + left
+            cache[key] = ops.slice_update(cache[key], [0, rows - 1, column, 0], x)
+
+    def run_block(self, index, maps, cache):
+        block, layer = self.topology[index], self.blocks[index]
+        if block.stream == "u":
+            return None
+        if block.kind == "input":
+            return self.run_input(layer, cache)
+        if block.kind == "conv":
+            return self.run_conv(index, layer, cache)
+        x = self.read_inputs([block.x], maps, cache)
+        if block.kind == "deconv":
+            key, column = f"{layer.name}/map", self.j // block.stride
+            y = self.run_deconv(layer, x)
+            cache[key] = ops.slice_update(cache[key], [0, 0, column, 0], y)
+            return None
+        from_ul = self.skip_connections(index, "ul")
+
+        def run_layer(part, x, prepare=pad):
+            if isinstance(part, ConditionalWeights):
+                return self.folded.conditions[part.name]
+            x = prepare(x, NO_MARGINS)
+            if isinstance(part, Conv2D):
+                self.store_input(index, part, x, cache)
+                return self.run_conv(index, part, cache)
+            y = self.read(cache[f"{part.name}/precomputed"], 0, block.stride)
+            if not from_ul:
+                return y
+            return y + part.linear(x, self.folded.kernel(part, "pixel"))
+
+        a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
+        return layer.forward(run_layer, x, a)
+
+    def run_conv(self, index: int, conv: Conv2D, cache: Cache) -> tf.Tensor:
+        """A conv of block `index`: its precomputed part and its kernel's last row."""
+        rows, columns, in_channels, _ = conv.V.shape
+        n, stride = self.folded.n, self.topology[index].stride
+        column = self.j // stride * conv.strides[1]
+        size = [n, 1, columns, in_channels]
+        window = tf.slice(cache[f"{conv.name}/rows"], [0, rows - 1, column, 0], size)
+        window = tf.reshape(window, [n, columns * in_channels])
+        y = tf.matmul(window, self.folded.kernel(conv, "pixel"))
+        return (
+            self.read(cache[f"{conv.name}/precomputed"], 0, stride) + y[:, None, None]
+        )
+
+    def run_deconv(self, deconv: Deconv2D, x: tf.Tensor) -> tf.Tensor:
+        """A deconv whose kernel is its stride: [N, 1, 1, F] to [N, *strides, F]."""
+        assert deconv.filter_size == deconv.strides
+        kernel = self.folded.kernel(deconv)  # [rows, columns, units, in]
+        flat = tf.reshape(kernel, [-1, kernel.shape[-1]])
+        y = tf.matmul(x[:, 0, 0], flat, transpose_b=True)
+        y = tf.reshape(y, [self.folded.n, *kernel.shape[:3]])
+        return y + self.folded.bias(deconv)
+
+
+def _flatten(tree: list) -> Iterator[int]:
+    for item in tree:
+        if isinstance(item, int):
+            yield item
+        else:
+            yield from _flatten(item[1])

@@ -1,0 +1,93 @@
+"""Adam as the official code has it, and Polyak averages (EMA parameters)."""
+
+import tensorflow as tf
+
+
+class Adam:
+    """The official `adam_updates`: epsilon inside the root, bias-corrected moments.
+
+        v ← .95 v + .05 g,  mg ← .9995 mg + .0005 g²,
+        p ← p − lr · (v / (1 − .95ᵗ)) / √(mg / (1 − .9995ᵗ) + 1e-8)
+
+    `parameters` maps names to tf.Variables; `v` and `mg` have the same names.
+    Difference from the official code: t is 1 in the first step, whereas the TF1 graph
+    increments it in no fixed order.
+    """
+
+    mom1 = 0.95
+    mom2 = 0.9995
+    epsilon = 1e-8
+
+    def __init__(self, parameters: dict[str, tf.Variable]):
+        self.parameters = parameters
+        self.v = {name: _zeros_like(p) for name, p in parameters.items()}
+        self.mg = {name: _zeros_like(p) for name, p in parameters.items()}
+
+    @classmethod
+    def corrections(cls, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Bias corrections of v and of mg in the t-th step, the divisors above."""
+        t = tf.cast(t, tf.float32)
+        return 1.0 - tf.pow(cls.mom1, t), 1.0 - tf.pow(cls.mom2, t)
+
+    @classmethod
+    def step(
+        cls,
+        p: tf.Tensor,
+        v: tf.Tensor,
+        mg: tf.Tensor,
+        g: tf.Tensor,
+        learning_rate: tf.Tensor,
+        corrections: tuple[tf.Tensor, tf.Tensor],
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """New p, v and mg of one parameter, from its gradient g, summed over images and
+        replicas."""
+        v_correction, mg_correction = corrections
+        v = cls.mom1 * v + (1.0 - cls.mom1) * g
+        mg = cls.mom2 * mg + (1.0 - cls.mom2) * tf.square(g)
+        root = tf.sqrt(mg / mg_correction + cls.epsilon)
+        return p - learning_rate * (v / v_correction) / root, v, mg
+
+
+def _zeros_like(p: tf.Variable) -> tf.Variable:
+    return tf.Variable(tf.zeros(p.shape), trainable=False)
+
+
+def learning_rate_at(
+    step: tf.Tensor, learning_rate: float, lr_decay: float
+) -> tf.Tensor:
+    """Rate of the step after `step` earlier ones: decayed before every step.
+
+    A function of the step, so a resumed run goes on at its rate (the official code
+    starts again from the full one).
+    """
+    decay = tf.pow(tf.constant(lr_decay, tf.float64), tf.cast(step + 1, tf.float64))
+    return tf.cast(learning_rate * decay, tf.float32)
+
+
+def ema_decay_at(step: tf.Tensor, polyak_decay: float, warmup: bool) -> tf.Tensor:
+    """Decay of the EMA in the step after `step` earlier ones.
+
+    With `warmup` min(polyak_decay, (1 + step) / (10 + step)), so that the averages of a
+    short run are of use; the official rule is `polyak_decay` throughout.
+    """
+    if not warmup:
+        return tf.constant(polyak_decay)
+    t = tf.cast(step, tf.float32)
+    return tf.minimum(polyak_decay, (1.0 + t) / (10.0 + t))
+
+
+def start_ema(
+    averages: dict[str, tf.Variable], parameters: dict[str, tf.Variable]
+) -> None:
+    """Sets the EMA parameters to the parameters.
+
+    Called after the data-dependent initialisation. Difference from the official code,
+    whose averages start at the values from before it.
+    """
+    for name, average in averages.items():
+        average.assign(parameters[name])
+
+
+def ema_step(average: tf.Tensor, parameter: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+    """decay · average + (1 − decay) · parameter."""
+    return average - (1.0 - decay) * (average - parameter)

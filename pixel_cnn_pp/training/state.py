@@ -1,0 +1,66 @@
+"""TrainState: all that a run carries from one step to the next."""
+
+import tensorflow as tf
+
+from pixel_cnn_pp import checkpoint
+from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.training.optimizer import Adam
+
+# Purposes of the random numbers that follow from --seed, each with seeds of its own.
+INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
+
+
+def seed_for(config: Config, purpose: int) -> tf.Tensor:
+    return tf.constant([config.seed, purpose], tf.int32)
+
+
+class TrainState:
+    """Model, EMA model, optimizer and counters. Made in the scope of its strategy."""
+
+    def __init__(self, config: Config):
+        self.model = PixelCNNPP(**vars(config.model), seed=config.seed, name="model")
+        self.model.set_precision(config.precision)
+        self.model.set_remat(config.remat)
+        self.averaged = PixelCNNPP(
+            **vars(config.model), initial_weights=False, name="averaged"
+        )
+        self.averaged.set_fusion(config.jit_compile is not False)
+        self.parameters = self.model.tf_variables()
+        self.averages = self.averaged.tf_variables()
+        self.adam = Adam(self.parameters)
+        self.counters = {
+            # Steps done; epochs done; images of the epoch's order that were taken.
+            "step": _counter(),
+            "epoch": _counter(),
+            "position": _counter(),
+            # Rows of metrics so far; the last step that ended an epoch or the run with
+            # a row, a checkpoint and samples.
+            "rows": _counter(),
+            "closed_step": _counter(),
+            # Sums of the training loss and of images, since the epoch began and since
+            # the last row of metrics.
+            "epoch_loss": _counter(tf.float64),
+            "epoch_images": _counter(),
+            "interval_loss": _counter(tf.float64),
+            "interval_images": _counter(),
+            # Steps skipped in a row because a loss or a gradient was not finite.
+            "bad_steps": _counter(),
+        }
+
+    def groups(self) -> checkpoint.Groups:
+        """Every variable by its name in a checkpoint."""
+        return {
+            "parameters": self.parameters,
+            "averages": self.averages,
+            "adam_v": self.adam.v,
+            "adam_mg": self.adam.mg,
+            "counters": self.counters,
+        }
+
+    def count(self, name: str) -> int:
+        return int(self.counters[name].numpy())
+
+
+def _counter(dtype: tf.DType = tf.int64) -> tf.Variable:
+    return tf.Variable(0, trainable=False, dtype=dtype)
