@@ -80,13 +80,13 @@ class PixelCNNPP(Network):
         Faster, after a compilation of a second or two for each number of images.
         """
         self.fuses = fuses
-        self._compile()
+        self._compile_scores()
 
     def set_remat(self, remat: bool) -> None:
         """Recomputes the activations inside residual blocks for the gradient: less
         memory, more time."""
         self.remat = remat
-        self._compile()
+        self._compile_scores()
 
     def round_kernels(self, dtype: str = "bfloat16") -> None:
         """Rounds all kernels to 'bfloat16', or not ('float32'), wherever they are used.
@@ -106,15 +106,18 @@ class PixelCNNPP(Network):
                 "leave it out."
             )
         self.objective.num_draws = draws
-        self._compile()
+        self._compile_scores()
 
     def _compile(self):
+        self._compile_scores()
+        self.sampler = Sampler(self)
+
+    def _compile_scores(self):
         functions = self._log_prob, self._log_prob_per_pixel
         self._compiled_log_prob, self._compiled_log_prob_per_pixel = (
             tf.function(function, reduce_retracing=True, autograph=False)
             for function in functions
         )
-        self.sampler = Sampler(self)
 
     def log_prob(
         self, images: npt.ArrayLike, labels: npt.ArrayLike | None = None
