@@ -56,6 +56,7 @@ def captured(descriptor: int) -> Iterator[dict]:
 
 def run(main, arguments: list[str]) -> dict:
     """One command line, every flag that it does not give at its default."""
+    import cli  # After the entry point.
 
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
