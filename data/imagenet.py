@@ -118,6 +118,5 @@ def load(
         split=split,
         image_shape=shape,
         num_images=count(images),
-        num_labels=None,
         builder=builder,
     )

@@ -2,8 +2,20 @@
 
 from typing import TYPE_CHECKING
 
+from data.layout import check_no_other_data_set
+from data.source import printable, shown
+
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
+
+
+def check_path(data_dir: str | None) -> None:
+    """Raises ValueError for a folder that tensorflow_datasets cannot open."""
+    if data_dir is not None and printable(data_dir) != data_dir:
+        raise ValueError(
+            f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
+            "rename the folder."
+        )
 
 
 def prepare(
@@ -15,11 +27,14 @@ def prepare(
     """
     import tensorflow_datasets as tfds  # Here, as the other sources do without it.
 
+    check_path(data_dir)
     builder = tfds.builder(tfds_name, data_dir=data_dir)
     if builder.is_prepared():
         state = "reads"
     else:
         state = "prepares, which can take long,"
+        if data_dir is not None and manual_dir is None:
+            check_no_other_data_set(data_dir)
     print(f"tensorflow_datasets {state} {tfds_name} in {builder.data_dir}", flush=True)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:

@@ -1,0 +1,99 @@
+"""The image files below a folder, their classes, and what is skipped there."""
+
+import collections
+import fnmatch
+import heapq
+import os
+import unicodedata
+
+from data.image_file import EXTENSIONS
+from data.source import printable, shown
+
+# Folders that systems and programs make beside the user's own.
+NOT_CLASSES = (
+    ".*",
+    "@*",
+    "#recycle",
+    "#snapshot",
+    "$RECYCLE.BIN",
+    "__MACOSX",
+    "__pycache__",
+    "lost+found",
+    "System Volume Information",
+)
+KINDS = 8  # Kinds of skipped entries that are listed; the others are counted.
+
+
+def find_images(root: str) -> tuple[list[str], str]:
+    """Paths below root, relative to it, of all image files, sorted; what was skipped.
+
+    Links to folders are followed after all other folders are read, those of classes
+    first, and no folder is read twice, so that loops end.
+    """
+    files, skipped = [], collections.Counter()
+    folders, links, seen, classes = [""], [], set(), set()
+    while folders or links:
+        folder = folders.pop() if folders else heapq.heappop(links)[1]
+        status = os.stat(os.path.join(root, folder))
+        if (status.st_dev, status.st_ino) in seen:
+            skipped["links to folders that are read already"] += 1
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        classes.add(folder.partition(os.sep)[0])
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in entries:
+                path = os.path.join(folder, entry.name)
+                if is_folder(entry):
+                    if is_no_class(entry.name):
+                        skipped[f"folders {shown(entry.name)}"] += 1
+                    elif entry.is_symlink():
+                        heapq.heappush(links, (path.count(os.sep), path))
+                    else:
+                        folders.append(path)
+                elif entry.name.lower().endswith(EXTENSIONS):
+                    if entry.name.startswith("."):
+                        skipped["hidden images"] += 1
+                    else:
+                        files.append(path)
+                elif not entry.name.startswith("."):
+                    ending = os.path.splitext(entry.name)[1].lower()
+                    skipped[f"{shown(ending)} files" if ending else "other files"] += 1
+    classes -= {"", *(file.partition(os.sep)[0] for file in files)}
+    if classes:
+        skipped["folders without images"] = len(classes)
+    return sorted(files), describe(skipped)
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder or a link to one; False for a broken link."""
+    return entry.is_dir(follow_symlinks=False) or (
+        entry.is_symlink() and os.path.isdir(entry)
+    )
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a folder of this name is a system's or a program's own."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_CLASSES)
+
+
+def describe(skipped: collections.Counter) -> str:
+    """Such as '3 hidden images, 1 .txt files', the most frequent first."""
+    kinds = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    listed = [f"{num} {kind}" for kind, num in kinds[:KINDS]]
+    if len(kinds) > KINDS:
+        listed.append(f"{sum(num for _, num in kinds[KINDS:])} others")
+    return ", ".join(listed)
+
+
+def class_of(file: str) -> str | None:
+    """Name of the class folder that a file lies in, in the Unicode form NFC."""
+    folder, _, below = file.partition(os.sep)
+    return unicodedata.normalize("NFC", printable(folder)) if below else None
+
+
+def find_classes(files: list[str]) -> tuple[str, ...]:
+    """Names of the class folders of files, sorted; as numbers where all are."""
+    names = {class_of(file) for file in files} - {None}
+    if all(name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
