@@ -1,9 +1,11 @@
-"""Image files made by hand, of kinds that TensorFlow's encoders do not write."""
+"""Image files, many of them made by hand, and images like photographs."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+from PIL import Image
 
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 
@@ -109,3 +111,11 @@ def natural(seed, h=40, w=56, channels=3):
         image[inside] += rng.normal(size=channels) * 70
     image += rng.normal(size=image.shape) * 4
     return np.clip(image + 128, 0, 255).round().astype(np.uint8)
+
+
+def encoded(image, kind, **options):
+    """The bytes of a file of Pillow's, of uint8 or uint16 [H, W] or [H, W, C]."""
+    file = io.BytesIO()
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(file, kind, **options)
+    return file.getvalue()

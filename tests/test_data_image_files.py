@@ -17,6 +17,7 @@ from image_bytes import (
     PALETTE,
     RED,
     bmp,
+    encoded,
     gif,
     jpeg,
     natural,
@@ -40,14 +41,6 @@ def only_image(tmp_path, contents, name="it.png"):
     (example,) = source.examples().as_numpy_iterator()
     assert example["image"].shape == source.image_shape
     return example["image"]
-
-
-def encoded(image, kind, **options):
-    """The bytes of a file of Pillow's, of uint8 or uint16 [H, W] or [H, W, C]."""
-    file = io.BytesIO()
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
