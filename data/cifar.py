@@ -156,7 +156,9 @@ def read_tfds(data_dir: str | None, split: str) -> tuple[np.ndarray, np.ndarray]
     builder = tfds_builder.prepare(
         "cifar10", data_dir, f"put {ARCHIVES[PYTHON]} into data_dir."
     )
-    batches = list(builder.as_dataset(split=split).batch(1000).as_numpy_iterator())
+    with tfds_builder.errors_in_one_line(builder):
+        examples = builder.as_dataset(split=split).batch(1000)
+        batches = list(examples.as_numpy_iterator())
     images = np.concatenate([batch["image"] for batch in batches])  # [N, H, W, C]
     labels = np.concatenate([batch["label"] for batch in batches])  # [N]
     return images, labels

@@ -18,7 +18,7 @@ from absl import logging
 from data import image_file
 from data.image_tree import class_of, find_classes, find_images
 from data.layout import other_data_set
-from data.source import IndexedSource, ReadError, printable, shown
+from data.source import IndexedSource, ReadError, shown
 
 # Errors of the system that will be the same tomorrow, unlike those of a failing disk:
 # broken links, loops of links, files of somebody else.
@@ -48,7 +48,7 @@ class FolderSource(IndexedSource):
 
     def names(self) -> Iterator[str]:
         """Paths of the files, from the folder of the split."""
-        return map(printable, self.files)
+        return iter(self.files)
 
     def read_pixels(self, index: int) -> np.ndarray:
         """Pixels uint8 [H, W, C] of a file as it is now, before any resizing."""

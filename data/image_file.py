@@ -6,7 +6,7 @@ The contents decide on the format, not the name. An image is grey, [H, W, 1], or
 - Of an animation or of several pages the first is read.
 - Alpha is dropped: under full transparency the stored colour is kept.
 - Palettes, CMYK and YCbCr become RGB; colour profiles are not applied.
-- Of 16 bits the upper 8 are kept; integers of 32 bits and floats are rejected.
+- Of 16 bits the upper 8 are kept; integers of 32 bits, floats and LAB are rejected.
 
 The size is checked before anything is decoded. A JPEG has no checksum, so that damage
 within its data can go unnoticed.
@@ -76,7 +76,8 @@ def read(path: str) -> tuple[np.ndarray, bool]:
     try:
         with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
             problem = find_problem(image, contents)
-            image.verify()  # The checksums of a PNG.
+            if problem is None:
+                image.verify()  # The checksums of a PNG.
         if problem is None:
             with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
                 return decode(image)
@@ -102,8 +103,8 @@ def find_problem(image: "Image.Image", contents: bytes) -> str | None:
     scans = contents.count(b"\xff\xda")
     if image.format in ("JPEG", "MPO") and scans > MAX_SCANS:
         return f"has {scans} scans, the most is {MAX_SCANS}"
-    if image.mode in ("I", "F"):
-        return "has values of 32 bits; save it with 8 or 16"
+    if image.mode in ("I", "F", "LAB"):
+        return f"has Pillow's mode {image.mode}, best saved as grey or RGB of 8 bits"
     return None
 
 

@@ -4,10 +4,9 @@ import collections
 import fnmatch
 import heapq
 import os
-import unicodedata
 
 from data.image_file import EXTENSIONS
-from data.source import printable, shown
+from data.source import class_name, shown
 
 # Folders that systems and programs make beside the user's own.
 NOT_CLASSES = (
@@ -86,9 +85,9 @@ def describe(skipped: collections.Counter) -> str:
 
 
 def class_of(file: str) -> str | None:
-    """Name of the class folder that a file lies in, in the Unicode form NFC."""
+    """Name of the class whose folder a file lies in, None for a file in none."""
     folder, _, below = file.partition(os.sep)
-    return unicodedata.normalize("NFC", printable(folder)) if below else None
+    return class_name(folder) if below else None
 
 
 def find_classes(files: list[str]) -> tuple[str, ...]:

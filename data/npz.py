@@ -7,7 +7,6 @@ Pickled (object) arrays are never read.
 
 import math
 import os
-import unicodedata
 import zipfile
 
 import numpy as np
@@ -16,7 +15,7 @@ from absl import logging
 from data.arrays import ArraySource
 from data.axes import find_other_axes
 from data.layout import other_data_set
-from data.source import DAMAGE, SPLITS, check_image_size, shown
+from data.source import DAMAGE, SPLITS, check_image_size, class_name, shown
 
 # A label beyond these and beyond the number of images is taken for damage.
 MAX_LABELS = 1000
@@ -29,10 +28,12 @@ class NpzFile:
     def __init__(self, path: str):
         self.path = path
         try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("not a zip file, perhaps one array as .npy")
             self.file = np.load(path, allow_pickle=False)
-            self.keys = self.file.files
         except DAMAGE as error:
             raise self.error("is not a whole .npz file") from error
+        self.keys = self.file.files
 
     def __enter__(self) -> "NpzFile":
         return self
@@ -108,7 +109,7 @@ class NpzFile:
         return shape[0], (*shape[1:], 1)[:3]
 
     def labels(self, split: str) -> np.ndarray:
-        """Labels of a split, integers [N] from 0; [0] where it has none."""
+        """Labels of a split, integers [N] from 0."""
         key = f"{split}_labels"
         shape = self.shape(key, np.integer, "labels are integers")
         if len(shape) != 1:
@@ -142,8 +143,7 @@ class NpzFile:
         shape = self.shape("class_names", np.str_, rule)
         if len(shape) != 1:
             raise self.error(f"class_names has shape {list(shape)} where {rule}")
-        names = self.read("class_names").tolist()
-        names = [unicodedata.normalize("NFC", name) for name in names]
+        names = [class_name(name) for name in self.read("class_names").tolist()]
         if len(set(names)) != len(names) or highest >= len(names):
             raise self.error(
                 f"class_names has {len(set(names))} different names where the highest "

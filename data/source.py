@@ -2,11 +2,11 @@
 
 import abc
 import dataclasses
-import os
 import pickle
 import re
 import struct
 import tokenize
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,7 +46,8 @@ def shown(name: str) -> str:
 class ReadError(OSError):
     """A file that could be read when the data set was loaded cannot be read any more.
 
-    Raised while examples are streamed, where TensorFlow makes an UnknownError of it.
+    Raised while examples are streamed. TensorFlow turns it into an UnknownError, whose
+    text has it back by `ReadError.of`.
     """
 
     @classmethod
@@ -56,9 +57,10 @@ class ReadError(OSError):
         return cls(match[1]) if match else None
 
 
-def printable(text: str) -> str:
-    """A file name as UTF-8 can encode it: other bytes are written as \\xff."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+def class_name(text: str) -> str:
+    """Text in the Unicode form NFC; what UTF-8 cannot encode is written as \\udcff."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return unicodedata.normalize("NFC", text)
 
 
 def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
@@ -85,7 +87,7 @@ class Source(abc.ABC):
     """One split of a data set.
 
     image_shape is (H, W, C); class_names are the names of the labels 0 … L - 1, or None
-    where labels were not asked for. They are in the Unicode form NFC.
+    where labels were not asked for, each as `class_name` gives it.
     """
 
     name: str

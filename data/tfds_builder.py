@@ -1,9 +1,13 @@
 """Data sets of tensorflow_datasets, made ready to read."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import tensorflow as tf
+
 from data.layout import check_no_other_data_set
-from data.source import printable, shown
+from data.source import shown
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -11,7 +15,7 @@ if TYPE_CHECKING:
 
 def check_path(data_dir: str | None) -> None:
     """Raises ValueError for a folder that tensorflow_datasets cannot open."""
-    if data_dir is not None and printable(data_dir) != data_dir:
+    if data_dir and data_dir.encode(errors="ignore").decode() != data_dir:
         raise ValueError(
             f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
             "rename the folder."
@@ -46,3 +50,16 @@ def prepare(
             f"({reason}); {remedy}"
         ) from error
     return builder
+
+
+@contextlib.contextmanager
+def errors_in_one_line(builder: "tfds.core.DatasetBuilder") -> Iterator[None]:
+    """Turns errors of TensorFlow while prepared files are read into a ValueError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = shown(error.message.splitlines()[0])
+        raise ValueError(
+            f"{builder.data_dir} cannot be read ({reason:.200}); remove that folder to "
+            "prepare it again."
+        ) from error

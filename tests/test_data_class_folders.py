@@ -9,7 +9,7 @@ import unicodedata
 import numpy as np
 import pytest
 from image_bytes import GREY, png
-from test_data_image_files import BAD, GOOD
+from test_data_bad_images import BAD, GOOD
 
 import data
 from data import image_file
