@@ -25,7 +25,7 @@ class ArraySource(IndexedSource):
         class_names: tuple[str, ...] | None = None,
     ) -> "ArraySource":
         """The source of checked arrays; labels, of any integer dtype, need names."""
-        # On a machine with GPUs tensors go there unless told otherwise.
+        # On a machine with GPUs tensors go there by default.
         with tf.device("CPU:0"):
             return cls(
                 name=name,

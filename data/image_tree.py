@@ -42,25 +42,35 @@ def find_images(root: str) -> tuple[list[str], str]:
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
                 path = os.path.join(folder, entry.name)
-                if is_folder(entry):
-                    if is_no_class(entry.name):
-                        skipped[f"folders {shown(entry.name)}"] += 1
-                    elif entry.is_symlink():
-                        heapq.heappush(links, (path.count(os.sep), path))
-                    else:
-                        folders.append(path)
-                elif entry.name.lower().endswith(EXTENSIONS):
-                    if entry.name.startswith("."):
-                        skipped["hidden images"] += 1
-                    else:
-                        files.append(path)
-                elif not entry.name.startswith("."):
-                    ending = os.path.splitext(entry.name)[1].lower()
-                    skipped[f"{shown(ending)} files" if ending else "other files"] += 1
+                reason = why_skipped(entry)
+                if reason is not None:
+                    skipped[reason] += 1
+                elif not is_folder(entry):
+                    files.append(path)
+                elif entry.is_symlink():
+                    heapq.heappush(links, (path.count(os.sep), path))
+                else:
+                    folders.append(path)
     classes -= {"", *(file.partition(os.sep)[0] for file in files)}
-    if classes:
-        skipped["folders without images"] = len(classes)
+    skipped["folders without images"] = len(classes)
     return sorted(files), describe(skipped)
+
+
+def why_skipped(entry: os.DirEntry) -> str | None:
+    """What a skipped entry is, in the plural; None for an image or a folder to read.
+
+    Hidden files that are no images are '', as nobody misses them.
+    """
+    if is_folder(entry):
+        is_class = not any(fnmatch.fnmatchcase(entry.name, p) for p in NOT_CLASSES)
+        return None if is_class else f"folders {shown(entry.name)}"
+    is_image = entry.name.lower().endswith(EXTENSIONS)
+    if entry.name.startswith("."):
+        return "hidden images" if is_image else ""
+    if is_image:
+        return None
+    ending = os.path.splitext(entry.name)[1].lower()
+    return f"{shown(ending)} files" if ending else "other files"
 
 
 def is_folder(entry: os.DirEntry) -> bool:
@@ -70,17 +80,13 @@ def is_folder(entry: os.DirEntry) -> bool:
     )
 
 
-def is_no_class(name: str) -> bool:
-    """Whether a folder of this name is a system's or a program's own."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_CLASSES)
-
-
 def describe(skipped: collections.Counter) -> str:
     """Such as '3 hidden images, 1 .txt files', the most frequent first."""
-    kinds = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
-    listed = [f"{num} {kind}" for kind, num in kinds[:KINDS]]
+    kinds = [(num, kind) for kind, num in skipped.items() if num and kind]
+    kinds.sort(key=lambda item: (-item[0], item[1]))
+    listed = [f"{num} {kind}" for num, kind in kinds[:KINDS]]
     if len(kinds) > KINDS:
-        listed.append(f"{sum(num for _, num in kinds[KINDS:])} others")
+        listed.append(f"{sum(num for num, _ in kinds[KINDS:])} others")
     return ", ".join(listed)
 
 

@@ -123,7 +123,7 @@ class ShapesSource(IndexedSource):
 
 
 def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesSource:
-    """The embedded set, 32×32 unless told otherwise; it needs no files."""
+    """The embedded set, 32×32 by default; it needs no files."""
     size = DEFAULT_SIZE if image_size is None else image_size
     if size < MIN_SIZE:
         raise ValueError(

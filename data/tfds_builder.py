@@ -1,6 +1,7 @@
 """Data sets of tensorflow_datasets, made ready to read."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 
-def check_path(data_dir: str | None) -> None:
-    """Raises ValueError for a folder that tensorflow_datasets cannot open."""
-    if data_dir and data_dir.encode(errors="ignore").decode() != data_dir:
+def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> None:
+    """Raises ValueError for a folder that is not for tensorflow_datasets."""
+    if data_dir.encode(errors="ignore").decode() != data_dir:
         raise ValueError(
             f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
             "rename the folder."
         )
+    is_theirs = manual_dir or os.path.isdir(os.path.join(data_dir, tfds_name))
+    if not is_theirs:
+        check_no_other_data_set(data_dir)
 
 
 def prepare(
@@ -31,14 +35,13 @@ def prepare(
     """
     import tensorflow_datasets as tfds  # Here, as the other sources do without it.
 
-    check_path(data_dir)
+    if data_dir is not None:
+        check_data_dir(tfds_name, data_dir, manual_dir)
     builder = tfds.builder(tfds_name, data_dir=data_dir)
     if builder.is_prepared():
         state = "reads"
     else:
         state = "prepares, which can take long,"
-        if data_dir is not None and manual_dir is None:
-            check_no_other_data_set(data_dir)
     print(f"tensorflow_datasets {state} {tfds_name} in {builder.data_dir}", flush=True)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:

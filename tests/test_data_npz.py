@@ -285,7 +285,7 @@ def test_compressions_that_numpy_does_not_write_are_rejected(tmp_path, kind):
         data.load("npz", path, "train")
 
 
-def test_names_in_a_file_are_told_in_one_line(tmp_path):
+def test_names_in_a_file_are_shown_in_one_line(tmp_path):
     path = members(tmp_path, {"a\nb.npy": b"", "c.npy": b""})
     with pytest.raises(ValueError, match=r"it has 'a\\nb', c\)"):
         data.load("npz", path, "train")
