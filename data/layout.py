@@ -33,7 +33,8 @@ def has_images(folder: str) -> bool:
 def other_data_set(data_dir: str) -> str | None:
     """Flags of folder or npz where data_dir looks like theirs."""
     if os.path.isfile(data_dir):
-        return f"-d npz -i {shown(data_dir)}" if data_dir.lower().endswith(".npz") else None
+        is_npz = data_dir.lower().endswith(".npz")
+        return f"-d npz -i {shown(data_dir)}" if is_npz else None
     if not os.path.isdir(data_dir):
         return None
     parent, name = os.path.split(os.path.abspath(data_dir))
