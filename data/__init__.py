@@ -51,8 +51,8 @@ def load(
         )
     if skip_bad_images and name != "folder":
         raise ValueError(
-            f"--skip_bad_images: {name} does not read image files; omit the "
-            "flag, it is for folder."
+            f"--skip_bad_images: {name} does not read image files; leave it out, it is "
+            "for folder."
         )
     data_dir = local_path(data_dir)
 
