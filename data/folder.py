@@ -123,8 +123,8 @@ def check_files(
                 bad.append(f"{shown(file)} {checked.problem}")
             else:
                 raise ValueError(
-                    f"{shown(path)} {checked.problem}; mend it or take it away, or give "
-                    "--skip_bad_images to skip all such files."
+                    f"{shown(path)} {checked.problem}; mend it or take it away, or "
+                    "give --skip_bad_images to skip all such files."
                 )
     if not good:
         raise ValueError(

@@ -177,7 +177,7 @@ def check_path(name: str, path: str | None) -> None:
     """Raises where data_dir is not the path of a file."""
     rule = f"{name} needs the path of one .npz file"
     if path is None:
-        raise ValueError(f"{name} needs data_dir, for example data_dir=images.npz.")
+        raise ValueError(f"{name} needs data_dir; give it, for example images.npz.")
     if not os.path.exists(path):
         raise FileNotFoundError(f"data_dir={shown(path)}: no such file; {rule}.")
     if not os.path.isfile(path):

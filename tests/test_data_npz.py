@@ -153,7 +153,7 @@ def test_files_that_are_no_npz_are_rejected(tmp_path):
             data.load("npz", str(path), "train")
     with pytest.raises(FileNotFoundError, match="no such file"):
         data.load("npz", str(tmp_path / "none.npz"), "train")
-    with pytest.raises(ValueError, match="npz needs data_dir, for example"):
+    with pytest.raises(ValueError, match="npz needs data_dir; give it, for example"):
         data.load("npz", None, "train")
 
 
