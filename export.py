@@ -1,4 +1,4 @@
-"""Exports a trained PixelCNN++ as a SavedModel: flags to a model and a folder."""
+"""Exports a trained PixelCNN++ as a SavedModel."""
 
 from absl import flags
 
@@ -21,8 +21,7 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "jit_compile",
     True,
-    "Let XLA compile the drawing when it first runs; --nojit_compile for servers "
-    "without XLA: slower.",
+    "Sample with XLA; --nojit_compile for servers without it: slower.",
 )
 FLAGS = flags.FLAGS
 

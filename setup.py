@@ -53,11 +53,13 @@ setup(
             # The gRPC client of docs/serving.md.
             "tensorflow-serving-api",
             "matplotlib",
+            "pillow>=11",
             "tensorboard",
             # A test runs the notebook.
             "ipykernel",
             "nbclient",
         ],
+        "images": ["pillow>=11"],
         "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],

@@ -1,4 +1,4 @@
-"""Trains a PixelCNN++: flags to a Config to one run."""
+"""Trains a PixelCNN++: flags → Config → one run."""
 
 import os
 
@@ -22,14 +22,13 @@ from pixel_cnn_pp.training.preemption import Diverged, Stopped
 from pixel_cnn_pp.training.run import check_save_dir, prepare
 from pixel_cnn_pp.training.step import skip_graph_optimizer
 
-# The flags of the official train.py: names, short forms, defaults. Its two folders are
-# its author's own, so they have other defaults here, and --nr_gpu is what there is.
+# The flags of the official train.py, with its names, short forms and defaults, but for
+# the two folders, which are its author's own, and --nr_gpu, 8 there.
 flags.DEFINE_string(
     "data_dir",
     "",
-    "Where the images are: for npz the file, for folder the folder that holds train/ "
-    "and test/, for cifar the folder of the original archive or of "
-    "tensorflow-datasets.",
+    "Where the images are: for npz the file, for folder the folder with train/ and "
+    "test/, for cifar the folder of the original archive or of tensorflow-datasets.",
     short_name="i",
 )
 flags.DEFINE_string(
@@ -50,9 +49,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer(
     "save_interval", 20, "Epochs between checkpoints and samples.", short_name="t"
 )
-flags.DEFINE_bool(
-    "load_params", False, "Go on with the run in --save_dir.", short_name="r"
-)
+flags.DEFINE_bool("load_params", False, "Resume the run in --save_dir.", short_name="r")
 flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
 flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
 flags.DEFINE_integer(
@@ -71,7 +68,7 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
     "energy_distance",
     False,
-    "Train with the energy distance in place of the likelihood.",
+    "Train with the energy distance instead of the likelihood.",
     short_name="ed",
 )
 flags.DEFINE_float("learning_rate", 0.001, "Base learning rate.", short_name="l")
@@ -85,7 +82,7 @@ flags.DEFINE_integer("batch_size", 16, "Images per step on each GPU.", short_nam
 flags.DEFINE_integer(
     "init_batch_size",
     16,
-    "Images of the data-dependent initialisation.",
+    "Images for the data-dependent initialisation.",
     short_name="u",
 )
 flags.DEFINE_float(
@@ -95,42 +92,44 @@ flags.DEFINE_integer("max_epochs", 5000, "Epochs in all.", short_name="x")
 flags.DEFINE_integer(
     "nr_gpu",
     None,
-    "GPUs to train on; all there are by default, or one CPU where there is none.",
+    "GPUs to train on; by default all, or one CPU without a GPU.",
     short_name="g",
 )
-flags.DEFINE_float("polyak_decay", 0.9995, "Decay of the averages in a step.")
+flags.DEFINE_float(
+    "polyak_decay", 0.9995, "Decay of the Polyak averages (EMA) per step."
+)
 flags.DEFINE_integer(
     "num_samples",
     1,
-    "Batches (of all GPUs together) of samples to draw every --save_interval "
-    "epochs and at the end.",
+    "Batches (of all GPUs together) to sample every --save_interval epochs and at the "
+    "end.",
     short_name="ns",
 )
-flags.DEFINE_integer("seed", 1, "All that is random follows from it.", short_name="s")
+flags.DEFINE_integer("seed", 1, "Seed of everything random.", short_name="s")
 
-# Flags of this port. First the variants of the paper.
+# Flags of this port, the variants of the paper first.
 flags.DEFINE_enum(
     "likelihood",
     "mix_logistic",
     LIKELIHOODS,
     "Distribution of a sub-pixel: the discretized mixture of logistics; a softmax over "
-    "the levels; or the density of the mixture at dequantized images, an upper bound "
-    "on the bits/dim.",
+    "the pixel values; or the density of the mixture at dequantized images, an upper "
+    "bound on the bits/dim.",
 )
 flags.DEFINE_bool(
-    "short_cuts", True, "Connect the layers of the way down to those of the way up."
+    "short_cuts", True, "Skip connections from the downsampling to the upsampling path."
 )
 flags.DEFINE_enum(
     "field",
     None,
     FIELDS,
-    "A network of one stage that sees so many columns of so many rows above, in place "
-    "of the one with --nr_resnet blocks a stage.",
+    "A network of one stage that sees at most so many columns of so many rows above, "
+    "instead of the one with --nr_resnet blocks per stage.",
 )
 flags.DEFINE_integer(
     "nin_blocks",
     0,
-    "With --field: 1x1 gated resnets between two that see farther; the paper has 3.",
+    "With --field: 1x1 gated resnets between two larger ones; the paper has 3.",
 )
 flags.DEFINE_bool(
     "autoregressive_channels",
@@ -143,65 +142,65 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "max_bad_steps",
     10,
-    "End the run after so many steps in a row whose loss or gradients are not finite; "
-    "each is left out and reported.",
+    "End the run after so many steps in a row with a loss or gradients that are not "
+    "finite; each is skipped and reported.",
 )
 flags.DEFINE_enum(
     "precision",
     "float32",
     PRECISIONS,
-    "Of the network in training steps. mixed_bfloat16 computes its maps in bfloat16; "
-    "parameters, averages, weight norms, output layer and likelihood stay in float32, "
-    "and so do test figures and samples.",
+    "Of training steps. mixed_bfloat16 computes activations in bfloat16; parameters, "
+    "EMA, weight norms, output layer and likelihood stay in float32, and so do test "
+    "results and samples.",
 )
 flags.DEFINE_bool(
     "remat",
     False,
-    "Hold the maps between the residual blocks alone and compute what is inside them "
-    "again for the gradients: less memory, about a third more time.",
+    "Recompute the activations inside residual blocks for the gradients: less memory, "
+    "about a third more time.",
 )
 flags.DEFINE_integer(
     "accumulate",
     1,
-    "Batches of --batch_size images that each GPU takes one after another in a step; "
-    "their gradients are summed.",
+    "Batches of --batch_size images that each GPU takes in turn in a step; their "
+    "gradients are summed.",
 )
 flags.DEFINE_bool(
     "jit_compile",
     None,
-    "Compile the network's step with XLA. By default the optimizer's part and what "
-    "stands between two convs, where it was measured to help on CPUs; --nojit_compile "
-    "steps and tests without XLA. Drawing is compiled all the same.",
+    "Compile the whole training step of the network with XLA. By default only the "
+    "optimizer, activations and gates, which helps on CPUs; --nojit_compile trains and "
+    "tests without XLA. Sampling is compiled anyway.",
 )
 flags.DEFINE_integer(
-    "save_steps", 0, "Steps between further checkpoints; 0 writes none."
+    "save_steps", 0, "Steps between additional checkpoints; 0 for none."
 )
 flags.DEFINE_integer("log_interval", 100, "Steps between rows of metrics.csv.")
 flags.DEFINE_bool(
     "polyak_warmup",
     True,
-    "Let the decay of the averages grow: min(polyak_decay, (1 + t) / (10 + t)). "
+    "Let the decay of the EMA grow: min(polyak_decay, (1 + t) / (10 + t)). "
     "--nopolyak_warmup is the official rule.",
 )
 flags.DEFINE_integer(
-    "num_levels", 256, "Levels of a sub-pixel; fewer than 256 coarsen the images."
+    "num_levels", 256, "Number of pixel values; fewer than 256 quantize the images."
 )
 flags.DEFINE_integer(
     "image_size",
     None,
-    "Side of the images in pixels, for shapes, 32 by default, and for folder, by "
-    "default that of the files, if it is one.",
+    "Side of the images in pixels, for shapes (32 by default) and folder (by default "
+    "that of the files, if they have one size).",
 )
 flags.DEFINE_bool(
     "skip_bad_images",
     False,
-    "For folder: leave out files that cannot be read as images, and report them.",
+    "For folder: skip files that cannot be read as images, and report them.",
 )
 flags.DEFINE_string(
     "official_checkpoint",
     None,
-    "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt); the "
-    "size of the model is read from it, and its steps are counted on.",
+    "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt), with "
+    "the architecture and the number of steps that it has.",
 )
 FLAGS = flags.FLAGS
 

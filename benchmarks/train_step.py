@@ -71,8 +71,8 @@ def main(argv):
     # Gradients take twice the forward pass.
     gflop = 3 * gflop_per_image(state.model)
     found = {
-        "nr_resnet": config.nr_resnet,
-        "nr_filters": config.nr_filters,
+        "nr_resnet": config.model.nr_resnet,
+        "nr_filters": config.model.nr_filters,
         "batch_size": n,
         "precision": config.precision,
         "remat": config.remat,

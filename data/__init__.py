@@ -1,11 +1,10 @@
 """Data sets behind one door: load(name, …) checks everything and returns a Source."""
 
-import os
-
 from data import cifar, folder, imagenet, npz, shapes
-from data.source import SPLITS, Source
+from data.layout import local_path
+from data.source import SPLITS, ReadError, Source
 
-__all__ = ["NAMES", "SPLITS", "Source", "has_labels", "load"]
+__all__ = ["NAMES", "SPLITS", "ReadError", "Source", "has_labels", "load"]
 
 NAMES = (
     "shapes",
@@ -17,6 +16,7 @@ NAMES = (
     "imagenet32",
     "imagenet64",
 )
+MAX_IMAGE_SIZE = 8192
 
 
 def load(
@@ -33,24 +33,28 @@ def load(
     data_dir is the .npz file of npz; the folder with train/ and test/ of folder; the
     folder of the original CIFAR-10 archive or of tensorflow_datasets for cifar; that of
     tensorflow_datasets for imagenet; shapes needs none. image_size is for shapes and
-    folder. skip_bad_images is for folder: files that cannot be read as images are left
-    out and reported. Raises ValueError or OSError, in one line, for whatever is not
-    right; no code in a file is run.
+    folder. skip_bad_images is for folder: files that cannot be read as images are
+    skipped and reported. Raises ValueError or OSError, in one line, for whatever is not
+    right; no code in a file is run. A file of folder that vanishes later ends the
+    streaming: see ReadError.
     """
     if name not in NAMES:
         raise ValueError(f"data set {name!r} is not known; use {', '.join(NAMES)}.")
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; use {' or '.join(SPLITS)}.")
-    if image_size is not None and image_size < 1:
+    if image_size is not None and not (
+        isinstance(image_size, int) and 1 <= image_size <= MAX_IMAGE_SIZE
+    ):
         raise ValueError(
-            f"image_size={image_size}: sizes are in pixels; use 1 or more."
+            f"image_size={image_size!r}: sizes are integers from 1 to "
+            f"{MAX_IMAGE_SIZE}, in pixels; use for example 32."
         )
     if skip_bad_images and name != "folder":
         raise ValueError(
-            f"--skip_bad_images: {name} has no image files of their own; leave it out "
-            "(it is for folder)."
+            f"--skip_bad_images: {name} does not read image files; leave it out, it is "
+            "for folder."
         )
-    data_dir = os.path.expanduser(data_dir) if data_dir else None
+    data_dir = local_path(data_dir)
 
     if name == "shapes":
         return shapes.load(name, split, labels, image_size)
@@ -68,7 +72,7 @@ def has_labels(name: str, data_dir: str | None, split: str) -> bool:
 
     Arguments as those of `load`.
     """
-    data_dir = os.path.expanduser(data_dir) if data_dir else None
+    data_dir = local_path(data_dir)
     if name == "npz":
         return npz.has_labels(data_dir, split)
     if name == "folder":

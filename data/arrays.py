@@ -21,18 +21,18 @@ class ArraySource(IndexedSource):
         name: str,
         split: str,
         images: np.ndarray,
-        labels: np.ndarray | None,
-        num_labels: int | None,
+        labels: np.ndarray | None = None,
+        class_names: tuple[str, ...] | None = None,
     ) -> "ArraySource":
-        """The source of checked arrays; labels of any integer dtype."""
-        # On a machine with GPUs tensors go there unless told otherwise.
+        """The source of checked arrays; labels, of any integer dtype, need names."""
+        # On a machine with GPUs tensors go there by default.
         with tf.device("CPU:0"):
             return cls(
                 name=name,
                 split=split,
                 image_shape=images.shape[1:],
                 num_images=len(images),
-                num_labels=num_labels,
+                class_names=class_names,
                 images=tf.constant(images),
                 labels=None if labels is None else tf.constant(labels.astype(np.int32)),
             )

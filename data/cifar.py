@@ -1,46 +1,45 @@
-"""cifar: CIFAR-10, from its original files where they are there, else from TFDS.
+"""cifar: CIFAR-10, from its original files where they exist, else from TFDS.
 
-The original archives and folders are read as they are: nothing is downloaded, nothing
-is unpacked to disk, whatever the paths in the archive say, and no pickled code is run.
+The original archives and folders are read in place: nothing is downloaded, nothing is
+unpacked to disk, and no pickled code is run.
 """
 
-import gzip
+import hashlib
 import os
-import posixpath
-import struct
 import tarfile
-import zlib
-from typing import BinaryIO
 
 import numpy as np
 
-from data import safe_pickle, tfds_builder
+from data import cifar_pickle, tfds_builder
 from data.arrays import ArraySource
 from data.source import check_image_size
 
 IMAGE_SHAPE = (32, 32, 3)
-NUM_LABELS = 10
+CLASS_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+NUM_LABELS = len(CLASS_NAMES)
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 ARCHIVES = {PYTHON: "cifar-10-python.tar.gz", BINARY: "cifar-10-binary.tar.gz"}
+# As published at https://www.cs.toronto.edu/~kriz/cifar.html.
+MD5 = {
+    PYTHON: "c58f30108f718f92721af3b95e74349a",
+    BINARY: "c32a1d4ab5d03f1284b67883e8d87530",
+}
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 SUFFIX = {PYTHON: "", BINARY: ".bin"}
 SUBFOLDER = "cifar-10-python"  # Where the official code keeps the archive.
 PIXELS = 3072  # Three planes of 32×32: red, green, blue.
-# Bytes, beyond which no more is read: four times the originals, and three times.
-MAX_BATCH = 1 << 27
-MAX_ARCHIVE = 1 << 29
-
-# What damaged archives make gzip and tarfile raise.
-DAMAGE = (
-    tarfile.TarError,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    OverflowError,
-)
+MAX_BATCH = 1 << 27  # Bytes; four times an original batch.
 
 
 def find_original(data_dir: str) -> tuple[str, str] | None:
@@ -57,64 +56,39 @@ def find_original(data_dir: str) -> tuple[str, str] | None:
     return None
 
 
-class Bounded:
-    """A stream that ends with an error where it gives more than MAX_ARCHIVE bytes."""
-
-    def __init__(self, stream: BinaryIO):
-        self.stream = stream
-        self.left = MAX_ARCHIVE
-
-    def read(self, size: int) -> bytes:
-        contents = self.stream.read(size)
-        self.left -= len(contents)
-        if self.left < 0:
-            raise ValueError(f"it holds more than {MAX_ARCHIVE} bytes")
-        return contents
-
-
-def read_archive(path: str, names: list[str]) -> dict[str, bytes]:
-    """Contents of the named members of a .tar.gz, in one pass."""
+def read_archive(path: str, version: str, names: list[str]) -> list[bytes]:
+    """Contents of the named members of an original archive."""
+    with open(path, "rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+    if md5 != MD5[version]:
+        raise ValueError(
+            f"{path} has the md5 {md5} where the published archive has {MD5[version]}; "
+            "download it again, or unpack it if you changed it on purpose."
+        )
     contents = {}
-    with gzip.open(path) as stream:
-        stream = Bounded(stream)
-        try:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    name = posixpath.normpath(member.name)
-                    # A sparse file can be larger than all that is in the archive.
-                    if name in names and member.isreg() and not member.issparse():
-                        contents[name] = archive.extractfile(member).read()
-            while stream.read(1 << 20):  # The checksum stands at the end.
-                pass
-        except DAMAGE as error:
-            raise ValueError(
-                f"{path} is damaged or no .tar.gz archive; get the original again."
-            ) from error
-    return contents
+    with tarfile.open(path) as archive:
+        for member in archive:  # In one pass: going back would decompress it again.
+            if member.name in names:
+                contents[member.name] = archive.extractfile(member).read()
+    return [contents[name] for name in names]
 
 
-def read_files(path: str, version: str, split: str) -> list[tuple[str, bytes]]:
+def read_batches(path: str, version: str, split: str) -> list[tuple[str, bytes]]:
     """Name for errors and contents of each batch of a split, in order."""
     names = [batch + SUFFIX[version] for batch in BATCHES[split]]
-    if os.path.isdir(path):
-        files = [os.path.join(path, name) for name in names]
-        missing = [file for file in files if not os.path.isfile(file)]
-        if missing:
-            raise FileNotFoundError(
-                f"{missing[0]} is missing; {split} needs {', '.join(names)} there."
-            )
-        return [(file, read_file(file)) for file in files]
-    if not os.path.isfile(path):
+    if os.path.isfile(path):
+        members = [f"{version}/{name}" for name in names]
+        sources = [f"{path}, {member}" for member in members]
+        return list(zip(sources, read_archive(path, version, members), strict=True))
+    if not os.path.isdir(path):
         raise ValueError(f"{path} is neither a file nor a folder; get the original.")
-    names = [f"{version}/{name}" for name in names]
-    contents = read_archive(path, names)
-    missing = [name for name in names if name not in contents]
-    if missing:
-        raise ValueError(f"{path} has no {missing[0]}; get the original archive again.")
-    return [(f"{path}, {name}", contents[name]) for name in names]
+    return [(file, read_batch(file)) for file in (os.path.join(path, n) for n in names)]
 
 
-def read_file(path: str) -> bytes:
+def read_batch(path: str) -> bytes:
+    """Contents of the file of a batch."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path} is missing; get the original folder again.")
     size = os.path.getsize(path)
     if size > MAX_BATCH:
         raise ValueError(
@@ -122,7 +96,7 @@ def read_file(path: str) -> bytes:
             "file again."
         )
     with open(path, "rb") as file:
-        return file.read(MAX_BATCH)
+        return file.read()
 
 
 def parse_binary(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -139,10 +113,8 @@ def parse_binary(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def parse_python(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [N, 3072] and labels [N] of a batch of the python version."""
-    batch = safe_pickle.loads(contents, source)
-    if not isinstance(batch, dict):
-        batch = {}
-    data = safe_pickle.uint8_array(batch.get("data", batch.get(b"data")))
+    batch = cifar_pickle.load_batch(contents, source)
+    data = cifar_pickle.uint8_array(batch.get("data", batch.get(b"data")))
     labels = batch.get("labels", batch.get(b"labels"))
     if data is None or data.ndim != 2 or data.shape[1] != PIXELS or not len(data):
         raise ValueError(
@@ -166,7 +138,7 @@ PARSE = {PYTHON: parse_python, BINARY: parse_binary}
 def read_original(path: str, version: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 32, 32, 3] and labels [N] of the original files."""
     pixels, labels = [], []
-    for source, contents in read_files(path, version, split):
+    for source, contents in read_batches(path, version, split):
         batch_pixels, batch_labels = PARSE[version](source, contents)
         if batch_labels.max() >= NUM_LABELS:
             raise ValueError(
@@ -184,7 +156,9 @@ def read_tfds(data_dir: str | None, split: str) -> tuple[np.ndarray, np.ndarray]
     builder = tfds_builder.prepare(
         "cifar10", data_dir, f"put {ARCHIVES[PYTHON]} into data_dir."
     )
-    batches = list(builder.as_dataset(split=split).batch(1000).as_numpy_iterator())
+    with tfds_builder.errors_in_one_line(builder):
+        examples = builder.as_dataset(split=split).batch(1000)
+        batches = list(examples.as_numpy_iterator())
     images = np.concatenate([batch["image"] for batch in batches])  # [N, H, W, C]
     labels = np.concatenate([batch["label"] for batch in batches])  # [N]
     return images, labels
@@ -195,19 +169,11 @@ def load(
 ) -> ArraySource:
     """The split asked for, in memory."""
     check_image_size(name, IMAGE_SHAPE, image_size)
-    if data_dir is not None and os.path.isfile(data_dir):
-        raise NotADirectoryError(
-            f"data_dir={data_dir} is a file; give the folder that it lies in."
-        )
     original = find_original(data_dir) if data_dir is not None else None
     if original is None:
         images, all_labels = read_tfds(data_dir, split)
     else:
         images, all_labels = read_original(*original, split)
-    return ArraySource.of(
-        name,
-        split,
-        images,
-        all_labels if labels else None,
-        NUM_LABELS if labels else None,
-    )
+    if labels:
+        return ArraySource.of(name, split, images, all_labels, CLASS_NAMES)
+    return ArraySource.of(name, split, images)

@@ -1,26 +1,29 @@
-"""folder: train/ and test/ folders of image files, read as they are asked for.
+"""folder: train/ and test/ folders of image files, read lazily.
 
-The names of the folders inside train/ are the classes, in sorted order. Links to
-folders are not followed, so a loop of them ends; names that start with a dot or do not
-end like those of images are passed over. image_file.py says what is read of a file.
+The folders inside train/ that hold images are the classes. image_tree.py says which
+files are found, image_file.py what is read of a file.
 """
 
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from data import image_file
-from data.source import IndexedSource, shown
+from data.image_tree import class_of, find_classes, find_images
+from data.layout import other_data_set
+from data.source import IndexedSource, ReadError, shown
 
 # Errors of the system that will be the same tomorrow, unlike those of a failing disk:
 # broken links, loops of links, files of somebody else.
 LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
-NAMED = 3  # Files that are left out and named; the others are counted.
+NAMED = 3  # Bad files that are named; the others are counted.
 
 
 def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
@@ -36,22 +39,38 @@ def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSource(IndexedSource):
-    """Image files in `root`: paths [N] and, where asked for, labels int32 [N]."""
+    """Image files, relative to `root`, and, where asked for, labels int32 [N]."""
 
     root: str
-    paths: tf.Tensor = dataclasses.field(repr=False)
+    files: tuple[str, ...] = dataclasses.field(repr=False)
     labels: tf.Tensor | None = dataclasses.field(repr=False)
     image_size: int | None
 
     def names(self) -> Iterator[str]:
         """Paths of the files, from the folder of the split."""
-        for path in self.paths:
-            yield os.path.relpath(os.fsdecode(path.numpy()), self.root)
+        return iter(self.files)
+
+    def read_pixels(self, index: int) -> np.ndarray:
+        """Pixels uint8 [H, W, C] of a file as it is now, before any resizing."""
+        path = os.path.join(self.root, self.files[index])
+        h, w, channels = self.image_shape
+        try:
+            pixels, _ = image_file.read(path)
+            is_one_size = self.image_size is not None or pixels.shape[:2] == (h, w)
+            if pixels.shape[2] > channels or not is_one_size:
+                shapes = list(pixels.shape), list(self.image_shape)
+                raise ValueError("is now {} where images are {}".format(*shapes))
+        except (ValueError, OSError) as error:
+            raise ReadError(
+                f"{shown(path)} {problem_of(error)}, but it could be read before; "
+                "restore it and resume."
+            ) from error
+        return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
         def read(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            image = image_file.decode(tf.io.read_file(self.paths[index]))
-            image = image_file.set_channels(image, self.image_shape[-1])
+            image = tf.numpy_function(self.read_pixels, [index], tf.uint8)
+            image = tf.ensure_shape(image, (None, None, self.image_shape[2]))
             if self.image_size is not None:
                 image = crop_and_resize(image, self.image_size)
             example = {"image": tf.ensure_shape(image, self.image_shape)}
@@ -62,64 +81,52 @@ class FolderSource(IndexedSource):
         return order.map(read, num_parallel_calls=os.cpu_count(), deterministic=True)
 
 
-def find_images(root: str) -> list[str]:
-    """Paths below root, relative to it, of all image files, sorted."""
-    found, folders = [], [""]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(os.path.join(root, folder)) as entries:
-            for entry in entries:
-                path = os.path.join(folder, entry.name)
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                elif entry.name.lower().endswith(image_file.EXTENSIONS):
-                    if not (entry.is_symlink() and os.path.isdir(entry)):
-                        found.append(path)
-    if not found:
-        raise ValueError(
-            f"{shown(root)} holds no images; put {', '.join(image_file.EXTENSIONS)} "
-            "files in it or in folders below it (links to folders are not followed)."
-        )
-    return sorted(found)
-
-
-def read_shape(path: str) -> tuple[int, int, int] | str:
-    """(H, W, C) of a file, or what is wrong with it."""
-    try:
-        return image_file.shape(path)
-    except ValueError as error:
-        return str(error)
-    except OSError as error:
-        if error.errno not in LASTING:
-            raise
+def problem_of(error: ValueError | OSError) -> str:
+    """What is wrong with a file, by an error of image_file.read."""
+    if isinstance(error, OSError):
         return f"cannot be opened, {error.strerror}"
+    return str(error)
 
 
-def image_shapes(
+class Checked(NamedTuple):
+    """What is kept of a file that was decoded once."""
+
+    problem: str | None  # Why it is rejected; the others are then None.
+    shape: tuple[int, int, int] | None = None
+    brightest: int | None = None  # Of 16 bits, the upper 8; None for 8-bit files.
+
+
+def check_file(path: str) -> Checked:
+    """Decodes a file once."""
+    try:
+        pixels, is_16_bit = image_file.read(path)
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in LASTING:
+            raise
+        return Checked(problem_of(error))
+    return Checked(None, pixels.shape, int(pixels.max()) if is_16_bit else None)
+
+
+def check_files(
     root: str, files: list[str], skip_bad_images: bool
-) -> dict[str, tuple[int, int, int]]:
-    """(H, W, C) of the files that can be read, each decoded once, in their order.
-
-    The others are refused, or reported and left out.
-    """
-    shapes, bad = {}, []
+) -> dict[str, Checked]:
+    """The files that can be read, in their order; others are rejected or skipped."""
+    good, bad = {}, []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         paths = [os.path.join(root, file) for file in files]
-        for file, path, shape in zip(
-            files, paths, threads.map(read_shape, paths), strict=True
+        for file, path, checked in zip(
+            files, paths, threads.map(check_file, paths), strict=True
         ):
-            if not isinstance(shape, str):
-                shapes[file] = shape
+            if checked.problem is None:
+                good[file] = checked
             elif skip_bad_images:
-                bad.append(f"{shown(file)} {shape}")
+                bad.append(f"{shown(file)} {checked.problem}")
             else:
                 raise ValueError(
-                    f"{shown(path)} {shape}; mend it or take it away, or give "
-                    "--skip_bad_images to leave out all such files."
+                    f"{shown(path)} {checked.problem}; mend it or take it away, or "
+                    "give --skip_bad_images to skip all such files."
                 )
-    if not shapes:
+    if not good:
         raise ValueError(
             f"{shown(root)}: none of its {len(files)} images can be read "
             f"({bad[0]}); put others there."
@@ -127,62 +134,29 @@ def image_shapes(
     if bad:
         named = "; ".join(bad[:NAMED]) + ("; …" if len(bad) > NAMED else "")
         logging.warning(
-            "%s: %d of %d images are left out: %s",
+            "%s: %d of %d images are skipped: %s",
             shown(root),
             len(bad),
             len(files),
             named,
         )
-    return shapes
+    warn_of_dark_images(root, good.values())
+    return good
 
 
-def find_class(root: str, file: str, classes: dict[str, int]) -> int:
-    """Index of the class whose folder the file lies in."""
-    first, *below = file.split(os.sep)
-    path = shown(os.path.join(root, file))
-    if not below:
-        raise ValueError(
-            f"{path} lies in no class folder; for labels put every image in a folder "
-            "with the name of its class, or ask for no labels."
+def warn_of_dark_images(root: str, checked: Iterable[Checked]) -> None:
+    """Warns where all images of 16 bits hold values of fewer, such as 12."""
+    brightest = [c.brightest for c in checked if c.brightest is not None]
+    num_bits = 8 + max(brightest, default=255).bit_length()
+    if num_bits < 16:
+        logging.warning(
+            "%s: its %d images of 16 bits use the lower %d bits alone, and the upper 8 "
+            "are kept, so they become dark; multiply their values by %d.",
+            shown(root),
+            len(brightest),
+            num_bits,
+            1 << (16 - num_bits),
         )
-    if first not in classes:
-        raise ValueError(
-            f"{path}: train has no class {first!r} (it has "
-            f"{', '.join(map(shown, classes))}); add it there or ask for no labels."
-        )
-    return classes[first]
-
-
-def find_classes(root: str) -> dict[str, int]:
-    """Names of the folders inside root, sorted, and their indices."""
-    with os.scandir(root) as entries:
-        names = sorted(
-            entry.name
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-        )
-    return {name: index for index, name in enumerate(names)}
-
-
-def has_labels(data_dir: str | None, split: str) -> bool:
-    """Whether every image of a split lies in the folder of a class of train."""
-    root, train = (os.path.join(data_dir or "", name) for name in (split, "train"))
-    if data_dir is None or not (os.path.isdir(root) and os.path.isdir(train)):
-        return False
-    classes = find_classes(train)
-    files = [file.split(os.sep) for file in find_images(root)]
-    return all(below and first in classes for first, *below in files)
-
-
-def check_folder(name: str, data_dir: str, split: str) -> str:
-    """Path of the folder of a split, which is there."""
-    root = os.path.join(data_dir, split)
-    if not os.path.isdir(root):
-        raise FileNotFoundError(
-            f"data_dir={data_dir}: no folder {root}; {name} needs train/ and test/ "
-            "folders of images there."
-        )
-    return root
 
 
 def one_size(root: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int]:
@@ -199,6 +173,74 @@ def one_size(root: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, i
     return h, w
 
 
+def find_labels(
+    root: str, files: list[str], class_names: tuple[str, ...]
+) -> dict[str, int]:
+    """Of each file, the index of the class whose folder it lies in."""
+    index_of = {name: index for index, name in enumerate(class_names)}
+    labels = {}
+    for file in files:
+        name, path = class_of(file), shown(os.path.join(root, file))
+        if name is None:
+            raise ValueError(
+                f"{path} lies in no class folder; for labels put every image in a "
+                "folder with the name of its class, or ask for no labels."
+            )
+        if name not in index_of:
+            raise ValueError(
+                f"{path}: train has no class {name!r} (it has "
+                f"{', '.join(map(shown, class_names)):.200}); add it there or ask for "
+                "no labels."
+            )
+        labels[file] = index_of[name]
+    return labels
+
+
+def check_classes(root: str, class_names: tuple[str, ...], labels: list[int]) -> None:
+    """Raises ValueError where no image of a class of train can be read."""
+    missing = set(range(len(class_names))) - set(labels)
+    if missing:
+        raise ValueError(
+            f"{shown(root)}: no image of class {class_names[min(missing)]!r} can be "
+            "read; remove its folder or put other images there."
+        )
+
+
+def has_labels(data_dir: str | None, split: str) -> bool:
+    """Whether every image of a split lies in the folder of a class of train."""
+    root, train = (os.path.join(data_dir or "", name) for name in (split, "train"))
+    if data_dir is None or not (os.path.isdir(root) and os.path.isdir(train)):
+        return False
+    class_names = set(find_classes(find_images(train)[0]))
+    files, _ = find_images(root)
+    return bool(files) and {class_of(file) for file in files} <= class_names
+
+
+def check_folder(name: str, data_dir: str, split: str) -> str:
+    """Path of the folder of a split, which exists."""
+    root = os.path.join(data_dir, split)
+    if not os.path.isdir(root):
+        flags = other_data_set(data_dir)
+        raise FileNotFoundError(
+            f"data_dir={shown(data_dir)}: no folder {shown(root)}; {name} needs train/ "
+            "and test/ folders of images there" + (f"; try {flags}." if flags else ".")
+        )
+    return root
+
+
+def find_split(root: str) -> list[str]:
+    """The image files of a split, at least one; a warning says what is skipped."""
+    files, skipped = find_images(root)
+    if not files:
+        raise ValueError(
+            f"{shown(root)} holds no images (skipped: {skipped or 'nothing'}); put "
+            f"{', '.join(image_file.EXTENSIONS)} files in it or in folders below it."
+        )
+    if skipped:
+        logging.warning("%s: skipped %s.", shown(root), skipped)
+    return files
+
+
 def load(
     name: str,
     data_dir: str | None,
@@ -212,35 +254,36 @@ def load(
     With skip_bad_images those that cannot be read are as if they were not there: the
     order of the others, and num_images, are what they would be without them.
     """
+    image_file.check_pillow(name)
     if data_dir is None:
         raise ValueError(
             f"{name} needs data_dir, a folder with train/ and test/ in it; give it."
         )
     root = check_folder(name, data_dir, split)
-    files = find_images(root)
+    files = find_split(root)
+    class_names = None
     if labels:
-        classes = find_classes(check_folder(name, data_dir, "train"))
-        label_of_file = {file: find_class(root, file, classes) for file in files}
-    shapes = image_shapes(root, files, skip_bad_images)
-    if image_size is None:
-        h, w = one_size(root, shapes)
-    else:
-        h = w = image_size
-    is_grey = all(channels <= 2 for _, _, channels in shapes.values())
-    with tf.device("CPU:0"):
-        paths = [os.fsencode(os.path.join(root, file)) for file in shapes]
-        return FolderSource(
-            name=name,
-            split=split,
-            image_shape=(h, w, 1 if is_grey else 3),
-            num_images=len(shapes),
-            num_labels=len(classes) if labels else None,
-            root=root,
-            paths=tf.constant(paths),
-            labels=(
-                tf.constant([label_of_file[file] for file in shapes], tf.int32)
-                if labels
-                else None
-            ),
-            image_size=image_size,
-        )
+        train = check_folder(name, data_dir, "train")
+        class_names = find_classes(find_images(train)[0])
+        label_of = find_labels(root, files, class_names)
+    checked = check_files(root, files, skip_bad_images)
+    shapes = {file: checked[file].shape for file in checked}
+    h, w = (image_size,) * 2 if image_size else one_size(root, shapes)
+    label_tensor = None
+    if labels:
+        kept_labels = [label_of[file] for file in shapes]
+        if split == "train":
+            check_classes(root, class_names, kept_labels)
+        with tf.device("CPU:0"):
+            label_tensor = tf.constant(kept_labels, tf.int32)
+    return FolderSource(
+        name=name,
+        split=split,
+        image_shape=(h, w, max(channels for _, _, channels in shapes.values())),
+        num_images=len(shapes),
+        class_names=class_names,
+        root=root,
+        files=tuple(shapes),
+        labels=label_tensor,
+        image_size=image_size,
+    )

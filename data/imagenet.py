@@ -106,8 +106,10 @@ def load(
         f"put {' and '.join(tars)} into data_dir (their address is dead).",
         manual_dir=data_dir if any(map(os.path.exists, places)) else None,
     )
-    images = read(builder, split, epoch=None, seed=0)
-    shape = tuple(int(length) for length in tf.shape(next(iter(images))))
+    with tfds_builder.errors_in_one_line(builder):
+        images = read(builder, split, epoch=None, seed=0)
+        shape = tuple(int(length) for length in tf.shape(next(iter(images))))
+        num_images = count(images)
     if shape != (size, size, 3):
         raise ValueError(
             f"{builder.data_dir} holds images {list(shape)} where {name} has "
@@ -117,7 +119,6 @@ def load(
         name=name,
         split=split,
         image_shape=shape,
-        num_images=count(images),
-        num_labels=None,
+        num_images=num_images,
         builder=builder,
     )

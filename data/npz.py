@@ -1,37 +1,25 @@
 """npz: one NumPy file with the images of both splits, and labels where there are any.
 
 Keys: train_images, test_images, uint8 [N, H, W, C] or grey [N, H, W]; train_labels,
-test_labels, integers [N] from 0. Pickled (object) arrays are never read.
+test_labels, integers [N] from 0; class_names, text [L], by default '0', '1', ….
+Pickled (object) arrays are never read.
 """
 
 import math
 import os
-import struct
-import tokenize
 import zipfile
-import zlib
 
 import numpy as np
+from absl import logging
 
 from data.arrays import ArraySource
-from data.source import SPLITS, check_image_size, shown
+from data.axes import find_other_axes
+from data.layout import other_data_set
+from data.source import DAMAGE, SPLITS, check_image_size, class_name, shown
 
-# What damaged files make zipfile and NumPy raise: NumPy parses headers as Python.
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    tokenize.TokenError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    OverflowError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    OSError,
-)
+# A label beyond these and beyond the number of images is taken for damage.
+MAX_LABELS = 1000
+LISTED = 10  # Labels without images that are listed.
 
 
 class NpzFile:
@@ -39,75 +27,69 @@ class NpzFile:
 
     def __init__(self, path: str):
         self.path = path
-        self.file = open(path, "rb")  # Closed by __exit__, as a file is.
         try:
-            self.zip = zipfile.ZipFile(self.file)
+            if not zipfile.is_zipfile(path):
+                raise ValueError("not a zip file, perhaps one array as .npy")
+            self.file = np.load(path, allow_pickle=False)
         except DAMAGE as error:
-            self.file.close()
             raise self.error("is not a whole .npz file") from error
-        names = self.zip.namelist()
-        self.keys = [name[:-4] for name in names if name.endswith(".npy")]
+        self.keys = self.file.files
 
     def __enter__(self) -> "NpzFile":
         return self
 
     def __exit__(self, *_) -> None:
-        self.zip.close()
         self.file.close()
 
-    def error(self, what: str) -> ValueError:
-        return ValueError(
-            f"data_dir={self.path}: {what}; write it with np.savez(path, "
-            "train_images=…, test_images=…, train_labels=…, test_labels=…)."
+    def error(self, what: str, remedy: str = "") -> ValueError:
+        remedy = remedy or (
+            "write it with np.savez(path, train_images=…, test_images=…, "
+            "train_labels=…, test_labels=…)"
         )
+        return ValueError(f"data_dir={shown(self.path)}: {what}; {remedy}.")
 
-    def has(self, key: str) -> bool:
-        return key in self.keys
+    def shape(self, key: str, kind: type, rule: str) -> tuple[int, ...]:
+        """Shape of an array of a kind of dtype, which is as long as its shape says.
 
-    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of an array that is not read and, by them, as long as it is.
-
-        An array is made before it is read, so that a false length would take memory.
+        An array is allocated before it is read, so a false shape would take memory.
         """
-        if not self.has(key):
-            found = ", ".join(map(shown, self.keys)) or "no arrays"
-            raise self.error(f"has no {key} (it has {found:.200})")
-        member = self.zip.getinfo(f"{key}.npy")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise self.error(f"{key} is compressed in another way than NumPy's")
+        if key not in self.keys:
+            keys = ", ".join(map(shown, self.keys)) or "no arrays"
+            raise self.error(f"has no {key} (it has {keys:.200})")
         try:
-            with self.zip.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                if version == (1, 0):
-                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                else:
-                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-                length = member.file_size - file.tell()
+            member = self.file.zip.getinfo(f"{key}.npy")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("NumPy compresses in another way")
+            with self.file.zip.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read_header(stream)
+                length = member.file_size - stream.tell()
         except DAMAGE as error:
             raise self.error(f"{key} is damaged or not an array") from error
+        if not np.issubdtype(dtype, kind):
+            raise self.error(f"{key} is {dtype} where {rule}")
         is_shape = all(type(n) is int and n >= 0 for n in shape)
-        if not dtype.hasobject:
-            if not is_shape or math.prod(shape) * dtype.itemsize != length:
-                raise self.error(f"{key} is damaged, its shape is not that of its data")
-        return shape, dtype
+        if not is_shape or math.prod(shape) * dtype.itemsize != length:
+            raise self.error(f"{key} is damaged, its shape is not that of its data")
+        return shape
 
     def read(self, key: str) -> np.ndarray:
         try:
-            with self.zip.open(f"{key}.npy") as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
-                file.read(1)  # The checksum is looked at where the end is reached.
+            return self.file[f"{key}.npy"]
         except MemoryError as error:
             raise self.error(f"{key} does not fit into the memory") from error
         except DAMAGE as error:
             raise self.error(f"{key} is damaged") from error
-        return array
 
     def image_shape(self, split: str) -> tuple[int, tuple[int, int, int]]:
         """Number and [H, W, C] of the images of a split, checked but not read."""
         key = f"{split}_images"
-        shape, dtype = self.header(key)
-        if dtype != np.uint8:
-            raise self.error(f"{key} is {dtype} where images are uint8 in 0 … 255")
+        shape = self.shape(key, np.uint8, "images are uint8 in 0 … 255")
         if len(shape) not in (3, 4):
             raise self.error(
                 f"{key} has shape {list(shape)} where images are [N, H, W, C], "
@@ -115,25 +97,72 @@ class NpzFile:
             )
         if 0 in shape:
             raise self.error(f"{key} has shape {list(shape)}: it holds no images")
+        other = find_other_axes(shape)
+        if other:
+            axes, remedy = other
+            grey = " or, if they are grey, images[..., None]" if len(shape) == 3 else ""
+            raise self.error(
+                f"{key} has shape {list(shape)}, which looks like {axes} where images "
+                "are [N, H, W, C]",
+                f"save {remedy}{grey}",
+            )
         return shape[0], (*shape[1:], 1)[:3]
 
     def labels(self, split: str) -> np.ndarray:
-        """Labels of a split, integers [N], checked."""
+        """Labels of a split, integers [N] from 0."""
         key = f"{split}_labels"
-        shape, dtype = self.header(key)
-        if not np.issubdtype(dtype, np.integer):
-            raise self.error(f"{key} is {dtype} where labels are integers")
+        shape = self.shape(key, np.integer, "labels are integers")
         if len(shape) != 1:
             raise self.error(f"{key} has shape {list(shape)} where labels are [N]")
-        if self.has(f"{split}_images"):
+        if f"{split}_images" in self.keys:
             num_images, _ = self.image_shape(split)
             if shape[0] != num_images:
                 raise self.error(f"{key} has {shape[0]} labels for {num_images} images")
         labels = self.read(key)
-        for label in (labels.min(initial=0), labels.max(initial=0)):
-            if not 0 <= label < np.iinfo(np.int32).max:
-                raise self.error(f"{key} holds {label} where labels count from 0")
+        if labels.min(initial=0) < 0:
+            raise self.error(f"{key} holds {labels.min()} where labels count from 0")
         return labels
+
+    def class_names(self, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
+        """Names of the classes of the labels of the splits, by default the numbers."""
+        highest = max(int(array.max(initial=0)) for array in labels.values())
+        if "class_names" in self.keys:
+            return self.read_class_names(highest)
+        num_images = sum(map(len, labels.values()))
+        if highest >= max(num_images, MAX_LABELS):
+            raise self.error(
+                f"label {highest} in a file of {num_images} images",
+                "number the classes from 0 without gaps, or save their names as "
+                "class_names=[…]",
+            )
+        return tuple(map(str, range(highest + 1)))
+
+    def read_class_names(self, highest: int) -> tuple[str, ...]:
+        """The array class_names, in the Unicode form NFC."""
+        rule = "class_names is text [L]"
+        shape = self.shape("class_names", np.str_, rule)
+        if len(shape) != 1:
+            raise self.error(f"class_names has shape {list(shape)} where {rule}")
+        names = [class_name(name) for name in self.read("class_names").tolist()]
+        if len(set(names)) != len(names) or highest >= len(names):
+            raise self.error(
+                f"class_names has {len(set(names))} different names where the highest "
+                f"label is {highest}",
+                "save one name for each label from 0 on",
+            )
+        return tuple(names)
+
+    def warn_of_gaps(self, labels: np.ndarray, num_labels: int) -> None:
+        """Warns of classes that no image of a split has."""
+        gaps = sorted(set(range(num_labels)) - set(labels.tolist()))
+        if gaps:
+            listed = ", ".join(map(str, gaps[:LISTED])) + ", …" * (len(gaps) > LISTED)
+            logging.warning(
+                "%s: no training image has label %s of 0 … %d.",
+                shown(self.path),
+                listed,
+                num_labels - 1,
+            )
 
 
 def has_labels(path: str | None, split: str) -> bool:
@@ -141,27 +170,31 @@ def has_labels(path: str | None, split: str) -> bool:
     if path is None or not os.path.isfile(path):
         return False
     with NpzFile(path) as file:
-        return file.has(f"{split}_labels")
+        return f"{split}_labels" in file.keys
+
+
+def check_path(name: str, path: str | None) -> None:
+    """Raises where data_dir is not the path of a file."""
+    rule = f"{name} needs the path of one .npz file"
+    if path is None:
+        raise ValueError(f"{name} needs data_dir; give it, for example images.npz.")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"data_dir={shown(path)}: no such file; {rule}.")
+    if not os.path.isfile(path):
+        flags = other_data_set(path)
+        remedy = f"; try {flags}" if flags else ""
+        raise ValueError(f"data_dir={shown(path)} is no file; {rule}{remedy}.")
 
 
 def load(
     name: str, path: str | None, split: str, labels: bool, image_size: int | None
 ) -> ArraySource:
     """The split asked for, in memory; of the other, only what it must agree with."""
-    if path is None:
-        raise ValueError(f"{name} needs data_dir, the path of one .npz file; give it.")
-    if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"data_dir={path}: no such file; {name} needs the path of one .npz file."
-        )
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"data_dir={path} is no file; {name} needs the path of one .npz file."
-        )
+    check_path(name, path)
     with NpzFile(path) as file:
         _, image_shape = file.image_shape(split)
         for other in SPLITS:
-            if file.has(f"{other}_images"):
+            if f"{other}_images" in file.keys:
                 _, other_shape = file.image_shape(other)
                 if other_shape != image_shape:
                     raise file.error(
@@ -169,10 +202,12 @@ def load(
                         f"are {list(other_shape)} where [H, W, C] is one"
                     )
         check_image_size(name, image_shape, image_size)
-        split_labels, num_labels = None, None
+        split_labels, class_names = None, None
         if labels:
-            split_labels = file.labels(split)
-            others = [file.labels(s) for s in SPLITS if file.has(f"{s}_labels")]
-            num_labels = 1 + max(int(other.max(initial=0)) for other in others)
+            splits = {split, *(s for s in SPLITS if f"{s}_labels" in file.keys)}
+            all_labels = {s: file.labels(s) for s in splits}
+            split_labels, class_names = all_labels[split], file.class_names(all_labels)
+            if split == "train":
+                file.warn_of_gaps(split_labels, len(class_names))
         images = file.read(f"{split}_images").reshape(-1, *image_shape)  # [N, H, W, C]
-    return ArraySource.of(name, split, images, split_labels, num_labels)
+    return ArraySource.of(name, split, images, split_labels, class_names)

@@ -1,4 +1,4 @@
-"""Shapes: coloured shapes on textured grounds, drawn as they are asked for.
+"""Shapes: coloured shapes on textured grounds, drawn lazily.
 
 The scene is laid out in the unit square, so image i is the same scene at every size.
 Every operation on pixels is exactly rounded (no sine, no power), and only plain uniform
@@ -117,17 +117,17 @@ class ShapesSource(IndexedSource):
 
         images = tf.numpy_function(draw_all, [indices], tf.uint8)
         examples = {"image": tf.ensure_shape(images, (None, *self.image_shape))}
-        if self.num_labels is not None:
+        if self.class_names is not None:
             examples["label"] = tf.cast(indices % len(SHAPES), tf.int32)
         return examples
 
 
 def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesSource:
-    """The embedded set, 32×32 unless told otherwise; it needs no files."""
+    """The embedded set, 32×32 by default; it needs no files."""
     size = DEFAULT_SIZE if image_size is None else image_size
     if size < MIN_SIZE:
         raise ValueError(
-            f"image_size={size}: shapes cannot be told apart below {MIN_SIZE}×"
+            f"image_size={size}: shapes cannot be recognized below {MIN_SIZE}×"
             f"{MIN_SIZE}; use {MIN_SIZE} or more."
         )
     return ShapesSource(
@@ -135,5 +135,5 @@ def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesS
         split=split,
         image_shape=(size, size, 3),
         num_images=NUM_IMAGES[split],
-        num_labels=len(SHAPES) if labels else None,
+        class_names=SHAPES if labels else None,
     )

@@ -2,6 +2,13 @@
 
 import abc
 import dataclasses
+import pickle
+import re
+import struct
+import tokenize
+import unicodedata
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,10 +17,50 @@ import tensorflow as tf
 SPLITS = ("train", "test")
 CHUNK = 64  # Examples read at once: tf.data is slow by the element, not the byte.
 
+# What libraries raise for damaged files. They promise no smaller set.
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    tokenize.TokenError,
+    pickle.UnpicklingError,
+)
+
 
 def shown(name: str) -> str:
     """A name or path from elsewhere, in one line whatever characters are in it."""
     return name if name.isprintable() else ascii(name)
+
+
+class ReadError(OSError):
+    """A file that could be read when the data set was loaded cannot be read any more.
+
+    Raised while examples are streamed. TensorFlow turns it into an UnknownError, whose
+    text has it back by `ReadError.of`.
+    """
+
+    @classmethod
+    def of(cls, error: tf.errors.OpError) -> "ReadError | None":
+        """The ReadError in an error of TensorFlow; None where it is another error."""
+        match = re.search(r"ReadError: (.+)", error.message)
+        return cls(match[1]) if match else None
+
+
+def class_name(text: str) -> str:
+    """Text in the Unicode form NFC; what UTF-8 cannot encode is written as \\udcff."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return unicodedata.normalize("NFC", text)
 
 
 def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
@@ -26,12 +73,12 @@ def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
 def check_image_size(
     name: str, image_shape: tuple[int, int, int], image_size: int | None
 ) -> None:
-    """Refuses an image_size other than that of a data set that has its own."""
+    """Rejects an image_size other than that of a data set that has its own."""
     h, w, _ = image_shape
     if image_size is not None and (image_size, image_size) != (h, w):
         raise ValueError(
             f"image_size={image_size}: the images of {name} are {h}×{w} and are not "
-            "resized; leave image_size out (it is for shapes and folder)."
+            "resized; leave image_size out, it is for shapes and folder."
         )
 
 
@@ -39,15 +86,20 @@ def check_image_size(
 class Source(abc.ABC):
     """One split of a data set.
 
-    image_shape is (H, W, C); num_labels is the number of classes L, or None where
-    labels were not asked for.
+    image_shape is (H, W, C); class_names are the names of the labels 0 … L - 1, or None
+    where labels were not asked for, each as `class_name` gives it.
     """
 
     name: str
     split: str
     image_shape: tuple[int, int, int]
     num_images: int
-    num_labels: int | None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def num_labels(self) -> int | None:
+        """Number of classes L, or None where labels were not asked for."""
+        return None if self.class_names is None else len(self.class_names)
 
     def examples(
         self, epoch: int | None = None, seed: int = 0, start: int = 0
@@ -55,7 +107,7 @@ class Source(abc.ABC):
         """Every example once: {'image': uint8 [H, W, C]}, with 'label' int32 [] if any.
 
         As stored where epoch is None, else in an order that follows from (seed, epoch)
-        alone. `start` leaves out the first examples of that order.
+        alone. `start` skips the first examples of that order.
         """
         if seed < 0 or (epoch is not None and epoch < 0):
             raise ValueError(

@@ -1,9 +1,29 @@
 """Data sets of tensorflow_datasets, made ready to read."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from data.layout import check_no_other_data_set
+from data.source import shown
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
+
+
+def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> None:
+    """Raises ValueError for a folder that is not for tensorflow_datasets."""
+    if data_dir.encode(errors="ignore").decode() != data_dir:
+        raise ValueError(
+            f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
+            "rename the folder."
+        )
+    is_theirs = manual_dir or os.path.isdir(os.path.join(data_dir, tfds_name))
+    if not is_theirs:
+        check_no_other_data_set(data_dir)
 
 
 def prepare(
@@ -15,6 +35,8 @@ def prepare(
     """
     import tensorflow_datasets as tfds  # Here, as the other sources do without it.
 
+    if data_dir is not None:
+        check_data_dir(tfds_name, data_dir, manual_dir)
     builder = tfds.builder(tfds_name, data_dir=data_dir)
     if builder.is_prepared():
         state = "reads"
@@ -31,3 +53,16 @@ def prepare(
             f"({reason}); {remedy}"
         ) from error
     return builder
+
+
+@contextlib.contextmanager
+def errors_in_one_line(builder: "tfds.core.DatasetBuilder") -> Iterator[None]:
+    """Turns errors of TensorFlow while prepared files are read into a ValueError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = shown(error.message.splitlines()[0])
+        raise ValueError(
+            f"{builder.data_dir} cannot be read ({reason:.200}); remove that folder to "
+            "prepare it again."
+        ) from error

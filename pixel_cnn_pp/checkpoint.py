@@ -45,11 +45,11 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     """Writes all variables of all groups; returns the prefix.
 
     Older checkpoints but the newest are deleted once the new one is complete. Raises
-    OSError where there is no room for it; those that are there stay.
+    OSError if the disk is full; the older ones then stay.
     """
     folder = os.path.join(save_dir, FOLDER)
     prefix = os.path.join(folder, f"ckpt-{step}")
-    # One that is there is not written over: it would be torn for a moment.
+    # An existing one is not overwritten: it would be torn for a moment.
     again = 1
     while os.path.exists(f"{prefix}.index"):
         prefix, again = os.path.join(folder, f"ckpt-{step}-{again}"), again + 1
@@ -65,14 +65,14 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
         # First the index, which makes it a checkpoint.
         _remove(f"{glob.escape(old)}.index")
         _remove(f"{glob.escape(old)}.data-*")
-    # What is left of those that were being written when a run was killed.
+    # Parts of checkpoints that were being written when a run was killed.
     _remove(os.path.join(glob.escape(folder), "ckpt-*_temp*"))
     return prefix
 
 
 def set_aside_newer(save_dir: str, step: int) -> None:
-    """Renames what is newer than `step`, from which a run goes on: it is damaged, and
-    must not count among those that are kept."""
+    """Renames checkpoints newer than `step`, from which a run resumes: they are damaged
+    and must not count among those that are kept."""
     for newer, prefix in list_checkpoints(save_dir):
         if newer > step:
             os.replace(f"{prefix}.index", f"{prefix}.index.damaged")
@@ -81,7 +81,7 @@ def set_aside_newer(save_dir: str, step: int) -> None:
 class BackgroundWriter:
     """Writes checkpoints in a thread of its own, so that training does not wait.
 
-    What is written are copies of the variables as they were when it was asked for.
+    `write` copies the variables at once and returns.
     """
 
     def __init__(self):
@@ -89,7 +89,7 @@ class BackgroundWriter:
         self._last: concurrent.futures.Future | None = None
 
     def write(self, save_dir: str, step: int, groups: Groups) -> None:
-        """See `write`, whose OSError `check` or `wait` raises, once it is over."""
+        """As the function `write`, but `check` or `wait` raise its OSError later."""
         try:
             self.wait()
         except OSError as error:  # There may be room again.
@@ -114,14 +114,14 @@ class BackgroundWriter:
             self.wait()
 
     def wait(self) -> None:
-        """Until all is written; raises the OSError of what could not be."""
+        """Waits for the last checkpoint; raises its OSError if it failed."""
         if self._last is not None:
             concurrent.futures.wait([self._last])
             last, self._last = self._last, None
             last.result()
 
     def close(self) -> None:
-        """Until all is written or has failed; nothing more can be."""
+        """Ends the thread after the last checkpoint; nothing more can be written."""
         self._thread.shutdown()
 
 
@@ -134,7 +134,7 @@ def _remove(pattern: str) -> None:
 def read(prefix: str, groups: Groups) -> None:
     """Sets each variable of the groups from a checkpoint; other groups may lie in it.
 
-    Raises ValueError that lists what is missing in the checkpoint, left over in these
+    Raises ValueError that lists what is missing in the checkpoint, unknown to these
     groups, or of another shape.
     """
     reader = tf.train.load_checkpoint(prefix)
@@ -163,18 +163,18 @@ def _name(key: str) -> str:
 def check_fit(
     prefix: str, wanted: dict[str, list[int]], saved: dict[str, list[int]]
 ) -> None:
-    """Raises one DoesNotFit that lists all in which names and shapes differ."""
+    """Raises DoesNotFit that lists all names and shapes that differ."""
     missing = sorted(set(wanted) - set(saved))
-    left_over = sorted(set(saved) - set(wanted))
+    unknown = sorted(set(saved) - set(wanted))
     reshaped = [
         f"{name} {saved[name]} for {shape}"
         for name, shape in wanted.items()
         if name in saved and saved[name] != shape
     ]
-    if missing or left_over or reshaped:
+    if missing or unknown or reshaped:
         raise DoesNotFit(
             f"{prefix}: does not fit this model; "
-            f"missing: {_listed(missing)}; left over: {_listed(left_over)}; "
+            f"missing: {_listed(missing)}; unknown: {_listed(unknown)}; "
             f"of another shape: {_listed(reshaped)}."
         )
 
@@ -185,10 +185,10 @@ def _listed(names: list[str], most: int = 8) -> str:
 
 
 def read_newest(save_dir: str, groups: Groups) -> int | None:
-    """Reads the newest intact checkpoint; returns its step, None where there is none.
+    """Reads the newest intact checkpoint; returns its step, None if there is none.
 
-    A damaged one is reported and the one before it taken; ValueError where all are, or
-    where the newest intact one is that of another model.
+    A damaged one is reported and the one before it read. ValueError if all are damaged,
+    or if the newest intact one belongs to another model.
     """
     damaged = []
     for step, prefix in list_checkpoints(save_dir):
@@ -212,7 +212,7 @@ def read_newest(save_dir: str, groups: Groups) -> int | None:
 
 
 def load_config(save_dir: str) -> Config:
-    """The Config of a run; FileNotFoundError or ValueError where there is none."""
+    """The Config of a run; FileNotFoundError or ValueError if it has none."""
     path = os.path.join(save_dir, CONFIG)
     if not os.path.exists(path):
         raise FileNotFoundError(
@@ -230,7 +230,7 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
     no usable run.
     """
     config = load_config(save_dir)
-    model = PixelCNNPP(**vars(config.model), initial_weights=False)
+    model = PixelCNNPP(**vars(config.model), first_weights=False)
     group = "averages" if averaged else "parameters"
     if read_newest(save_dir, {group: model.tf_variables()}) is None:
         raise FileNotFoundError(

@@ -1,16 +1,17 @@
-"""Devices and machines: the strategy of a run, and which worker writes."""
+"""Devices and machines: the strategy of a run, and its chief."""
 
-import json
+import itertools
 import os
+import re
 
 import tensorflow as tf
 
 
 class WorkerLost(Exception):
-    """Another worker of the run ended, so that this one cannot go on."""
+    """Another worker of the run ended, so this one cannot continue."""
 
 
-# What TensorFlow raises where another worker is gone.
+# Raised by TensorFlow when another worker is gone.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
@@ -21,7 +22,7 @@ def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
     the devices are those of each of them, and this must be the first that TensorFlow
     does. Raises ValueError where there are fewer devices.
     """
-    if _named_workers():
+    if num_workers():
         return _multi_worker_strategy(nr_gpu)
     gpus = tf.config.list_logical_devices("GPU")
     devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
@@ -34,24 +35,43 @@ def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
         )
     if count == 1:
         return tf.distribute.get_strategy()
-    # The collective operations of CPUs tell the strategies of one process not apart.
+    # On CPUs collectives mix up several strategies of one process.
     reduction = None if gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy(devices[:count], reduction)
 
 
-def _named_workers() -> int:
-    """Number of workers in the environment's TF_CONFIG, 0 without one."""
+def num_workers() -> int:
+    """Number of workers in TF_CONFIG, 0 without it. ValueError if it is wrong."""
     text = os.environ.get("TF_CONFIG", "")
     if not text:
         return 0
     try:
-        cluster = json.loads(text).get("cluster", {})
-        return sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
-    except (ValueError, AttributeError, TypeError) as error:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        jobs = resolver.cluster_spec().as_dict()
+        job, index = resolver.task_type, resolver.task_id
+        if not jobs:
+            return 0
+        _check_cluster(jobs, job, index)
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise ValueError(
-            f"TF_CONFIG={text}: must be JSON with the cluster's workers and this one's "
-            "task; see tf.distribute.MultiWorkerMirroredStrategy, or unset it."
+            f"TF_CONFIG={text}: {error}; it is JSON such as "
+            '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", '
+            '"index": 0}}, and without it one machine is used.'
         ) from error
+    return sum(map(len, jobs.values()))
+
+
+def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
+    """Raises ValueError if a cluster is none of chief and workers with this task."""
+    if others := set(jobs) - {"chief", "worker"}:
+        raise ValueError(f"cluster has the job {min(others)!r}, not chief or worker")
+    if job not in jobs:
+        raise ValueError(f"task type {job!r} is none of {', '.join(jobs)}")
+    if index not in range(len(jobs[job])):
+        raise ValueError(f"task index {index!r} is not below {len(jobs[job])}")
+    for address in itertools.chain(*jobs.values()):
+        if not re.fullmatch(r".+:\d{1,5}", address):
+            raise ValueError(f"address {address!r} is no host:port")
 
 
 def _multi_worker_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:

@@ -1,4 +1,4 @@
-"""SavedModel: sample, complete, log_prob for a process that knows only TensorFlow."""
+"""SavedModel: sample, complete and log_prob for processes with TensorFlow alone."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from pixel_cnn_pp.sampling.sampler import Sampler
 
 
 def check_export_dir(export_dir: str) -> None:
-    """Raises ValueError where something would be overwritten or cannot be written."""
+    """Raises ValueError if the folder has contents or cannot be written to."""
     empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
     if os.path.lexists(export_dir) and not empty:
         raise ValueError(
@@ -22,11 +22,10 @@ def check_export_dir(export_dir: str) -> None:
 
 
 def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None:
-    """Writes a SavedModel of the model to a new folder: all of it or nothing.
+    """Writes a SavedModel with the signatures of `Serving` to a new folder.
 
-    Its signatures are those of `Serving`. Without `jit_compile` it draws without XLA,
-    slower, for servers that lack it. Raises ValueError where the folder holds something
-    or cannot be written to.
+    All of it or nothing. jit_compile=False samples without XLA: slower, for servers
+    that lack it. Raises ValueError as `check_export_dir`.
     """
     check_export_dir(export_dir)
     parent = os.path.dirname(os.path.abspath(export_dir))
@@ -41,7 +40,7 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
 
 
 class Serving:
-    """The functions of a SavedModel, which check what they are given as they run.
+    """The functions of a SavedModel, which check their inputs as they run.
 
     sample: num_images int32 [], seed int32 [2], temperature float32 [] → images uint8
     [N, H, W, C]; with labels int32 [N] in place of num_images where the model is
@@ -50,7 +49,7 @@ class Serving:
     nats, bits_per_dim float32 [N]; a model of the energy distance has none.
 
     Wrong values raise InvalidArgumentError with the name of the input, the rule and the
-    value. See `PixelCNNPP.sample`, `complete` and `log_prob`, which they are.
+    value. See `PixelCNNPP.sample`, `complete` and `log_prob`.
     """
 
     def __init__(self, model: PixelCNNPP, jit_compile: bool = True):
@@ -60,7 +59,7 @@ class Serving:
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """Functions by the names that a SavedModel gives them."""
         rows = tf.TensorSpec([], tf.int32, "rows")
-        # Of any shape, so that a wrong one is refused by name.
+        # Of any shape, so that a wrong one is rejected by name.
         images = tf.TensorSpec(None, tf.uint8, "images")
         seed = tf.TensorSpec(None, tf.int32, "seed")
         temperature = tf.TensorSpec([], tf.float32, "temperature")
@@ -72,41 +71,41 @@ class Serving:
         else:
             sample = _function(self._sample_labels, *labels, seed, temperature)
         complete = _function(self._complete, images, rows, seed, temperature, *labels)
-        found = {"serving_default": sample, "sample": sample, "complete": complete}
+        signatures = {"serving_default": sample, "sample": sample, "complete": complete}
         if not self.model.energy_distance:
-            found["log_prob"] = _function(self._log_prob, images, *labels)
-        return found
+            signatures["log_prob"] = _function(self._log_prob, images, *labels)
+        return signatures
 
     def _sample_number(self, num_images, seed, temperature):
-        number = _required(num_images, num_images >= 1, "num_images", "must be above 0")
+        number = _check(num_images, num_images >= 1, "num_images", "must be above 0")
         return self._sample(tf.zeros([number], tf.int32), seed, temperature)
 
     def _sample_labels(self, labels, seed, temperature):
-        return self._sample(self._checked_labels(labels), seed, temperature)
+        return self._sample(self._check_labels(labels), seed, temperature)
 
     def _sample(self, labels, seed, temperature):
         images = tf.zeros([tf.shape(labels)[0], *self.model.image_shape], tf.uint8)
-        return self._draw(images, 0, seed, temperature, labels)
+        return self._keep_rows(images, 0, seed, temperature, labels)
 
     def _complete(self, images, rows, seed, temperature, labels=None):
-        images = self._checked_images(images)
+        images = self._check_images(images)
         height = self.model.image_shape[0]
         inside = (rows >= 0) & (rows <= height)
-        rows = _required(rows, inside, "rows", f"must be from 0 to {height}")
+        rows = _check(rows, inside, "rows", f"must be from 0 to {height}")
         if labels is None:
             labels = tf.zeros([tf.shape(images)[0]], tf.int32)
         else:
-            labels = self._labels_of(images, labels)
-        return self._draw(images, rows, seed, temperature, labels)
+            labels = self._check_labels_of(images, labels)
+        return self._keep_rows(images, rows, seed, temperature, labels)
 
-    def _draw(self, images, rows, seed, temperature, labels):
-        seed = _of_shape(seed, [2], "seed")
+    def _keep_rows(self, images, rows, seed, temperature, labels):
+        seed = _check_shape(seed, [2], "seed")
         fits = (temperature > 0) & tf.math.is_finite(temperature)
         rule = "must be above 0 and finite; 1 is the model's"
         if self.model.energy_distance:
             fits = tf.equal(temperature, 1.0)
             rule = "must be 1 for a model trained with the energy distance"
-        temperature = _required(temperature, fits, "temperature", rule)
+        temperature = _check(temperature, fits, "temperature", rule)
         height, width, _ = self.model.image_shape
         keep = tf.broadcast_to(
             tf.range(height)[:, None] < rows, [tf.shape(images)[0], height, width]
@@ -119,54 +118,54 @@ class Serving:
         }
 
     def _log_prob(self, images, labels=None):
-        images = self._checked_images(images)
+        images = self._check_images(images)
         if labels is not None:
-            labels = self._labels_of(images, labels)
+            labels = self._check_labels_of(images, labels)
         nats = self.model.image_loss(images, labels)
         bits = bits_per_dim(nats, self.model.image_shape)
         return {"log_prob": -nats, "bits_per_dim": bits}
 
-    def _checked_images(self, images):
+    def _check_images(self, images):
         shape, levels = self.model.image_shape, self.model.num_levels
-        images = _of_shape(images, [None, *shape], "images")
+        images = _check_shape(images, [None, *shape], "images")
         if levels == 256:
             return images
         highest = tf.reduce_max(images)
-        rule = f"must have levels below {levels}"
-        return _required(images, highest < levels, "images", rule, highest)
+        rule = f"must have pixel values below {levels}"
+        return _check(images, highest < levels, "images", rule, highest)
 
-    def _labels_of(self, images, labels):
-        labels = self._checked_labels(labels)
+    def _check_labels_of(self, images, labels):
+        labels = self._check_labels(labels)
         fits = tf.equal(tf.shape(labels)[0], tf.shape(images)[0])
-        return _required(labels, fits, "labels", "must be one for each image")
+        return _check(labels, fits, "labels", "must be one for each image")
 
-    def _checked_labels(self, labels):
-        labels = _of_shape(labels, [None], "labels")
+    def _check_labels(self, labels):
+        labels = _check_shape(labels, [None], "labels")
         fits = tf.reduce_all((labels >= 0) & (labels < self.model.num_labels))
         rule = f"must be from 0 to {self.model.num_labels - 1}"
-        return _required(labels, fits, "labels", rule)
+        return _check(labels, fits, "labels", rule)
 
 
 def _function(function, *specs: tf.TensorSpec):
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def _required(value, fits: tf.Tensor, name: str, rule: str, shown=None) -> tf.Tensor:
-    """`value` where it fits; InvalidArgumentError, before it is used, where not."""
+def _check(value, fits: tf.Tensor, name: str, rule: str, shown=None) -> tf.Tensor:
+    """`value` if it fits; else InvalidArgumentError, before it is used."""
     shown = value if shown is None else shown
     check = tf.debugging.Assert(fits, [f"{name} {rule}; got", shown], summarize=16)
     with tf.control_dependencies([check]):
         return tf.identity(value)
 
 
-def _of_shape(value, shape: list[int | None], name: str) -> tf.Tensor:
-    """`value` where it has this shape, its first length N ≥ 1 where that is None."""
+def _check_shape(value, shape: list[int | None], name: str) -> tf.Tensor:
+    """`value` if it has this shape; None as the first length stands for any N ≥ 1."""
     given, rank = tf.shape(value), len(shape)
     lengths = tf.concat([given, [0] * rank], axis=0)[:rank]
     wanted = [tf.maximum(lengths[0], 1) if n is None else n for n in shape]
     fits = tf.equal(tf.rank(value), rank) & tf.reduce_all(tf.equal(lengths, wanted))
     rule = f"must be [{', '.join('N' if n is None else str(n) for n in shape)}]"
-    value = _required(value, fits, name, rule, given)
-    # Not tf.ensure_shape: graph rewriting infers from it that the shape is right, and
-    # takes the check out.
+    value = _check(value, fits, name, rule, given)
+    # Not tf.ensure_shape: from it TensorFlow's graph optimizer infers that the shape is
+    # right, and removes the check.
     return tf.reshape(value, [-1 if n is None else n for n in shape])

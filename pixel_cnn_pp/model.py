@@ -25,7 +25,7 @@ class PixelCNNPP(Network):
         *architecture, **settings: those of `config.ModelConfig`: image_shape,
             nr_resnet, nr_filters, nr_logistic_mix, num_labels, dropout_p, …
         seed: of the initial weights.
-        initial_weights: False makes them zeros, for weights to be loaded.
+        first_weights: False makes them zeros, for weights to be loaded.
 
     Raises ValueError with the value and the rule for a setting that is not allowed.
 
@@ -37,12 +37,12 @@ class PixelCNNPP(Network):
         self,
         *architecture: Any,
         seed: int = 0,
-        initial_weights: bool = True,
+        first_weights: bool = True,
         name: str = "pixel_cnn_pp",
         **settings: Any,
     ) -> None:
         config = ModelConfig(*architecture, **settings)
-        super().__init__(config, seed if initial_weights else None, name)
+        super().__init__(config, seed if first_weights else None, name)
         self.seed = seed
         self.fuses = False
         self._compile()

@@ -1,4 +1,4 @@
-"""Official TF1 checkpoints: their architecture, parameters and optimizer state."""
+"""Checkpoints of openai/pixel-cnn (TF1): architecture, parameters, Adam's moments."""
 
 import os
 
@@ -23,12 +23,12 @@ def _open(prefix: str):
 
 
 def infer(prefix: str, resnet_nonlinearity: str | None = None) -> dict:
-    """Keyword arguments of PixelCNNPP that the shapes in the checkpoint tell.
+    """Keyword arguments of PixelCNNPP, inferred from the shapes in the checkpoint.
 
     nr_filters, nr_resnet, nr_logistic_mix, num_labels, energy_distance, and
-    resnet_nonlinearity: concat_elu doubles the channels, so it shows; elu and relu look
-    alike and must be given. Raises ValueError where there is no readable checkpoint, or
-    its shapes make no such model.
+    resnet_nonlinearity: concat_elu doubles the channels; elu and relu have the same
+    shapes and must be given. Raises ValueError if the checkpoint cannot be read, or its
+    shapes make no such model.
     """
     shapes = _open(prefix).get_variable_to_shape_map()
     try:
@@ -89,16 +89,16 @@ def build_model(
 
     Args:
         prefix: the path up to .ckpt, without .index or .data.
-        resnet_nonlinearity: 'elu' or 'relu' where it is not concat_elu; see `infer`.
-        averaged: take the Polyak averages, not the raw parameters.
+        resnet_nonlinearity: 'elu' or 'relu' if it is not concat_elu; see `infer`.
+        averaged: take the Polyak averages (EMA), not the raw parameters.
         image_size: height and width of the images, in pixels.
 
-    Raises ValueError where the checkpoint cannot be read or holds no such model.
+    Raises ValueError if the checkpoint cannot be read or holds no such model.
     """
     arguments = infer(prefix, resnet_nonlinearity)
     shapes = _open(prefix).get_variable_to_shape_map()
     channels = shapes["model/conv2d_0/V"][2] - 1  # One is the channel of ones.
-    model = PixelCNNPP((*image_size, channels), **arguments, initial_weights=False)
+    model = PixelCNNPP((*image_size, channels), **arguments, first_weights=False)
     load(model, prefix, averaged)
     return model
 
@@ -106,8 +106,8 @@ def build_model(
 def load(model: PixelCNNPP, prefix: str, averaged: bool = True) -> None:
     """Sets the parameters of `model` to the official averages, or the raw parameters.
 
-    `prefix` is the path up to .ckpt. Raises ValueError that lists what the checkpoint
-    lacks and what is left over.
+    `prefix` is the path up to .ckpt. Raises ValueError that lists the missing and the
+    unknown parameters of the checkpoint.
     """
     reader = _open(prefix)
     suffix = _AVERAGE if averaged else ""
@@ -127,8 +127,8 @@ def load_adam(
 ) -> int:
     """Sets Adam's moments, by parameter; returns t, the number of the next step.
 
-    Raises ValueError that lists what the checkpoint lacks and what is left over.
-    The official code saves them without names: `Variable` is t, and `Variable_1`,
+    Raises ValueError that lists the missing and the unknown variables. The official
+    code saves them without names: `Variable` is t, and `Variable_1`,
     `Variable_2`, … are the second and the first moment of each parameter in turn.
     """
     reader = _open(prefix)

@@ -1,4 +1,4 @@
-"""Stateless random numbers: all that is drawn follows from a seed, int32 [2]."""
+"""Stateless random numbers: each is a function of a seed, int32 [2]."""
 
 import math
 
@@ -11,15 +11,15 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 
 
 def split(seed: tf.Tensor, n: int) -> list[tf.Tensor]:
-    """n seeds from one, in one draw."""
+    """n seeds from one."""
     return tf.unstack(tf.bitcast(bits([n, 2], seed), tf.int32))
 
 
 def bits(shape: tuple | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Random uint32 of `shape`, those of tf.random.stateless_uniform by "philox".
+    """Random uint32 of `shape`, the same as tf.random.stateless_uniform(alg="philox").
 
-    Made of a third of its operations: a training step draws as often as it drops, and
-    building them took a tenth of the time before its first one.
+    In a third of its operations: building those of all dropout masks took a tenth of
+    the time before the first training step.
     """
 
     def draw(shape, dtype, key, counter):
@@ -40,14 +40,14 @@ _PHILOX, _SCRAMBLING = 1, 0x02461E293EC8F720
 def keep_mask(shape: tuple, p: float, seed: tf.Tensor) -> tf.Tensor:
     """Booleans of `shape`, each False with probability p, in steps of 2^-16.
 
-    Integer bits are compared, because the uniform floats that TensorFlow draws from one
-    seed differ between XLA and plain graphs; 8 bits where they are enough, because
-    drawing them takes most of the time.
+    Integer bits are compared, because TensorFlow's uniform floats for one seed differ
+    between XLA and plain graphs; 8 bits where they are enough, because generating them
+    takes most of the time.
     """
     dtype = tf.uint8 if p * 256 == round(p * 256) else tf.uint16
     count, parts = math.prod(shape), 4 // dtype.size  # Parts of a word.
     small = tf.bitcast(bits([(count + parts - 1) // parts], seed), dtype)
-    # `count` is a number, unless the shape is not known yet.
+    # `count` is a tensor if the shape is not known yet.
     if not isinstance(count, int) or count % parts:
         small = tf.reshape(small, [-1])[:count]
     return tf.reshape(small, shape) >= round(p * 2 ** (8 * dtype.size))

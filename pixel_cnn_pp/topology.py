@@ -2,24 +2,23 @@
 
 from typing import NamedTuple
 
-IMAGE = -1  # in place of a block's index: the image and its channel of ones
+IMAGE = -1  # Input of a block: the image and its channel of ones.
 STRIDES = (1, 2, 4)
-# Of the official network: rows and columns of the kernels of each stream.
+# Rows and columns of the kernels of each stream in the official network.
 FILTER_SIZES = {"u": (2, 3), "ul": (2, 2)}
-# name: (gated_resnets, rows of the first kernel of u) of the networks that see
-# no more than so many columns of so many rows above, and what lies to the left.
+# (gated resnets, rows of the first kernel of u) of the networks with a small field.
 FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 
 
 class Block(NamedTuple):
-    """One step of the network; its output is a map of its stream at its stage."""
+    """One block of the network; its output is a feature map of its stream and stage."""
 
     kind: str  # 'input', 'gated_resnet', 'conv' or 'deconv'
     stream: str  # 'u' sees the rows above, 'ul' those and the pixels to the left
     stride: int  # its output is [N, H / stride, W / stride, F]
-    x: int  # index of the block that it reads
-    a: tuple[int, ...] = ()  # blocks whose maps side by side are its short-cut input
-    filter_size: tuple[int, int] | None = None  # that of its stream where None
+    x: int  # index of its input block
+    a: tuple[int, ...] = ()  # indices of its skip connections, concatenated
+    filter_size: tuple[int, int] | None = None  # by default that of its stream
 
 
 class _Blocks(list):
@@ -37,18 +36,18 @@ def topology(
     field: str | None = None,
     nin_blocks: int = 0,
 ) -> list[Block]:
-    """The blocks in their order, the output last; PixelCNNPP says what is what."""
+    """The blocks in their order, the output last; arguments as in `ModelConfig`."""
     if field is not None:
         return _small_field(*FIELDS[field], nin_blocks)
     return _official(nr_resnet, short_cuts)
 
 
 def _official(nr_resnet: int, short_cuts: bool) -> list[Block]:
-    """The official `model_spec`; without the dotted lines of the paper's figure 2
-    where there are no short-cuts (section 3.4.2)."""
+    """The official `model_spec`. short_cuts=False removes the skip connections, the
+    dotted lines of the paper's figure 2 (section 3.4.2)."""
     blocks = _Blocks()
 
-    # Up pass: every output goes on the list of its stream.
+    # Downsampling path: each output goes on the list of its stream.
     u = [blocks.add("input", "u", 1, IMAGE)]
     ul = [blocks.add("input", "ul", 1, IMAGE)]
     for stride in STRIDES:
@@ -59,7 +58,7 @@ def _official(nr_resnet: int, short_cuts: bool) -> list[Block]:
             u.append(blocks.add("gated_resnet", "u", stride, u[-1]))
             ul.append(blocks.add("gated_resnet", "ul", stride, ul[-1], (u[-1],)))
 
-    # Down pass: the lists come back as short-cuts, last in, first out.
+    # Upsampling path: the lists become skip connections, last in, first out.
     u_top, ul_top = u.pop(), ul.pop()
     for stride in reversed(STRIDES):
         if stride < STRIDES[-1]:
@@ -79,9 +78,9 @@ def _small_field(layers: int, first_rows: int, nin_blocks: int) -> list[Block]:
     """A network of one stage that sees a small rectangle above the pixel and half its
     width to the left. Salimans et al. 2017, section 3.3.
 
-    The second conv of a block widens what its short-cut saw. So that nothing sees
-    farther than u at the end, a block of ul reads u from before the block beside it,
-    and a last one, 1×1, reads the last u.
+    The second conv of a block widens the field of its skip connection. So that nothing
+    sees farther than u at the end, a block of ul reads the u of the layer before, and a
+    last block, 1×1, reads the last u.
     """
     blocks = _Blocks()
     u = blocks.add("input", "u", 1, IMAGE, (), (first_rows, 3))

@@ -1,11 +1,13 @@
-"""Image files made by hand, of kinds that TensorFlow's encoders do not write."""
+"""Image files, many of them made by hand, and images like photographs."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+from PIL import Image
 
-GREY, COLOUR, PALETTE, COLOUR_ALPHA = 0, 2, 3, 6
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 
 
 def png_chunk(kind, body):
@@ -90,3 +92,30 @@ def gif(*frames, width=1, height=1, transparent=None):
             file += b"!\xf9\x04" + bytes([1, 0, 0, transparent]) + b"\0"
         file += b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02" + frame
     return file + b";"
+
+
+def natural(seed, h=40, w=56, channels=3):
+    """uint8 [H, W, C] like a photograph: smooth fields, edges of objects and noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:h, :w]
+    image = np.zeros((h, w, channels))
+    for scale in (2, 4, 8, 16):
+        waves = rng.normal(size=(4, channels)) * 60 / scale
+        angles = rng.uniform(0, 2 * np.pi, 4)
+        for wave, angle in zip(waves, angles, strict=True):
+            phase = (np.cos(angle) * x / w + np.sin(angle) * y / h) * scale + angle
+            image += np.sin(2 * np.pi * phase)[..., None] * wave
+    for _ in range(5):
+        cy, cx, radius = rng.uniform(0, h), rng.uniform(0, w), rng.uniform(4, 12)
+        inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+        image[inside] += rng.normal(size=channels) * 70
+    image += rng.normal(size=image.shape) * 4
+    return np.clip(image + 128, 0, 255).round().astype(np.uint8)
+
+
+def encoded(image, kind, **options):
+    """The bytes of a file of Pillow's, of uint8 or uint16 [H, W] or [H, W, C]."""
+    file = io.BytesIO()
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(file, kind, **options)
+    return file.getvalue()

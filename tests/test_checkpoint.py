@@ -106,12 +106,12 @@ def test_another_architecture_is_refused_with_what_is_missing_and_left_over(save
         checkpoint.read(prefix, wider.groups())
     _, deeper = small_state(nr_resnet=2)
     with pytest.raises(
-        ValueError, match="missing: .*conv2d_39/V.* more; left over: nothing"
+        ValueError, match="missing: .*conv2d_39/V.* more; unknown: nothing"
     ):
         checkpoint.read(prefix, deeper.groups())
     config, state = small_state()
     partial = state.groups() | {"counters": {"step": state.counters["step"]}}
-    with pytest.raises(ValueError, match="left over: counters/bad_steps, counters/cl"):
+    with pytest.raises(ValueError, match="unknown: counters/bad_steps, counters/cl"):
         checkpoint.read(prefix, partial)
 
 

@@ -1,10 +1,9 @@
 """CIFAR-10 from its original files, written here as the originals are."""
 
-import gzip
+import hashlib
 import io
 import os
 import pickle
-import resource
 import struct
 import tarfile
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 import data
-from data import cifar, safe_pickle
+from data import cifar
 
 BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 PER_BATCH = 3
@@ -86,15 +85,25 @@ def unpacked(folder, contents):
     return str(folder)
 
 
-def archived(folder, contents, version):
-    """Members in another order than the batches', as in the originals."""
-    folder.mkdir(exist_ok=True)
-    with tarfile.open(folder / f"cifar-10-{version}.tar.gz", "w:gz") as archive:
-        for name in sorted(contents, reverse=True):
-            member = tarfile.TarInfo(name)
-            member.size = len(contents[name])
-            archive.addfile(member, io.BytesIO(contents[name]))
-    return str(folder)
+@pytest.fixture
+def archived(monkeypatch):
+    """Writes an archive and publishes its md5."""
+
+    def archive_files(folder, contents, version):
+        """Members in another order than the batches', as in the originals."""
+        folder.mkdir(exist_ok=True)
+        path = folder / f"cifar-10-{version}.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for name in sorted(contents, reverse=True):
+                member = tarfile.TarInfo(name)
+                member.size = len(contents[name])
+                archive.addfile(member, io.BytesIO(contents[name]))
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        key = {"python": cifar.PYTHON, "binary": cifar.BINARY}[version]
+        monkeypatch.setitem(cifar.MD5, key, md5)
+        return str(folder)
+
+    return archive_files
 
 
 def assert_is_the_set(data_dir):
@@ -107,6 +116,7 @@ def assert_is_the_set(data_dir):
         np.testing.assert_array_equal([e["label"] for e in examples], labels)
         assert (source.num_images, source.num_labels) == (len(images), 10)
         assert source.image_shape == (32, 32, 3)
+        assert source.class_names[0] == "airplane" and source.class_names[9] == "truck"
 
 
 def test_the_pickles_written_here_are_those_of_python_2():
@@ -118,7 +128,7 @@ def test_the_pickles_written_here_are_those_of_python_2():
 
 
 @pytest.mark.parametrize("version", ["python", "binary"])
-def test_an_archive_is_read_where_it_lies(tmp_path, version):
+def test_an_archive_is_read_where_it_lies(tmp_path, archived, version):
     data_dir = archived(tmp_path, files(version), version)
     assert_is_the_set(data_dir)
     assert os.listdir(data_dir) == [f"cifar-10-{version}.tar.gz"]
@@ -136,7 +146,7 @@ def test_the_folder_of_the_batches_itself_is_read(tmp_path, version):
     assert_is_the_set(os.path.join(data_dir, os.path.dirname(next(iter(contents)))))
 
 
-def test_the_folder_of_the_official_code_is_looked_into(tmp_path):
+def test_the_folder_of_the_official_code_is_looked_into(tmp_path, archived):
     unpacked(tmp_path / "a" / "cifar-10-python", files("python"))
     assert_is_the_set(str(tmp_path / "a"))
     (tmp_path / "b").mkdir()
@@ -148,87 +158,10 @@ def test_pickles_rewritten_by_python_3_are_read(tmp_path):
     assert_is_the_set(unpacked(tmp_path, files("python", python_3_pickle)))
 
 
-def test_labels_are_left_out_where_not_asked_for(tmp_path):
+def test_labels_are_omitted_where_not_asked_for(tmp_path):
     source = data.load("cifar10", unpacked(tmp_path, files("binary")), "test")
-    assert source.num_labels is None
+    assert source.num_labels is None and source.class_names is None
     assert list(source.examples().element_spec) == ["image"]
-
-
-class Malicious:
-    """Unpickled in the usual way, it makes the file `marker`."""
-
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.mkdir, (self.marker,)
-
-
-def test_pickled_code_is_refused_and_not_run(tmp_path):
-    marker = str(tmp_path / "marker")
-    contents = files("python")
-    for protocol in range(6):
-        bad = {"data": Malicious(marker), "labels": [0]}
-        contents["cifar-10-batches-py/test_batch"] = pickle.dumps(bad, protocol)
-        data_dir = unpacked(tmp_path / str(protocol), contents)
-        with pytest.raises(ValueError, match="asks for (posix|nt|os).mkdir") as error:
-            data.load("cifar", data_dir, "test")
-        assert "\n" not in str(error.value)
-        assert not os.path.exists(marker)
-    pickle.loads(contents["cifar-10-batches-py/test_batch"])
-    assert os.path.exists(marker)
-
-
-@pytest.mark.parametrize(
-    "name", ["builtins\neval", "os\nsystem", "numpy\nload", "numpy.lib.npyio\nload"]
-)
-def test_names_are_not_looked_up(name):
-    with pytest.raises(ValueError, match="asks for " + name.replace("\n", ".")):
-        safe_pickle.loads(b"c" + name.encode() + b"\n(U\x01xtR.", "it")
-
-
-def python_calls(name, *arguments):
-    """A pickle that calls a name that is known with arguments that are not its own."""
-    return b"\x80\x02c" + name + b"\n(" + b"".join(arguments) + b"tR."
-
-
-TEXT = b"X\x06\0\0\0latin1"
-NESTED = b")" + b"\x85" * 200_000
-LONG = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\1"
-
-
-@pytest.mark.parametrize(
-    "contents, reason",
-    [
-        # Each of these made Python's unpickler fill the memory, overflow the stack, or
-        # change the function that it had been given to call.
-        (b"\x80\x02Nr\xff\xff\xff\x7fa.", "list index out of range"),
-        (b"\x80\x02}" + NESTED + b"Ns.", "other keys than names"),
-        (b"\x80\x02c_codecs\nencode\n(N}U\1ANstb.", "sets the state of no array"),
-        (python_calls(b"_codecs\nencode", LONG, NESTED), "makes something else"),
-        (
-            b"\x80\x02(" + LONG + (b"c_codecs\nencode\nh\1" + TEXT + b"\x86R") * 3000,
-            "repeats its bytes",
-        ),
-        (b"\x80\x02" + NESTED + NESTED + b"\x93.", "a name that is no text"),
-        (python_calls(b"_codecs\nencode", b"U\1a", b"U\5utf-7"), "makes something"),
-        (python_calls(b"numpy\nndarray", b"K\1"), "makes something else"),
-        (b"\x80\x02" + b"]" * 2_000_000 + b".", "more than 1000000 operations"),
-        (b"\x80\x02Na.", "list index out of range"),
-        (b"\x80\x02NNa.", "appends to no list"),
-        (b"\x80\x02\x86.", "takes more than there is"),
-        (b"\x80\x02h\7.", "7"),
-        (b"\x80\x02\x82\1.", "asks for EXT1"),
-        (b"Pname\n.", "asks for PERSID"),
-    ],
-)
-def test_pickles_that_do_other_things_are_refused(contents, reason):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ValueError, match=f"plain arrays.*{reason}") as error:
-        safe_pickle.loads(contents, "it")
-    assert "\n" not in str(error.value)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert after - before < 400_000  # kB
 
 
 def with_two_rows_too_many(images, labels):
@@ -241,8 +174,8 @@ def with_two_rows_too_many(images, labels):
     [
         (lambda images, labels: b"", "not a pickle of plain arrays"),
         (lambda *args: python_2_pickle(*args)[:5000], "not a pickle of plain arrays"),
-        (lambda images, labels: pickle.dumps([1, 2]), "'data' is not uint8"),
-        (lambda images, labels: pickle.dumps({"data": [0]}), "'data' is not uint8"),
+        (lambda images, labels: pickle.dumps([1, 2], 2), "'data' is not uint8"),
+        (lambda images, labels: pickle.dumps({"data": [0]}, 2), "'data' is not uint8"),
         (lambda images, labels: python_2_pickle(images[:0], []), "'data' is not uint8"),
         (with_two_rows_too_many, "'data' is not uint8"),
         (
@@ -261,7 +194,7 @@ def with_two_rows_too_many(images, labels):
         (lambda images, labels: python_2_pickle(images, [1, 2, 10]), "from 0 to 9"),
     ],
 )
-def test_python_batches_that_do_not_fit_are_refused(tmp_path, encode, message):
+def test_python_batches_that_do_not_fit_are_rejected(tmp_path, encode, message):
     data_dir = unpacked(tmp_path, files("python", encode))
     with pytest.raises(ValueError, match="data_batch_1.*" + message):
         data.load("cifar", data_dir, "train", labels=True)
@@ -275,7 +208,9 @@ def test_python_batches_that_do_not_fit_are_refused(tmp_path, encode, message):
         (b"\x0a" + bytes(3072), "has label 10"),
     ],
 )
-def test_binary_batches_that_do_not_fit_are_refused(tmp_path, content, message):
+def test_binary_batches_that_do_not_fit_are_rejected(
+    tmp_path, archived, content, message
+):
     contents = files("binary")
     contents["cifar-10-batches-bin/data_batch_2.bin"] = content
     data_dir = archived(tmp_path, contents, "binary")
@@ -288,74 +223,24 @@ def test_missing_batches_are_named(tmp_path):
     contents = files("python")
     del contents["cifar-10-batches-py/data_batch_4"]
     with pytest.raises(FileNotFoundError, match="data_batch_4 is missing"):
-        data.load("cifar", unpacked(tmp_path / "a", contents), "train")
-    with pytest.raises(ValueError, match="has no cifar-10-batches-py/data_batch_4"):
-        data.load("cifar", archived(tmp_path / "b", contents, "python"), "train")
+        data.load("cifar", unpacked(tmp_path, contents), "train")
 
 
-def test_damaged_archives_are_refused(tmp_path):
-    path = os.path.join(archived(tmp_path, files("python"), "python"), "")
-    path += "cifar-10-python.tar.gz"
-    with open(path, "rb") as file:
-        whole = file.read()
-    wrong_sum = whole[:-8] + bytes(4) + whole[-4:]
-    for contents in (b"", b"hello", whole[:-2000], wrong_sum, gzip.compress(b"tar?")):
-        with open(path, "wb") as file:
-            file.write(contents)
-        with pytest.raises(ValueError, match="is damaged or no .tar.gz|has no cifar"):
+@pytest.mark.parametrize("version", ["python", "binary"])
+def test_archives_that_are_not_the_published_ones_are_rejected(tmp_path, version):
+    """Whatever they hold: damage, other batches, links, endless headers."""
+    path = tmp_path / f"cifar-10-{version}.tar.gz"
+    for contents in (b"", b"hello", bytes(1 << 20)):
+        path.write_bytes(contents)
+        md5 = hashlib.md5(contents).hexdigest()
+        with pytest.raises(ValueError, match=f"tar.gz has the md5 {md5} .*download it"):
             data.load("cifar", str(tmp_path), "train")
+    assert os.listdir(tmp_path) == [path.name]
 
 
-def test_paths_in_an_archive_lead_nowhere(tmp_path):
-    """Nothing is written, and only a file with the name of a batch is one."""
-    contents = files("python")
-    wanted = "cifar-10-batches-py/test_batch"
-    batch_bytes = contents.pop(wanted)
-    outside = tmp_path / "outside"
-    outside.write_bytes(batch_bytes)
-    names = [f"../{wanted}", f"/{wanted}", f"{tmp_path}/new", "../new", "a/../../new"]
-    members = [tarfile.TarInfo(name) for name in names]
-    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
-        link = tarfile.TarInfo(wanted)
-        link.type, link.linkname = kind, str(outside)
-        members.append(link)
-    for kind in (tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
-        special = tarfile.TarInfo(wanted)
-        special.type, special.devmajor, special.devminor = kind, 1, 5
-        members.append(special)
-    folder = tmp_path / "data"
-    folder.mkdir()
-    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
-        for member in members:
-            member.size = len(batch_bytes) if member.isreg() else 0
-            archive.addfile(member, io.BytesIO(batch_bytes))
-    with pytest.raises(ValueError, match=f"has no {wanted}; get the original"):
-        data.load("cifar", str(folder), "test")
-    assert sorted(os.listdir(tmp_path)) == ["data", "outside"]
-    assert os.listdir(folder) == ["cifar-10-python.tar.gz"]
-
-
-def test_archives_that_unpack_to_far_more_than_the_original_are_refused(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(cifar, "MAX_ARCHIVE", 1 << 20)
-    contents = {"much": bytes(1 << 21)} | files("binary")
-    with pytest.raises(ValueError, match="cifar-10-binary.tar.gz is damaged or no"):
-        data.load("cifar", archived(tmp_path, contents, "binary"), "test")
-
-
-def test_a_batch_that_an_archive_says_is_mostly_holes_is_no_batch(tmp_path):
-    """A sparse file of 1 TB in a few bytes."""
-    name = "cifar-10-batches-bin/test_batch.bin"
-    member = tarfile.TarInfo(name)
-    sizes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name}
-    sizes["GNU.sparse.realsize"] = str(1 << 40)
-    member.pax_headers = sizes
-    member.size = 512
-    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
-        archive.addfile(member, io.BytesIO(b"0\n" + bytes(510)))
-    with pytest.raises(ValueError, match=f"has no {name}"):
-        data.load("cifar", str(tmp_path), "test")
+def test_md5_are_the_published_ones():
+    assert cifar.MD5["cifar-10-batches-py"] == "c58f30108f718f92721af3b95e74349a"
+    assert cifar.MD5["cifar-10-batches-bin"] == "c32a1d4ab5d03f1284b67883e8d87530"
 
 
 def test_batches_far_larger_than_the_original_are_not_read(tmp_path):
@@ -371,14 +256,14 @@ def test_pipes_are_not_waited_for(tmp_path):
         data.load("cifar", str(tmp_path), "test")
 
 
-def test_the_archive_itself_is_no_data_dir(tmp_path):
+def test_the_archive_itself_is_no_data_dir(tmp_path, archived):
     data_dir = archived(tmp_path, files("python"), "python")
     path = os.path.join(data_dir, "cifar-10-python.tar.gz")
     with pytest.raises(NotADirectoryError, match="give the folder that it lies in"):
         data.load("cifar", path, "train")
 
 
-def test_another_image_size_is_refused(tmp_path):
+def test_another_image_size_is_rejected(tmp_path):
     data_dir = unpacked(tmp_path, files("binary"))
     assert data.load("cifar", data_dir, "test", image_size=32).num_images == PER_BATCH
     with pytest.raises(

@@ -1,6 +1,7 @@
 """Folders of image files."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_image_size_crops_the_centre_and_averages(tmp_path):
     np.testing.assert_allclose(second, square, atol=0.501)
 
 
-def test_two_sizes_are_refused_and_both_named(tmp_path):
+def test_two_sizes_are_rejected_and_both_named(tmp_path):
     write(tmp_path / "train" / "0.png", picture(0))
     write(tmp_path / "train" / "1.png", picture(0, h=5))
     with pytest.raises(
@@ -134,27 +135,108 @@ def test_an_unreadable_image_is_named(tmp_path, contents):
     assert "\n" not in str(error.value)
 
 
-def test_labels_need_every_image_in_a_class_of_train(classes, tmp_path):
-    write(tmp_path / "test" / "c" / "0.png", picture(0))
-    with pytest.raises(ValueError, match="train has no class 'c' .it has a, b"):
-        data.load("folder", classes[0], "test", labels=True)
-    write(tmp_path / "train" / "0.png", picture(0))
-    with pytest.raises(ValueError, match="0.png lies in no class folder"):
-        data.load("folder", classes[0], "train", labels=True)
-    assert data.load("folder", classes[0], "train").num_images == 4
-
-
-def test_missing_and_empty_folders_are_refused(tmp_path):
+def test_missing_and_empty_folders_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*train; folder needs"):
         data.load("folder", str(tmp_path), "train")
     (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match="train holds no images; put .png"):
+    with pytest.raises(
+        ValueError, match="train holds no images .skipped: nothing.; put .png"
+    ):
         data.load("folder", str(tmp_path), "train")
     with pytest.raises(ValueError, match="needs data_dir"):
         data.load("folder", None, "train")
 
 
-def test_links_to_folders_are_not_followed(classes):
-    root, _ = classes
-    os.symlink(os.path.join(root, "train"), os.path.join(root, "train", "a", "loop"))
-    assert data.load("folder", root, "train", labels=True).num_images == 3
+def test_a_folder_of_skipped_files_alone_says_what_was_skipped(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "0.heic").touch()
+    with pytest.raises(ValueError, match=r"no images \(skipped: 1 \.heic files\)"):
+        data.load("folder", str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b", "ä \N{SNOWMAN}", "{0}%s"])
+def test_paths_that_look_like_patterns_are_read(tmp_path, name):
+    """Also where another folder would match."""
+    other = tmp_path / "a1"
+    write(other / "train" / "0.png", picture(5))
+    images = [write(tmp_path / name / "train" / name / f"{name}.png", picture(0))]
+    source = data.load("folder", str(tmp_path / name), "train", labels=True)
+    np.testing.assert_array_equal(
+        [example["image"] for example in read(source)], images
+    )
+    assert source.class_names == (name,)
+    assert list(source.names()) == [f"{name}/{name}.png"]
+
+
+def test_names_that_are_not_utf_8_are_read(tmp_path):
+    root = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    os.makedirs(root + "/train/caf\udce9")
+    with open(root + "/train/caf\udce9/\udcff\n.png", "wb") as file:
+        file.write(tf.io.encode_png(picture(0)).numpy())
+    source = data.load("folder", root, "train", labels=True)
+    assert len(read(source)) == 1
+    assert source.class_names == (r"caf\udce9",)
+    assert list(source.names()) == ["caf\udce9/\udcff\n.png"]
+    with pytest.raises(FileNotFoundError) as error:
+        data.load("folder", root, "test")
+    assert "no folder" in str(error.value) and str(error.value).isprintable()
+
+
+def change(path, how):
+    """A file is removed, cut, emptied, replaced by another image or made unreadable."""
+    if how == "removed":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:60])
+    elif how == "emptied":
+        path.write_bytes(b"")
+    elif how == "larger":
+        write(path, picture(0, h=9))
+    elif how == "coloured":
+        write(path, picture(0))
+
+
+@pytest.mark.parametrize(
+    "how, reason",
+    [
+        ("removed", "cannot be opened, No such file or directory"),
+        ("cut", "cannot be read as an image, it is damaged"),
+        ("emptied", "is empty"),
+        ("larger", r"is now \[9, 6, 3\] where images are \[4, 6, 1\]"),
+        ("coloured", r"is now \[4, 6, 3\] where images are \[4, 6, 1\]"),
+    ],
+)
+def test_a_file_that_changes_during_a_run_is_named_in_one_line(tmp_path, how, reason):
+    for i in range(9):
+        path = tmp_path / "train" / f"a[{i}] ö\n.png"
+        write(path, picture(i, channels=1))
+    source = data.load("folder", str(tmp_path), "train")
+    change(tmp_path / "train" / "a[4] ö\n.png", how)
+    examples = iter(source.examples(0).batch(2).prefetch(1))
+    with pytest.raises(tf.errors.OpError) as error:
+        for _ in examples:
+            pass
+    read_error = data.ReadError.of(error.value)
+    line = rf"a\[4\] .*\.png' {reason}.*, but it could be read before; restore it and r"
+    assert re.search(line, str(read_error))
+    assert "\n" not in str(read_error)
+
+    step = tf.function(lambda iterator: next(iterator))
+    with pytest.raises(tf.errors.OpError) as error:
+        iterator = iter(source.examples())
+        for _ in range(9):
+            step(iterator)
+    assert str(data.ReadError.of(error.value)) == str(read_error)
+
+
+def test_with_image_size_another_size_during_a_run_is_no_error(tmp_path):
+    write(tmp_path / "train" / "0.png", picture(0))
+    source = data.load("folder", str(tmp_path), "train", image_size=2)
+    change(tmp_path / "train" / "0.png", "larger")
+    assert len(read(source)) == 1
+
+
+def test_other_errors_are_no_read_errors():
+    with pytest.raises(tf.errors.OpError) as error:
+        tf.ensure_shape(tf.zeros(3), [2])
+    assert data.ReadError.of(error.value) is None

@@ -1,14 +1,12 @@
-"""Mutated files of every kind: they load, or are refused in one line; nothing else.
+"""Mutated files of every kind: they load, or are rejected in one line; nothing else.
 
 2,000 cases that follow from the code, not from chance.
 """
 
-import gzip
 import io
 import pickle
 import resource
 import struct
-import tarfile
 import tempfile
 import time
 import zipfile
@@ -25,14 +23,18 @@ from image_bytes import (
     PALETTE,
     RED,
     bmp,
+    encoded,
     gif,
     jpeg,
+    natural,
     png,
     png_chunk,
 )
+from PIL import Image
 
 import data
-from data import image_file
+
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 # What hypothesis keeps would else lie in the checkout.
 HOME = tempfile.TemporaryDirectory()
@@ -57,6 +59,12 @@ class Malicious:
 # What lies in the files that are mutated.
 
 
+def exif():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
 def image_files():
     small = IMAGES[0, :5, :6]
     colours = png_chunk(b"PLTE", bytes(range(12)))
@@ -72,7 +80,12 @@ def image_files():
         jpeg([0, 255, 255, 255], adobe=0),
         gif(RED, BLACK, transparent=1),
         bmp(small),
-        bmp(small[..., :1], palette=image_file.GREY_PALETTE),
+        bmp(small[..., :1], palette=bytes(range(16))),
+        *(encoded(natural(0, 9, 8), kind) for kind in ("JPEG", "WEBP", "TIFF", "BMP")),
+        encoded(natural(0), "JPEG", subsampling="4:2:0", progressive=True, exif=exif()),
+        encoded(natural(0), "TIFF", compression="tiff_lzw", exif=exif()),
+        encoded(natural(0)[..., 0].astype(np.uint16) * 250, "TIFF"),
+        encoded(natural(0, channels=4), "PNG", exif=exif()),
     ]
 
 
@@ -109,40 +122,13 @@ def python_batches():
     good = {"data": PLANES, "labels": LABELS}
     as_bytes = {b"data": PLANES, b"labels": LABELS, b"filenames": [b"a", b"\xff", b"c"]}
     bad = [good | {"labels": Malicious()}, [Malicious(), good]]
-    return [
-        pickle.dumps(batch, protocol)
-        for batch in (good, as_bytes, *bad)
-        for protocol in (1, 2, 4)
-    ]
+    batches = [(batch, protocol) for batch in (good, *bad) for protocol in (2, 3, 4)]
+    return [pickle.dumps(*batch) for batch in (*batches, (as_bytes, 4))]
 
 
 def binary_batch():
     records = np.concatenate([np.array(LABELS)[:, None], PLANES], axis=1)
     return records.astype(np.uint8).tobytes()
-
-
-def tar(name, contents, form):
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=form) as archive:
-        for path in ("cifar-10-batches-bin/readme", name):
-            member = tarfile.TarInfo(path)
-            member.size = len(contents)
-            member.pax_headers = {"comment": "ä" * 20}
-            archive.addfile(member, io.BytesIO(contents))
-    return file.getvalue()
-
-
-BINARY, PYTHON = "cifar-10-batches-bin/test_batch.bin", "cifar-10-batches-py/test_batch"
-FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
-
-
-def binary_tars():
-    return [tar(BINARY, binary_batch(), form) for form in FORMATS]
-
-
-def python_archives():
-    batches = (python_batches()[1], python_batches()[7])
-    return [gzip.compress(tar(PYTHON, b, FORMATS[2]), mtime=0) for b in batches]
 
 
 # Mutations.
@@ -195,7 +181,7 @@ def cases(number, files):
     return decorate
 
 
-def load_or_refuse(name, data_dir, split, shape=None, **options):
+def load_or_reject(name, data_dir, split, shape=None, **options):
     """Whether it loads; what else it does is none of what it must not do."""
     start = time.process_time()
     try:
@@ -230,20 +216,20 @@ def test_the_files_load_before_they_are_mutated_or_would_run_code(tmp_path):
     (tmp_path / "train").mkdir()
     for contents in image_files():
         (tmp_path / "train" / "it.png").write_bytes(contents)
-        assert load_or_refuse("folder", tmp_path, "train")
+        assert load_or_reject("folder", tmp_path, "train")
     for i, contents in enumerate(npz_files()):
         (tmp_path / "it.npz").write_bytes(contents)
-        assert load_or_refuse("npz", tmp_path / "it.npz", "train") == (i < 6)
+        assert load_or_reject("npz", tmp_path / "it.npz", "train") == (i < 6)
     for contents in python_batches():
         (tmp_path / "test_batch").write_bytes(contents)
-        is_good = load_or_refuse("cifar", tmp_path, "test")
+        is_good = load_or_reject("cifar", tmp_path, "test")
         pickle.loads(contents)
         assert Malicious.ran != is_good
         Malicious.ran = False
 
 
 def with_checksums(contents):
-    """A PNG whose chunks, as far as they can be told apart, have right checksums."""
+    """A PNG whose chunks, as far as they can be found, have right checksums."""
     at, chunks = 8, [contents[:8]]
     while at + 12 <= len(contents):
         (length,) = struct.unpack_from(">I", contents, at)
@@ -255,53 +241,40 @@ def with_checksums(contents):
     return b"".join([*chunks, contents[at:]])
 
 
-@cases(600, image_files())
-def test_mutated_image_files_load_or_are_refused(tmp_path, contents):
+@cases(1000, image_files())
+def test_mutated_image_files_load_or_are_rejected(tmp_path, contents):
     (tmp_path / "train").mkdir(exist_ok=True)
     (tmp_path / "train" / "it.png").write_bytes(contents)
-    load_or_refuse("folder", tmp_path, "train")
+    load_or_reject("folder", tmp_path, "train")
 
 
 @cases(200, image_files()[:5])
-def test_mutated_png_files_with_right_checksums_load_or_are_refused(tmp_path, contents):
+def test_mutated_png_files_with_checksums_load_or_are_rejected(tmp_path, contents):
     (tmp_path / "train").mkdir(exist_ok=True)
     (tmp_path / "train" / "it.png").write_bytes(with_checksums(contents))
-    load_or_refuse("folder", tmp_path, "train")
+    load_or_reject("folder", tmp_path, "train")
 
 
 @cases(200, arrays())
-def test_mutated_arrays_in_a_whole_npz_file_load_or_are_refused(tmp_path, contents):
+def test_mutated_arrays_in_a_whole_npz_file_load_or_are_rejected(tmp_path, contents):
     with zipfile.ZipFile(tmp_path / "it.npz", "w") as archive:
         archive.writestr("train_images.npy", contents)
-    load_or_refuse("npz", tmp_path / "it.npz", "train")
+    load_or_reject("npz", tmp_path / "it.npz", "train")
 
 
 @cases(200, npz_files())
-def test_mutated_npz_files_load_or_are_refused(tmp_path, contents):
+def test_mutated_npz_files_load_or_are_rejected(tmp_path, contents):
     (tmp_path / "it.npz").write_bytes(contents)
-    load_or_refuse("npz", tmp_path / "it.npz", "train", labels=True)
+    load_or_reject("npz", tmp_path / "it.npz", "train", labels=True)
 
 
 @cases(300, python_batches())
-def test_mutated_python_batches_load_or_are_refused(tmp_path, contents):
+def test_mutated_python_batches_load_or_are_rejected(tmp_path, contents):
     (tmp_path / "test_batch").write_bytes(contents)
-    load_or_refuse("cifar", tmp_path, "test", (32, 32, 3), labels=True)
+    load_or_reject("cifar", tmp_path, "test", (32, 32, 3), labels=True)
 
 
 @cases(100, [binary_batch()])
-def test_mutated_binary_batches_load_or_are_refused(tmp_path, contents):
+def test_mutated_binary_batches_load_or_are_rejected(tmp_path, contents):
     (tmp_path / "test_batch.bin").write_bytes(contents)
-    load_or_refuse("cifar", tmp_path, "test", (32, 32, 3), labels=True)
-
-
-@cases(200, binary_tars())
-def test_mutated_tars_load_or_are_refused(tmp_path, contents):
-    archive = gzip.compress(contents, compresslevel=1, mtime=0)
-    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(archive)
-    load_or_refuse("cifar", tmp_path, "test", (32, 32, 3), labels=True)
-
-
-@cases(200, python_archives())
-def test_mutated_compressed_archives_load_or_are_refused(tmp_path, contents):
-    (tmp_path / "cifar-10-python.tar.gz").write_bytes(contents)
-    load_or_refuse("cifar", tmp_path, "test", (32, 32, 3), labels=True)
+    load_or_reject("cifar", tmp_path, "test", (32, 32, 3), labels=True)

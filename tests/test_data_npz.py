@@ -48,17 +48,42 @@ def test_labels_are_counted_over_both_splits(tmp_path):
     assert data.load("npz", write(tmp_path), "train", labels=True).num_labels == 6
 
 
-def test_labels_are_left_out_where_not_asked_for(tmp_path):
+def test_labels_are_omitted_where_not_asked_for(tmp_path):
     source = data.load("npz", write(tmp_path), "train")
-    assert source.num_labels is None
+    assert source.num_labels is None and source.class_names is None
     assert list(read(source)) == ["image"]
 
 
+def test_class_names_are_those_of_the_file_or_the_numbers(tmp_path):
+    source = data.load("npz", write(tmp_path), "train", labels=True)
+    assert source.class_names == ("0", "1", "2", "3", "4", "5")
+    names = np.array(["cat", "dog", "e\u0301t\u00e9", "owl", "fox", "bee", "ant"])
+    source = data.load("npz", write(tmp_path, class_names=names), "test", labels=True)
+    assert source.class_names[2] == "\u00e9t\u00e9"
+    assert (source.num_labels, source.class_names[6]) == (7, "ant")
+
+
+def test_labels_without_training_images_are_named_in_one_line(tmp_path, caplog):
+    path = write(tmp_path)
+    data.load("npz", path, "test", labels=True)
+    assert not caplog.records
+    data.load("npz", path, "train", labels=True)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.endswith("no training image has label 3, 4, 5 of 0 … 5.")
+
+
+def test_no_gap_is_no_line(npz_path, caplog):
+    data.load("npz", npz_path, "train", labels=True)
+    assert not caplog.records
+
+
 def test_grey_images_without_a_channel_axis_get_one(tmp_path):
-    path = write(tmp_path, train_images=IMAGES[..., 0], test_images=IMAGES[..., 1])
+    images = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
+    path = write(tmp_path, train_images=images, test_images=images)
     source = data.load("npz", path, "train")
-    assert source.image_shape == (2, 3, 1)
-    np.testing.assert_array_equal(read(source)["image"], IMAGES[..., :1])
+    assert source.image_shape == (6, 5, 1)
+    np.testing.assert_array_equal(read(source)["image"], images[..., None])
 
 
 def test_arrays_in_column_order_are_read_alike(tmp_path):
@@ -84,10 +109,16 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
         ({"test_images": IMAGES[:, :1]}, r"\[2, 3, 2\] but .* \[1, 3, 2\]"),
         ({"train_labels": np.arange(3)}, "3 labels for 4 images"),
         ({"train_labels": np.array([0, 1, -1, 0])}, "train_labels holds -1"),
-        (
-            {"test_labels": np.array([0, 1, 2**40, 0])},
-            "test_labels holds 1099511627776",
-        ),
+        ({"test_labels": np.array([0, 1, 2**40, 0])}, "label 1099511627776 in a file"),
+        ({"train_labels": np.array([0, 1, 2**31 - 2, 0])}, "label 2147483646 in a fi"),
+        ({"train_labels": np.array([0, 1, 3_000_000, 0])}, "of 8 images; number the"),
+        ({"train_labels": np.array([2**64 - 1] * 4, np.uint64)}, f"label {2**64 - 1} "),
+        ({"train_labels": np.array([0, 1, 1000, 0])}, "label 1000 .* class_names="),
+        ({"class_names": np.arange(6)}, "class_names is int64 where class_names is te"),
+        ({"class_names": np.array("a")}, r"class_names has shape \[\] where"),
+        ({"class_names": np.array(list("abcde"))}, "has 5 different names where the h"),
+        ({"class_names": np.array(list("abcdea"))}, "has 5 different names where the"),
+        ({"class_names": np.array(["a"] * 6, object)}, "class_names is object"),
         ({"train_labels": np.zeros(4)}, "train_labels is float64 where"),
         ({"train_labels": np.full(4, np.nan)}, "train_labels is float64 where"),
         ({"train_labels": np.zeros(4, bool)}, "train_labels is bool where"),
@@ -95,7 +126,7 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
         ({"train_labels": np.array([0, 1, 2, None])}, "train_labels is object"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
+def test_arrays_that_do_not_fit_are_rejected(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=message) as error:
         data.load("npz", write(tmp_path, **arrays), "train", labels=True)
     assert "\n" not in str(error.value)
@@ -110,7 +141,7 @@ def test_missing_arrays_are_named_with_those_found(tmp_path):
         data.load("npz", path, "train", labels=True)
 
 
-def test_files_that_are_no_npz_are_refused(tmp_path):
+def test_files_that_are_no_npz_are_rejected(tmp_path):
     text = tmp_path / "text.npz"
     text.write_text("hello")
     array = tmp_path / "array.npy"
@@ -122,11 +153,11 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
             data.load("npz", str(path), "train")
     with pytest.raises(FileNotFoundError, match="no such file"):
         data.load("npz", str(tmp_path / "none.npz"), "train")
-    with pytest.raises(ValueError, match="needs data_dir"):
+    with pytest.raises(ValueError, match="npz needs data_dir; give it, for example"):
         data.load("npz", None, "train")
 
 
-def test_truncated_and_altered_files_are_refused(tmp_path):
+def test_truncated_and_altered_files_are_rejected(tmp_path):
     path = write(tmp_path)
     with open(path, "rb") as file:
         whole = file.read()
@@ -146,7 +177,7 @@ def flip(contents, position):
     return bytes(altered)
 
 
-def test_another_image_size_is_refused(tmp_path):
+def test_another_image_size_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="image_size=16: the images of npz are 2×3"):
         data.load("npz", write(tmp_path), "train", image_size=16)
 
@@ -164,7 +195,7 @@ class Malicious:
 @pytest.mark.parametrize(
     "key", ["train_images", "train_labels", "other", "test_images"]
 )
-def test_pickled_objects_are_refused_where_needed_and_never_run(tmp_path, key):
+def test_pickled_objects_are_rejected_where_needed_and_never_run(tmp_path, key):
     marker = str(tmp_path / "marker")
     path = write(tmp_path, **{key: np.array([Malicious(marker)] * 4)})
     if key == "other":
@@ -177,7 +208,7 @@ def test_pickled_objects_are_refused_where_needed_and_never_run(tmp_path, key):
     assert os.path.exists(marker)
 
 
-def test_a_pickle_in_place_of_the_file_or_of_an_array_is_refused(tmp_path):
+def test_a_pickle_in_place_of_the_file_or_of_an_array_is_rejected(tmp_path):
     marker = str(tmp_path / "marker")
     path = tmp_path / "it.npz"
     path.write_bytes(pickle.dumps(Malicious(marker)))
@@ -228,7 +259,7 @@ def header(shape, descr="'|u1'"):
         b"",
     ],
 )
-def test_headers_that_tell_stories_are_refused(tmp_path, monkeypatch, content):
+def test_headers_that_are_false_are_rejected(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     path = members(tmp_path, {"train_images.npy": content})
     with pytest.raises(ValueError, match="train_images is damaged") as error:
@@ -245,14 +276,14 @@ def test_a_member_beside_the_array_of_its_name_is_not_taken_for_it(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_compressions_that_numpy_does_not_write_are_refused(tmp_path, kind):
+def test_compressions_that_numpy_does_not_write_are_rejected(tmp_path, kind):
     content = npy(header("(4, 2, 3, 2)"), IMAGES.tobytes())
     path = members(tmp_path, {"train_images.npy": content}, kind)
-    with pytest.raises(ValueError, match="compressed in another way than NumPy's"):
+    with pytest.raises(ValueError, match="train_images is damaged or not an arr"):
         data.load("npz", path, "train")
 
 
-def test_names_in_a_file_are_told_in_one_line(tmp_path):
+def test_names_in_a_file_are_shown_in_one_line(tmp_path):
     path = members(tmp_path, {"a\nb.npy": b"", "c.npy": b""})
     with pytest.raises(ValueError, match=r"it has 'a\\nb', c\)"):
         data.load("npz", path, "train")

@@ -89,12 +89,12 @@ def test_permutation_without_epoch_counts_up():
     "arguments, named",
     [((0, -1, 0), "seed=-1"), ((-2, 0, 0), "epoch=-2"), ((0, 0, 151), "start=151")],
 )
-def test_numbers_out_of_range_are_refused(numbered, arguments, named):
+def test_numbers_out_of_range_are_rejected(numbered, arguments, named):
     with pytest.raises(ValueError, match=named):
         numbered.examples(*arguments)
 
 
-def test_names_and_splits_that_are_not_known_are_refused():
+def test_names_and_splits_that_are_not_known_are_rejected():
     with pytest.raises(ValueError, match="'mnist' is not known; use shapes, npz"):
         data.load("mnist", None, "train")
     with pytest.raises(

@@ -14,7 +14,7 @@ def examples(split, size, **kwargs):
     return list(source.examples(**kwargs).as_numpy_iterator())
 
 
-def test_there_are_10000_and_1000_images_32_by_32_unless_told_otherwise():
+def test_there_are_10000_and_1000_images_32_by_32_by_default():
     train, test = (data.load("shapes", None, split) for split in ("train", "test"))
     assert (train.num_images, test.num_images) == (10_000, 1_000)
     assert train.image_shape == (32, 32, 3)
@@ -69,12 +69,12 @@ def test_a_ring_is_open_in_the_middle_and_a_cross_in_its_corners():
 
 
 @pytest.mark.parametrize("size", [8, 9, 48])
-def test_any_size_from_8_is_drawn(size):
+def test_any_size_from_8_works(size):
     source = data.load("shapes", None, "train", image_size=size)
     assert source.image_shape == (size, size, 3)
     assert next(iter(source.examples()))["image"].shape == (size, size, 3)
 
 
-def test_below_8_the_size_is_refused():
+def test_below_8_the_size_is_rejected():
     with pytest.raises(ValueError, match="image_size=7: .* use 8 or more"):
         data.load("shapes", None, "train", image_size=7)

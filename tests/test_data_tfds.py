@@ -1,5 +1,6 @@
 """What comes through tensorflow_datasets, which is given small sets or none."""
 
+import shutil
 import tarfile
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_cifar_goes_to_tfds_where_no_original_is(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name, size", [("imagenet", 32), ("imagenet64", 64)])
-def test_images_of_another_size_are_refused(name, size):
+def test_images_of_another_size_are_rejected(name, size):
     def as_dataset(self, *args, **kwargs):
         return tf.data.Dataset.from_tensors({"image": tf.zeros((48, 48, 3), tf.uint8)})
 
@@ -68,6 +69,15 @@ def test_a_failed_download_is_one_line_with_the_remedy(tmp_path, monkeypatch):
         assert "\n" not in str(error.value)
 
 
+def test_damaged_files_are_one_line_with_the_remedy(prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "copy")
+    for path in folder.glob("downsampled_imagenet/32x32/*/*-validation.*"):
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="cannot be read .*; remove that") as error:
+        data.load("imagenet", str(folder), "test")
+    assert "\n" not in str(error.value)
+
+
 NUM = 60
 
 
@@ -77,7 +87,8 @@ def prepared(tmp_path_factory):
 
     Image i has i for its first value.
     """
-    folder = tmp_path_factory.mktemp("imagenet")
+    folder = tmp_path_factory.mktemp("imagenet") / "a[1]*? \\ ä"
+    folder.mkdir()
     tars = []
     for part, num in (("train", NUM), ("valid", 5)):
         for i in range(num):

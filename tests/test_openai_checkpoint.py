@@ -33,7 +33,7 @@ def test_misfit_lists_what_is_missing_and_what_is_left_over(golden):
     with pytest.raises(ValueError) as error:
         openai_checkpoint.load(PixelCNNPP(**arguments), golden.checkpoint)
     assert "missing: conditional_weights_0/hw" in str(error.value)
-    assert "left over: nothing" in str(error.value)
+    assert "unknown: nothing" in str(error.value)
     arguments |= {"num_labels": None, "nr_filters": 9}
     with pytest.raises(
         ValueError, match=r"conv2d_0/V \[2, 3, 4, 8\] for \[2, 3, 4, 9\]"

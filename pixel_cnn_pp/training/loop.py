@@ -1,4 +1,4 @@
-"""The loop of a training run: its steps and epochs, and what it does beside them."""
+"""The training loop: steps, epochs, checkpoints, metrics and samples."""
 
 import os
 
@@ -21,12 +21,12 @@ from pixel_cnn_pp.training.state import (
 )
 from pixel_cnn_pp.training.step import TrainStep
 
-# Test images that are completed for TensorBoard; how often each, at most.
+# Test images that are completed for TensorBoard, and completions of each, at most.
 COMPLETED = 4
 
 
 class Loop:
-    """The loop over steps and epochs, and what is written on the way."""
+    """The loop over steps and epochs, and what it writes under `save_dir`."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Loop:
         """Trains to the end and writes the run under `save_dir`.
 
         Raises Stopped after a SIGTERM or SIGINT, the step finished and all saved;
-        Diverged after `max_bad_steps` in a row; OSError where there is no room left.
+        Diverged after `max_bad_steps` in a row; OSError if the disk is full.
         """
         if self.is_chief:
             os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
@@ -78,13 +78,13 @@ class Loop:
         with self.strategy.scope(), self.signals, log:
             try:
                 self._run(log)
-                log.doing("saving")
+                log.show_state("saving")
                 self.writer.wait()
             except Stopped as stop:
                 if not self.signals.nothing_to_lose:
                     self._save(log)
                 self.writer.wait()
-                where = f" at step {log.step}; go on with --load_params."
+                where = f" at step {log.step}; resume with --load_params."
                 raise Stopped(stop.signum, where) from stop
             except distribution.LOST as error:
                 if not self.are_several:
@@ -97,16 +97,18 @@ class Loop:
                 self.writer.close()
 
     def _run(self, log: RunLog) -> None:
-        if self._is_closed():
-            if self.is_chief and not self._goes_on():
-                print(f"nothing left to do: the run is at step {log.step}", flush=True)
+        if self._is_finished():
+            if self.is_chief and not self._has_steps_left():
+                print(
+                    f"nothing to do: the run has ended at step {log.step}", flush=True
+                )
             if not os.path.exists(self._samples_path(log.step) + ".npz"):
-                self._draw(log)
+                self._write_samples(log)
         first_step = log.step + 1
-        log.doing("building the graph")
-        # A run that was ended at its last step has its end still to come.
-        while self._goes_on() or not self._is_closed():
-            for batch in self._batches() if self._goes_on() else ():
+        log.show_state("building the graph")
+        # A run killed after its last step has yet to write its end.
+        while self._has_steps_left() or not self._is_finished():
+            for batch in self._batches() if self._has_steps_left() else ():
                 # Building the graph, before the first step, can end at once.
                 self.signals.nothing_to_lose = log.step + 1 == first_step
                 self.train_step(batch)
@@ -121,7 +123,7 @@ class Loop:
                 self._end_epoch(log)
             else:
                 self._report(log, "interval", with_test=True)
-                self._close(log)
+                self._finish(log)
 
     def _last_step(self) -> int:
         """The step at which max_epochs or max_steps ends the run."""
@@ -133,12 +135,12 @@ class Loop:
         last_step = self.state.count("step") + steps_left
         return min(last_step, self.config.max_steps or last_step)
 
-    def _goes_on(self) -> bool:
+    def _has_steps_left(self) -> bool:
         step, epoch = self.state.count("step"), self.state.count("epoch")
         in_steps = self.config.max_steps is None or step < self.config.max_steps
         return in_steps and epoch < self.config.max_epochs
 
-    def _is_closed(self) -> bool:
+    def _is_finished(self) -> bool:
         """Whether the newest row, checkpoint and samples are of this step."""
         return self.state.count("closed_step") == self.state.count("step")
 
@@ -161,7 +163,7 @@ class Loop:
             self._report(log, "interval")
             self._clear("interval_loss", "interval_images")
         if self._saves_at(log.step) and not self._epoch_is_over():
-            # The last step's is written with the last row.
+            # That of the last step is written with the last row.
             if log.step != config.max_steps:
                 self._save(log)
         self.writer.check()
@@ -171,7 +173,7 @@ class Loop:
         return every > 0 and step % every == 0 and not self.state.count("bad_steps")
 
     def _end_epoch(self, log: RunLog) -> None:
-        """Row of metrics, then the checkpoint that begins with the next epoch."""
+        """A row of metrics, then a checkpoint at the start of the next epoch."""
         state = self.state
         epoch = state.count("epoch")
         self._report(log, "epoch", with_test=True)
@@ -179,15 +181,15 @@ class Loop:
         self._clear("epoch_loss", "epoch_images")
         state.counters["epoch"].assign(epoch + 1)
         log.epoch = epoch + 1
-        if epoch % self.config.save_interval == 0 or not self._goes_on():
-            self._close(log)
+        if epoch % self.config.save_interval == 0 or not self._has_steps_left():
+            self._finish(log)
         elif self._saves_at(log.step):
             self._save(log)
         log.restart_clock()
-        log.doing()
+        log.show_state()
 
     def _mean_loss(self, since: str) -> float | None:
-        """Of the training images since the last row or the epoch's begin."""
+        """Of the training images since the last row or the start of the epoch."""
         images = self.state.count(f"{since}_images")
         if not images:
             return None
@@ -197,14 +199,15 @@ class Loop:
         return self.evaluator.mean_loss(self.test_images.examples(), self.signals.check)
 
     def _check_divergence(self, log: RunLog) -> None:
-        """Raises Diverged after max_bad_steps in a row. What is saved stays as it is:
-        reading the count waits for the step, so it is not read after each."""
+        """Raises Diverged after max_bad_steps in a row; saves nothing.
+
+        Reading the count waits for the step, so it is not read after each."""
         bad = self.state.count("bad_steps")
         if bad >= self.config.max_bad_steps:
             raise Diverged(
                 f"--max_bad_steps={self.config.max_bad_steps}: the loss or the "
                 f"gradients of the last {bad} steps, up to step {log.step}, were not "
-                "finite; go on from the last checkpoint with a lower --learning_rate."
+                "finite; resume from the last checkpoint with a lower --learning_rate."
             )
 
     def _clear(self, *names: str) -> None:
@@ -213,11 +216,11 @@ class Loop:
             counter.assign(tf.zeros_like(counter))
 
     def _report(self, log: RunLog, since: str, with_test: bool = False) -> None:
-        """A row with the training loss since the last row or the epoch's begin."""
-        train_loss = self._mean_loss(since)  # Waits for the steps that are under way.
+        """A row with the training loss since the last row or the start of the epoch."""
+        train_loss = self._mean_loss(since)  # Waits for the steps to be done.
         speed = log.stop_clock()
         if with_test:
-            log.doing("testing")
+            log.show_state("testing")
         test_loss = self._test_loss() if with_test else None
         config = self.config
         step = self.state.counters["step"] - 1
@@ -225,12 +228,12 @@ class Loop:
         log.row(train_loss, test_loss, float(rate), speed)
         log.restart_clock()
 
-    def _close(self, log: RunLog) -> None:
-        """The checkpoint and the samples of an epoch's or the run's end."""
+    def _finish(self, log: RunLog) -> None:
+        """The checkpoint and the samples of the end of an epoch or of the run."""
         self.state.counters["closed_step"].assign(log.step)
         self._save(log)
         self.signals.check()
-        self._draw(log)
+        self._write_samples(log)
 
     def _save(self, log: RunLog) -> None:
         self.state.counters["rows"].assign(log.rows)
@@ -242,29 +245,29 @@ class Loop:
     def _samples_path(self, step: int) -> str:
         return os.path.join(self.save_dir, "samples", f"step-{step:07d}")
 
-    def _draw(self, log: RunLog) -> None:
-        """Samples of the averaged model: the first 100 as a PNG, all as an NPZ.
+    def _write_samples(self, log: RunLog) -> None:
+        """Samples of the EMA model: the first 100 as a PNG, all as an NPZ.
 
-        Where TensorBoard is written, they and the test images' lower halves, completed.
+        TensorBoard shows them, and completions of the lower halves of test images.
         """
         config, model = self.config, self.state.averaged
         n = config.num_samples * self.images_at_a_time
         if not (n and log.step and self.is_chief):
             return
 
-        def tell(done: int, n: int) -> None:
-            log.doing(f"drawing {done}/{n}")
+        def show_progress(done: int, n: int) -> None:
+            log.show_state(f"sampling {done}/{n}")
 
-        tell(0, n)
+        show_progress(0, n)
         seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
-        shown = drawing.draw_samples(model, n, path, seed, progress=tell)
+        shown = drawing.draw_samples(model, n, path, seed, progress=show_progress)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
-            log.doing("completing")
+            log.show_state("completing")
             seed = prng.fold_in(seed_for(config, COMPLETIONS), log.step).numpy()
             rows, most = config.model.image_shape[0] // 2, COMPLETED
-            # No more than the samples: a larger number might have to be compiled.
+            # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))
             found = drawing.complete(
                 model, self.test_images, min(n, most), rows, times, seed

@@ -1,30 +1,63 @@
-"""What a run tells: metrics.csv, the progress line, TensorBoard events."""
+"""Metrics of a run: rows of metrics.csv, TensorBoard events, the progress bar."""
 
 import csv
+import importlib.util
 import os
+import sys
 import time
 from datetime import timedelta
 
+import numpy as np
+import tensorflow as tf
 from absl import logging
+from tqdm import tqdm
 
+from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import open_atomic
 from pixel_cnn_pp.likelihood import bits_per_dim
-from pixel_cnn_pp.progress import ProgressLine
-from pixel_cnn_pp.training.events import Events
 
 METRICS = "metrics.csv"
-REFRESH = 1.0  # Seconds between two looks of the progress line within a row.
+
+
+def columns(energy_distance: bool) -> list[str]:
+    """The columns of metrics.csv."""
+    name = "energy_distance" if energy_distance else "bits_per_dim"
+    return [
+        "step",
+        "epoch",
+        f"train_{name}",
+        f"test_{name}",
+        "learning_rate",
+        "images_per_sec",
+    ]
+
+
+class Clock:
+    """Training speed: images per second of the steps since it was restarted."""
+
+    def __init__(self, images_per_step: int):
+        self.images_per_step = images_per_step
+        self.restart()
+
+    def restart(self) -> None:
+        self.since = time.perf_counter()
+        self.steps = 0
+
+    def images_per_sec(self) -> float | None:
+        """None without a step. Exact once the device has done the steps."""
+        seconds = time.perf_counter() - self.since
+        return self.steps * self.images_per_step / seconds or None
 
 
 class RunLog:
-    """Rows of metrics with the time they took; the steps of this process are counted.
+    """Rows of metrics and the progress bar of this process.
 
-    On a terminal a progress line says what goes on, and a row with a test figure stays.
-    Elsewhere such rows alone are printed. --verbosity=0 or more prints every row.
+    On a terminal a progress bar shows the run's state. Rows with a test result are
+    printed; --verbosity=0 or more prints every row.
 
-    Opened with the step that the run goes on from and the rows that it had told: later
-    rows of an earlier process are taken back, because what they tell is done again.
+    Opened with the step that the run resumes from and the number of rows at that step:
+    later rows of an earlier process are removed, because their steps are done again.
     """
 
     def __init__(
@@ -37,57 +70,54 @@ class RunLog:
         last_step: int,
         images_per_step: int,
     ):
-        """`images_per_step`: images that a step takes on all replicas together.
+        """`images_per_step`: images of a step on all replicas together.
 
-        Without a `save_dir` nothing is told: another worker of the run does it.
+        Without a `save_dir` nothing is written: another worker of the run does it.
         """
-        self.config = config
+        self.config = config.model
         self.step = self._first_step = step
         self.epoch = epoch
         self.rows = rows
         self.last_step = last_step
-        self.images_per_step = images_per_step
-        name = "energy_distance" if config.model.energy_distance else "bits_per_dim"
-        self.unit = name.replace("_per_", "/").replace("_", " ")
-        self.columns = [
-            "step",
-            "epoch",
-            f"train_{name}",
-            f"test_{name}",
-            "learning_rate",
-            "images_per_sec",
-        ]
-        self.progress = ProgressLine(save_dir is not None)
+        self.columns = columns(config.model.energy_distance)
+        self.unit = "energy distance" if config.model.energy_distance else "bits/dim"
+        self.clock = Clock(images_per_step)
+        self.bar = tqdm(
+            total=last_step,
+            initial=step,
+            unit="step",
+            dynamic_ncols=True,
+            # None: only where stderr is a terminal.
+            disable=None if save_dir else True,
+        )
         self.events = self._path = self._file = None
         if save_dir is not None:
             self._path = os.path.join(save_dir, METRICS)
-            self._take_back_later_rows()
+            self._remove_later_rows()
             self.events = Events(os.path.join(save_dir, "logs"), config, step)
-        # The newest training figure, the step that it was taken at, the newest speed.
+        # The newest training loss and speed, as they are shown.
         self._train = self._train_step = self._speed = None
-        self.restart_clock()
 
     def __enter__(self):
         if self._path:
             self._file = open(self._path, "a", newline="")
-        self.progress.__enter__()
         return self
 
     def __exit__(self, *_):
-        self.progress.__exit__()
+        self.bar.close()
         if self._file:
             self._file.close()
             self.events.close()
 
-    def _take_back_later_rows(self) -> None:
+    def _remove_later_rows(self) -> None:
         rows = []
         if os.path.exists(self._path):
             with open(self._path, newline="") as file:
                 rows = [
                     row for row in csv.reader(file) if len(row) == len(self.columns)
                 ]
-        told = [row for row in rows if row[0].isdigit() and int(row[0]) <= self.step]
-        kept = told[: self.rows]
+        earlier = [row for row in rows if row[0].isdigit() and int(row[0]) <= self.step]
+        kept = earlier[: self.rows]
         if len(kept) < self.rows:
             logging.warning(
                 "%s: is missing or damaged; %s of its %s rows up to step %s are lost.",
@@ -99,50 +129,31 @@ class RunLog:
         with open_atomic(self._path, newline="") as file:
             csv.writer(file).writerows([self.columns, *kept])
 
+    def step_done(self) -> None:
+        self.step += 1
+        self.bar.update()
+        if self.step == self._first_step + 1:  # It built the graph.
+            self.restart_clock()
+            self.show_state()
+        else:
+            self.clock.steps += 1
+
     def restart_clock(self) -> None:
         """Starts measuring speed anew: what came before was not training."""
-        self._since = self._shown_at = time.perf_counter()
-        self._clocked_steps = 0
+        self.clock.restart()
+        self.bar.unpause()
 
     def stop_clock(self) -> float | None:
-        """Images/s since the clock was started, None without a step; starts it anew.
-
-        True where the device has done the steps that were given to it.
-        """
-        speed = self._speed_so_far()
+        """Images/s since the clock was started, None without a step; restarts it."""
+        speed = self.clock.images_per_sec()
         self._speed = speed or self._speed
         self.restart_clock()
         return speed
 
-    def _speed_so_far(self) -> float | None:
-        seconds = time.perf_counter() - self._since
-        return self._clocked_steps * self.images_per_step / seconds or None
-
-    def step_done(self) -> None:
-        self.step += 1
-        if self.step == self._first_step + 1:  # It built the graph.
-            self.restart_clock()
-            self.doing()
-            return
-        self._clocked_steps += 1
-        if self.progress.is_live and time.perf_counter() > self._shown_at + REFRESH:
-            self.doing()
-
-    def doing(self, what: str = "") -> None:
-        """Rewrites the progress line, where there is one: the figures, or `what`."""
-        self._shown_at = time.perf_counter()
-        if self.progress.is_live:
-            figures = [what] if what else self._figures(self._train, None)
-            self.progress.show(self._line(figures))
-
-    def _figure(self, loss: float | None) -> float | None:
-        """Loss per image as it is shown: bits/dim, or energy distance per pixel."""
-        if loss is None:
-            return None
-        shape = self.config.model.image_shape
-        if self.config.model.energy_distance:
-            return loss / (shape[0] * shape[1])
-        return bits_per_dim(loss, shape)
+    def show_state(self, state: str = "") -> None:
+        """Shows a state such as 'saving' in the progress bar, or the newest metrics."""
+        parts = [state] if state else self._shown(self._train, None)
+        self.bar.set_postfix_str("  ".join(parts))
 
     def row(
         self,
@@ -151,32 +162,82 @@ class RunLog:
         learning_rate: float,
         speed: float | None,
     ) -> None:
-        """Writes a row and tells it; losses per image, None where not measured."""
+        """Writes and shows a row; losses per image, None where not measured."""
         self.rows += 1
-        train, test = self._figure(train_loss), self._figure(test_loss)
+        train, test = self._metric(train_loss), self._metric(test_loss)
         if train is not None or self._train_step != self.step:
             self._train, self._train_step = train, self.step
         if not self._file:
             return
         values = [train, test, learning_rate, speed]
-        shown = ["" if value is None else f"{value:.8g}" for value in values]
-        csv.writer(self._file).writerow([self.step, self.epoch, *shown])
+        texts = ["" if value is None else f"{value:.8g}" for value in values]
+        csv.writer(self._file).writerow([self.step, self.epoch, *texts])
         self._file.flush()
         self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
         if test is not None or logging.level_info():
-            self.progress.keep(self._line(self._figures(self._train, test)))
-        self.doing()
+            begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
+            self.bar.write("  ".join(begin + self._shown(self._train, test)))
+            sys.stdout.flush()
+        self.show_state()
 
-    def _figures(self, train: float | None, test: float | None) -> list[str]:
+    def _metric(self, loss: float | None) -> float | None:
+        """Loss per image as it is shown: bits/dim, or energy distance per pixel."""
+        if loss is None:
+            return None
+        shape = self.config.image_shape
+        if self.config.energy_distance:
+            return loss / (shape[0] * shape[1])
+        return bits_per_dim(loss, shape)
+
+    def _shown(self, train: float | None, test: float | None) -> list[str]:
         parts = [f"train {train:.4f} {self.unit}"] if train is not None else []
         parts += [f"test {test:.4f} {self.unit}"] if test is not None else []
-        # Before the first row that of the steps which were given to the device.
-        if speed := self._speed or self._speed_so_far():
-            left = (self.last_step - self.step) * self.images_per_step / speed
-            time_left = timedelta(seconds=round(left))
-            parts += [f"{speed:.1f} images/s", f"{time_left} left"]
+        if self._speed:
+            images_left = (self.last_step - self.step) * self.clock.images_per_step
+            time_left = timedelta(seconds=round(images_left / self._speed))
+            parts += [f"{self._speed:.1f} images/s", f"{time_left} left"]
         return parts
 
-    def _line(self, parts: list[str]) -> str:
-        begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
-        return "  ".join(begin + parts)
+
+class Events:
+    """TensorBoard events of a run, where tensorboard is installed."""
+
+    def __init__(self, folder: str, config: Config, step: int):
+        """The settings are logged at `step`, the one that the run resumes from."""
+        self._writer = None
+        if importlib.util.find_spec("tensorboard") is None:
+            logging.warning(
+                "no TensorBoard events are written: tensorboard is not installed; "
+                "`pip install tensorboard` adds it."
+            )
+            return
+        self._writer = tf.summary.create_file_writer(folder)
+        rows = [f"| {name} | {value} |" for name, value in config.settings().items()]
+        table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
+        with self._writer.as_default(step):
+            tf.summary.text("config", table)
+
+    @property
+    def are_written(self) -> bool:
+        return self._writer is not None
+
+    def scalars(self, step: int, values: dict[str, float | None]) -> None:
+        """Values by name; None is skipped."""
+        if self._writer:
+            with self._writer.as_default(step):
+                for name, value in values.items():
+                    if value is not None:
+                        tf.summary.scalar(name, value)
+
+    def grid(
+        self, step: int, name: str, images: np.ndarray, columns: int | None = None
+    ) -> None:
+        """A grid of uint8 [N, H, W, C]."""
+        if self._writer:
+            with self._writer.as_default(step):
+                grid = image_ops.visible(image_ops.tile(images, columns))
+                tf.summary.image(name, grid[None])
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()

@@ -1,4 +1,4 @@
-"""Ways that a run ends early: a signal asks for it, or its losses are no numbers."""
+"""Ways that a run ends early: a signal, or losses that are not finite."""
 
 import signal
 import threading
@@ -17,16 +17,16 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """Loss or gradients were not finite in so many steps in a row."""
+    """Loss or gradients were not finite in `max_bad_steps` steps in a row."""
 
 
 class StopSignals:
-    """Listens to SIGTERM and SIGINT while it is entered, in the main thread alone.
+    """Handles SIGTERM and SIGINT within a `with` block, in the main thread alone.
 
-    A signal raises Stopped at the next `check`; at once where `nothing_to_lose` is
-    True. A second one has its usual effect. Where several workers take part, `any_of`
-    tells all of them what one has received, so that they end after the same step, and
-    none at once.
+    A signal raises Stopped at the next `check`, or at once if `nothing_to_lose`. A
+    second one has its usual effect. With several workers, `any_of` tells all of them
+    that one has received a signal, so that they stop after the same step, and none at
+    once.
     """
 
     def __init__(self, any_of: Callable[[bool], bool] | None = None):
@@ -46,7 +46,7 @@ class StopSignals:
             signal.signal(signum, handler)
 
     def _receive(self, signum, _):
-        if self.received is not None:  # As if nobody listened.
+        if self.received is not None:  # The second one.
             signal.signal(signum, self._before[signum])
             signal.raise_signal(signum)
         self.received = signum
@@ -54,7 +54,7 @@ class StopSignals:
             raise Stopped(signum)
 
     def check(self) -> None:
-        """Raises Stopped where a signal has asked for it, here or at another worker."""
+        """Raises Stopped after a signal, here or at another worker."""
         received = self.received is not None
         if self.any_of(received) if self.any_of else received:
             raise Stopped(self.received or signal.SIGTERM)

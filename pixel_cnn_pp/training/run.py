@@ -1,4 +1,4 @@
-"""Training: how a run begins or goes on; what it refuses before it does."""
+"""A training run: checked, then started or resumed."""
 
 import dataclasses
 import os
@@ -29,9 +29,9 @@ def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
 
 
 def initialize_from_official(state: TrainState, prefix: str) -> None:
-    """Starts from an official checkpoint: parameters, averages and Adam's state.
+    """Starts from an official checkpoint: parameters, EMA and Adam's moments.
 
-    The learning rate is the one that the official run had reached without a resume.
+    The learning rate is the one of the official run at that step, never resumed.
     """
     openai_checkpoint.load(state.model, prefix, averaged=False)
     openai_checkpoint.load(state.averaged, prefix, averaged=True)
@@ -39,7 +39,7 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     state.counters["step"].assign(t - 1)
 
 
-def begin(
+def start(
     state: TrainState, config: Config, train: ImageSet, official_checkpoint: str | None
 ) -> None:
     """Starts from the images, or from an official checkpoint, its prefix."""
@@ -56,29 +56,27 @@ def begin(
 
 
 def check_save_dir(save_dir: str, load_params: bool) -> None:
-    """Raises ValueError where the folder is none that this run can be written to.
-
-    It holds a run already, or none to go on with, or cannot be made or written to.
-    """
-    used = os.path.exists(os.path.join(save_dir, checkpoint.CONFIG))
-    used = used or bool(checkpoint.list_checkpoints(save_dir))
-    if used and not load_params:
+    """Raises ValueError if the folder holds a run already, or none to resume, or cannot
+    be made or written to."""
+    has_run = os.path.exists(os.path.join(save_dir, checkpoint.CONFIG))
+    has_run = has_run or bool(checkpoint.list_checkpoints(save_dir))
+    if has_run and not load_params:
         raise ValueError(
-            f"--save_dir={save_dir}: holds a run; give --load_params to go on with it, "
-            "or another --save_dir."
+            f"--save_dir={save_dir}: holds a run; give --load_params to resume it, or "
+            "another --save_dir."
         )
-    if load_params and not used:
+    if load_params and not has_run:
         raise ValueError(
-            f"--load_params: --save_dir={save_dir} holds no run to go on with; leave "
-            "the flag out to start one."
+            f"--load_params: --save_dir={save_dir} holds no run to resume; leave the "
+            "flag out to start one."
         )
     check_folder_writable("save_dir", save_dir)
 
 
-def check_images(
+def check_image_sets(
     config: Config, train: ImageSet, test: ImageSet, replicas: int
 ) -> None:
-    """Raises ValueError where the images do not fill a batch or do not match."""
+    """Raises ValueError if the images do not fill a batch or do not match."""
     batch = config.batch_size * replicas * config.accumulate
     if train.num_images < batch:
         raise ValueError(
@@ -112,16 +110,14 @@ def prepare(
     `strategy` is that of `distribution.make_strategy`, which several machines have to
     call before they load images.
 
-    With `load_params` it goes on from the newest intact checkpoint under `save_dir`, as
+    With `load_params` it resumes from the newest intact checkpoint under `save_dir`, as
     if it had never stopped; with `official_checkpoint`, the prefix of a TF1 checkpoint,
-    from there. Raises ValueError where the settings, the images and the folder do not
-    fit.
+    from there. Raises ValueError if settings, images and folder do not fit.
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
-    is_chief = distribution.is_chief(strategy)
-    check_save_dir(save_dir, load_params)
-    check_images(config, train_images, test_images, strategy.num_replicas_in_sync)
     replicas = strategy.num_replicas_in_sync
+    check_save_dir(save_dir, load_params)
+    check_image_sets(config, train_images, test_images, replicas)
     config = dataclasses.replace(
         config,
         num_images=train_images.num_images,
@@ -132,12 +128,12 @@ def prepare(
     with strategy.scope():
         state = TrainState(config)
         if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
-            told = f"going on from step {state.count('step')}"
+            message = f"resuming from step {state.count('step')}"
         else:
-            told = "no checkpoint was written yet: starting anew" if load_params else ""
-            begin(state, config, train_images, official_checkpoint)
-        if told and is_chief:
-            print(told, flush=True)
+            message = "no checkpoint was written yet: starting anew"
+            start(state, config, train_images, official_checkpoint)
+        if load_params and distribution.is_chief(strategy):
+            print(message, flush=True)
         if distribution.are_several(strategy):
             distribution.take_from_first(state.groups())
         return Loop(config, state, train_images, test_images, save_dir)

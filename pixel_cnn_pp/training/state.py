@@ -23,7 +23,7 @@ class TrainState:
         self.model.set_precision(config.precision)
         self.model.set_remat(config.remat)
         self.averaged = PixelCNNPP(
-            **vars(config.model), initial_weights=False, name="averaged"
+            **vars(config.model), first_weights=False, name="averaged"
         )
         self.averaged.set_fusion(config.jit_compile is not False)
         self.parameters = self.model.tf_variables()

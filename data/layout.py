@@ -1,0 +1,62 @@
+"""What a data_dir is: a local path, and which data set its files look like."""
+
+import os
+import re
+
+from data.image_file import EXTENSIONS
+from data.source import SPLITS, shown
+
+
+def local_path(data_dir: str | None) -> str | None:
+    """data_dir with ~ expanded, None where it is empty; addresses are rejected."""
+    if not data_dir:
+        return None
+    data_dir = os.path.expanduser(data_dir)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", data_dir):
+        raise ValueError(
+            f"data_dir={shown(data_dir)} is an address, and only local files are read; "
+            "copy the data and give its path, for example data_dir=/tmp/images."
+        )
+    return data_dir
+
+
+def has_images(folder: str) -> bool:
+    """Whether an image file lies in a folder or directly in one of its folders."""
+    for root, folders, files in os.walk(folder):
+        if any(file.lower().endswith(EXTENSIONS) for file in files):
+            return True
+        if root != folder:
+            folders.clear()
+    return False
+
+
+def other_data_set(data_dir: str) -> str | None:
+    """Flags of folder or npz where data_dir looks like theirs."""
+    if os.path.isfile(data_dir):
+        is_npz = data_dir.lower().endswith(".npz")
+        return f"-d npz -i {shown(data_dir)}" if is_npz else None
+    if not os.path.isdir(data_dir):
+        return None
+    parent, name = os.path.split(os.path.abspath(data_dir))
+    if name in SPLITS and has_images(data_dir):
+        return f"-d folder -i {shown(parent)}"
+    if any(os.path.isdir(os.path.join(data_dir, split)) for split in SPLITS):
+        return f"-d folder -i {shown(data_dir)}"
+    if has_images(data_dir):
+        return f"-d folder -i {shown(data_dir)} and put them into its train/ and test/"
+    files = sorted(file for file in os.listdir(data_dir) if file.endswith(".npz"))
+    return f"-d npz -i {shown(os.path.join(data_dir, files[0]))}" if files else None
+
+
+def check_no_other_data_set(data_dir: str) -> None:
+    """Raises ValueError before a download into the images of another data set."""
+    flags = other_data_set(data_dir)
+    if flags:
+        raise ValueError(
+            f"data_dir={shown(data_dir)} has no files of this data set, and nothing is "
+            f"downloaded beside the files there; for your own images give {flags}."
+        )
+    if os.path.isfile(data_dir):
+        raise NotADirectoryError(
+            f"data_dir={shown(data_dir)} is a file; give the folder that it lies in."
+        )
