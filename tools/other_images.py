@@ -1,6 +1,6 @@
 """Images of other kinds than the embedded shapes, for a model trained on these.
 
-`python benchmarks/other_images.py --output_dir=DIR` writes an .npz for each of KINDS
+`python tools/other_images.py --output_dir=DIR` writes an .npz for each of KINDS
 that `evaluate.py -d npz` reads.
 """
 
