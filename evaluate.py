@@ -105,7 +105,7 @@ flags.DEFINE_bool(
 flags.DEFINE_float(
     "heatmap_max",
     None,
-    "Bits per pixel at which the colors of --heatmap end, so that several compare; by "
+    "Bits per pixel at which the colours of --heatmap end, so that several compare; by "
     "default 99 % of the pixels shown stay below it.",
 )
 flags.DEFINE_string(

@@ -22,7 +22,7 @@ SCRIPTS = (
         f"{folder}/{path.name}"
         for folder in ("benchmarks", "tools")
         for path in ROOT.glob(f"{folder}/*.py")
-        if "app.run" in path.read_text()
+        if ".run(main)" in path.read_text()
     ),
     "tests/kill_and_resume.py",
 )

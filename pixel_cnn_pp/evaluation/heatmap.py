@@ -25,7 +25,7 @@ def bits_per_pixel(
     return np.concatenate(bits)
 
 
-def color_limits(bits: np.ndarray, high: float | None = None) -> tuple[float, float]:
+def colour_limits(bits: np.ndarray, high: float | None = None) -> tuple[float, float]:
     """Bits at which the colours begin and end.
 
     0, or less for a density, whose bits can be negative; and `high`, by default what
@@ -95,13 +95,13 @@ def save_heatmaps(
     """Heat maps of the first n images; writes path.png and path.npz.
 
     The NPZ holds originals uint8 [n, H, W, C] and bits float32 [n, H, W]. `high`: bits
-    at which the colours end, see `color_limits`. Returns the number of images and the
+    at which the colours end, see `colour_limits`. Returns the number of images and the
     limits of the colours. Raises FloatingPointError where bits are NaN or infinite.
     """
     originals, labels = evaluator.first_images(model, images, n)
     bits = bits_per_pixel(model, originals, labels, batch_size)
     evaluator.check_finite(bits)
-    low, high = color_limits(bits, high)
+    low, high = colour_limits(bits, high)
     shown = image_ops.to_8_bit(originals, model.num_levels)
     picture = render(make_figure(shown, bits, low, high, scale))
     image_ops.write_grid(path, picture, originals=originals, bits=bits)

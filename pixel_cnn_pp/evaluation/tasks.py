@@ -229,7 +229,7 @@ class Tasks:
             self.scale,
         )
         print(
-            f"{n} heat maps, colors from {low:.3g} to {high:.3g} bits per pixel"
+            f"{n} heat maps, colours from {low:.3g} to {high:.3g} bits per pixel"
             f"{bound_note(model)}: {path}.png, {path}.npz"
         )
 
