@@ -47,7 +47,10 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
 def define_model_flags() -> None:
     """Defines the flags that name a trained model. The entry point adopts them."""
     flags.DEFINE_string(
-        "save_dir", None, "Folder of a run of train.py, whose model is used.", "o"
+        "save_dir",
+        None,
+        "Folder of a run of train.py, whose model is used.",
+        short_name="o",
     )
     flags.DEFINE_string(
         "official_checkpoint",

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from pixel_cnn_pp.files import open_atomic
 
+MAX_PNG_PIXELS = 2**27  # 400 MB of memory while the PNG is written.
+
 
 class ImageSet(Protocol):
     """A split of a data set, as training and evaluation use it.
@@ -87,6 +89,19 @@ def visible(image: np.ndarray) -> np.ndarray:
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
     """[H, W, C] with each pixel a square of `scale`×`scale`."""
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def check_png_size(image_shape: tuple[int, int, int], n: int, scale: int) -> None:
+    """Raises ValueError where a grid of n images has more than MAX_PNG_PIXELS."""
+    height, width, _ = image_shape
+    pixels = n * (height + 1) * (width + 1)
+    if pixels * scale**2 > MAX_PNG_PIXELS:
+        most = math.isqrt(MAX_PNG_PIXELS // pixels)
+        remedy = f"--scale={most} or less" if most else "fewer images"
+        raise ValueError(
+            f"--scale={scale}: a PNG of {n} images of {height}×{width} would have more "
+            f"than {MAX_PNG_PIXELS // 10**6} million pixels; give {remedy}."
+        )
 
 
 def write_grid(path: str, grid: np.ndarray, **arrays: np.ndarray) -> None:
