@@ -69,7 +69,8 @@ def write_damaged_runs(folder: pathlib.Path) -> None:
     for path in (folder / "torn" / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:10])
     (folder / "energy").mkdir()
-    config = Config.of((8, 8, 3), field="11x5", nr_filters=4, energy_distance=True)
+    settings = {"field": "11x5", "nr_filters": 4, "energy_distance": True}
+    config = Config.of(image_shape=(8, 8, 3), **settings)
     config.save(str(folder / "energy" / "config.json"))
     averages = PixelCNNPP(**vars(config.model)).tf_variables()
     checkpoint.write(str(folder / "energy"), 1, {"averages": averages})

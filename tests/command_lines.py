@@ -74,14 +74,23 @@ def captured(name: str) -> Iterator[dict]:
 @contextlib.contextmanager
 def absl_logs_to_stderr() -> Iterator[None]:
     """absl's handler holds the stderr of its import; its verbosity is set back."""
-    handler, verbosity = logging.get_absl_handler(), logging.get_verbosity()
-    handler = handler.python_handler
+    handler, verbosity = (
+        logging.get_absl_handler().python_handler,
+        logging.get_verbosity(),
+    )
     before = handler.setStream(sys.stderr)
+    handler.addFilter(_is_of_one_process)
     try:
         yield
     finally:
+        handler.removeFilter(_is_of_one_process)
         handler.setStream(before)
         logging.set_verbosity(verbosity)
+
+
+def _is_of_one_process(record) -> bool:
+    """False for what TensorFlow says only because a process makes many models."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 class EntryPoint:

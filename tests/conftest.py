@@ -101,7 +101,8 @@ def other_runs(command_folder):
 
     lines = {
         "labelled": f"{SMALL} {FIELD} -o labelled -c --max_steps=2",
-        "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6",
+        "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6 "
+        "--nojit_compile",
         "pictured": f"{SMALL} {FIELD} -o pictured -d folder -i pictures "
         "--skip_bad_images -b 1 -u 1 -g 1 -ns 0 --max_steps=1",
     }

