@@ -25,15 +25,15 @@ OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
 SCRIPTS = (
     *OURS,
     *(
-        f"benchmarks/{path.name}"
-        for path in ROOT.glob("benchmarks/*.py")
-        if "app.run" in path.read_text()
+        f"{folder}/{path.name}"
+        for folder in ("benchmarks", "tools")
+        for path in sorted(ROOT.glob(f"{folder}/*.py"))
+        if ".run(main)" in path.read_text()
     ),
     "tests/kill_and_resume.py",
 )
 # Modules that define flags for the scripts.
-MODULES = {p.stem for name in (".", "benchmarks") for p in (ROOT / name).glob("*.py")}
-MODULES.add("kill_and_resume")
+MODULES = {path.stem for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]}
 
 # TensorFlow writes these to stderr as it starts, whatever its log level.
 STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
@@ -100,7 +100,7 @@ class EntryPoint:
     """
 
     def __init__(self, script: str):
-        path = ROOT / script
+        path, before = ROOT / script, set(FLAGS)
         with _on_path(path.parent):
             self.module = importlib.import_module(path.stem)
         self.key_flags = {
@@ -108,11 +108,13 @@ class EntryPoint:
         }
         modules = {name: FLAGS.find_module_defining_flag(name) for name in FLAGS}
         self.flags = {
-            name: FLAGS[name] for name, module in modules.items() if module in MODULES
+            name: FLAGS[name]
+            for name, module in modules.items()
+            if module == path.stem or (module in MODULES and name not in before)
         }
         self._unregister()
         # The next script that imports one of them defines its flags anew.
-        for name in MODULES & set(modules.values()):
+        for name in MODULES & {modules[name] for name in self.flags}:
             sys.modules.pop(name, None)
 
     def _unregister(self) -> None:
@@ -158,6 +160,9 @@ class EntryPoint:
                 code = 0
             except SystemExit as end:
                 code = end.code or 0
+                if isinstance(code, str):  # As the interpreter does.
+                    print(code, file=sys.stderr)
+                    code = 1
             except Exception:
                 traceback.print_exc()
                 code = 1

@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from command_lines import own_lines
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -58,6 +60,6 @@ def test_scoring_and_input_print_their_images_a_second(run_command, tmp_path):
 def test_folder_without_the_official_code_is_named(run_command, tmp_path):
     done = run_command("benchmarks/official_step.py", f"--checkout={tmp_path}")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    assert own_lines(done.stderr) == [
         f"--checkout={tmp_path}: holds no pixel_cnn_pp/nn.py; clone it there."
     ]
