@@ -14,6 +14,7 @@ os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,9 +24,21 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 8,
 )
 
-# Rewriting the graphs takes longer than running them once or twice does. The tests of
-# the command line run with it, as users do.
+# Rewriting the graphs takes longer than running them once or twice does.
+# test_defaults.py runs with TensorFlow's defaults.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def _create_device_dataset(*args, **kwargs):
+    """Without the thread that tunes each device's input: on several devices the end of
+    an iteration waits for it, up to a minute."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return _original(*args, **kwargs).with_options(options)
+
+
+_original = multi_device_iterator_ops._create_device_dataset
+multi_device_iterator_ops._create_device_dataset = _create_device_dataset
 
 
 @pytest.fixture(scope="session")
