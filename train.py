@@ -263,9 +263,10 @@ def main(argv):
         cli.check_no_arguments(argv)
         settings = settings_from_flags()
         config = Config.of(**settings)
+        # Before the strategy, which waits for the other workers.
+        check_save_dir(FLAGS.save_dir, FLAGS.load_params)
         strategy = distribution.make_strategy(config.nr_gpu)
         skip_graph_optimizer()
-        check_save_dir(FLAGS.save_dir, FLAGS.load_params)
         if FLAGS.load_params:
             saved = checkpoint.load_config(FLAGS.save_dir)
             config.check_same_run(saved, data_is_known=False)
