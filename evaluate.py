@@ -10,7 +10,6 @@ from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
 cli.define_model_flags()
-flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.adopt_module_key_flags(image_flags)
 flags.DEFINE_integer(
     "max_images",

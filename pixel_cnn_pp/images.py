@@ -14,12 +14,14 @@ from pixel_cnn_pp.files import open_atomic
 class ImageSet(Protocol):
     """A split of a data set, as training and evaluation use it.
 
-    image_shape is (H, W, C); num_labels is the number of classes L, or None.
+    image_shape is (H, W, C); num_labels is the number of classes L and class_names are
+    their names, None without labels.
     """
 
     image_shape: tuple[int, int, int]
     num_images: int
     num_labels: int | None
+    class_names: tuple[str, ...] | None
 
     def examples(
         self, epoch: int | None = None, seed: int = 0, start: int = 0
