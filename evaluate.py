@@ -154,7 +154,7 @@ def load_images(with_labels: bool) -> data.Source:
     if FLAGS.save_dir is not None:
         config = checkpoint.load_config(FLAGS.save_dir)
         settings = {name: getattr(config, name) for name in ("data_set", *no_run)}
-        num_labels = config.num_labels
+        num_labels = config.model.num_labels
     else:
         settings = {"data_set": "cifar", **no_run}
         num_labels = openai_checkpoint.infer(
