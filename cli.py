@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
@@ -71,7 +72,10 @@ def DEFINE_path(name: str, default: str | None, help: str, short_name=None) -> N
 def define_model_flags() -> None:
     """Defines the flags that name a trained model. The entry point adopts them."""
     DEFINE_path(
-        "save_dir", None, "Folder of a run of train.py, whose model is used.", "o"
+        "save_dir",
+        None,
+        "Folder of a run of train.py, whose model is used.",
+        short_name="o",
     )
     DEFINE_path(
         "official_checkpoint",
@@ -114,5 +118,16 @@ def model_from_flags(image_size: tuple[int, int]) -> PixelCNNPP:
             FLAGS.averaged,
             image_size,
         )
+    check_weights(model)
     model.round_kernels(FLAGS.kernels)
     return model
+
+
+def check_weights(model: PixelCNNPP) -> None:
+    """Raises ValueError where weights are NaN or infinite."""
+    bad = [n for n, p in model.parameters.items() if not np.isfinite(p.numpy()).all()]
+    if bad:
+        raise ValueError(
+            f"this model has NaN or infinite weights, for example in {bad[0]}: its "
+            "training diverged; train it anew with a lower --learning_rate."
+        )

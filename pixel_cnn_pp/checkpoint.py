@@ -247,6 +247,7 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
     config = load_config(save_dir)
     model = PixelCNNPP(**vars(config.model), first_weights=False)
     group = "averages" if averaged else "parameters"
+    model.class_names = config.class_names
     groups = {group: model.tf_variables()}
     if read_newest(save_dir, groups, config.run_id) is None:
         raise FileNotFoundError(

@@ -282,7 +282,8 @@ class Loop:
         show_progress(0, n)
         seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
-        shown = drawing.draw_samples(model, n, path, seed, progress=show_progress)
+        settings = drawing.SampleSettings(seed, progress=show_progress)
+        shown = drawing.save_samples(model, n, path, settings)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
@@ -290,8 +291,9 @@ class Loop:
             rows, most = config.model.image_shape[0] // 2, COMPLETED
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))
-            found = drawing.complete(
-                model, self.test_images, min(n, most), rows, times, seed
+            settings = drawing.SampleSettings(seed)
+            completed = drawing.complete_images(
+                model, self.test_images, min(n, most), rows, times, settings
             )
-            sheet = drawing.sheet_of_completions(model, *found, rows)
-            log.events.grid(log.step, "completions", sheet, times + 2)
+            cells = drawing.completion_cells(model, *completed, rows)
+            log.events.grid(log.step, "completions", cells, times + 2)

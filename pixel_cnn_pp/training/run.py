@@ -185,6 +185,9 @@ def prepare(
             start(state, config, train_images, official_checkpoint)
         if load_params and is_chief:
             print(message, flush=True)
+        if config.class_names and is_chief:
+            labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
+            print(f"labels: {', '.join(labels):.500}", flush=True)
         if distribution.are_several(strategy):
             distribution.take_from_first(state.groups())
         return Loop(config, state, train_images, test_images, save_dir, lock)
