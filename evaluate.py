@@ -9,9 +9,9 @@ import data
 from pixel_cnn_pp import checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
+from pixel_cnn_pp.images import relabel
 
 cli.define_model_flags()
-flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.DEFINE_enum(
     "data_set",
     None,
@@ -19,7 +19,7 @@ flags.DEFINE_enum(
     "The images; by default those of the run.",
     short_name="d",
 )
-flags.DEFINE_string(
+cli.DEFINE_path(
     "data_dir", None, "Where the images are; by default as in the run.", short_name="i"
 )
 flags.DEFINE_integer(
@@ -49,12 +49,12 @@ flags.DEFINE_integer(
     lower_bound=1,
     short_name="b",
 )
-flags.DEFINE_string(
+cli.DEFINE_path(
     "output_json",
     None,
     "Write bits_per_dim, num_images and bits_per_dim_per_image to this file.",
 )
-flags.DEFINE_string(
+cli.DEFINE_path(
     "scores_csv",
     None,
     "Write a row for each image to this file: its file name (of folder, relative to "
@@ -108,7 +108,7 @@ flags.DEFINE_float(
     "Bits per pixel at which the colours of --heatmap end, so that several compare; by "
     "default 99 % of the pixels shown stay below it.",
 )
-flags.DEFINE_string(
+cli.DEFINE_path(
     "output_dir",
     None,
     "Folder for the PNG and NPZ of --num_samples, --complete_rows and --heatmap, which "
@@ -187,6 +187,8 @@ def main(argv):
         model = cli.model_from_flags(size)
         model.set_precision(FLAGS.precision)
         model.set_fusion(FLAGS.jit_compile)
+        if images is not None and model.num_labels is not None:
+            images = relabel(images, model.class_names)
         tasks.check_model(model, images)
     with cli.errors_in_one_line((OSError, FloatingPointError)):
         tasks.run(model, images)

@@ -8,7 +8,7 @@ README = pathlib.Path(__file__).with_name("README.md")
 
 setup(
     name="pixel_cnn_pp",
-    version="0.1.0",
+    version="0.2.0",
     description="PixelCNN++ for TensorFlow 2, a faithful port of openai/pixel-cnn",
     long_description=README.read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from data.source import IndexedSource
+from data.source import ChunkedSource
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ArraySource(IndexedSource):
+class ArraySource(ChunkedSource):
     """Images uint8 [N, H, W, C] and, where asked for, labels int32 [N]."""
 
     images: tf.Tensor = dataclasses.field(repr=False)

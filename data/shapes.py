@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from data.source import SPLITS, IndexedSource
+from data.source import SPLITS, ChunkedSource
 
 NUM_IMAGES = {"train": 10_000, "test": 1_000}
 SHAPES = ("disc", "square", "triangle", "ring", "cross")  # The label is the index.
@@ -106,7 +106,7 @@ def draw(split: str, index: int, size: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ShapesSource(IndexedSource):
+class ShapesSource(ChunkedSource):
     """Images drawn from their index; nothing is kept."""
 
     def _take(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:

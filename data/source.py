@@ -141,10 +141,17 @@ class IndexedSource(Source):
             tf.data.experimental.assert_cardinality(self.num_images - start)
         )
 
+    @abc.abstractmethod
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
-        """Examples of the indices, int64 [], that `order` gives."""
+        """Examples of the indices, int64 [], in `order`."""
+
+
+class ChunkedSource(IndexedSource):
+    """A source that reads many examples at once."""
+
+    def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
         return order.batch(CHUNK).map(self._take).unbatch()
 
+    @abc.abstractmethod
     def _take(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
         """Examples of the indices, int64 [N]: image [N, H, W, C] and label [N]."""
-        raise NotImplementedError

@@ -44,6 +44,8 @@ class PixelCNNPP(Network):
         config = ModelConfig(*architecture, **settings)
         super().__init__(config, seed if first_weights else None, name)
         self.seed = seed
+        # Names of the labels of a trained model, where its data set has any.
+        self.class_names: tuple[str, ...] | None = None
         self.fuses = False
         self._compile()
 

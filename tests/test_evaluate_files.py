@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import json
 import math
+import os
 import sys
 
 import in_process
@@ -125,6 +126,7 @@ def folder(npz_path, tmp_path_factory):
     )
     checkpoint.write(str(folder / "nan"), 2, {"averages": model.tf_variables()})
     (folder / "taken" / "samples.png").mkdir(parents=True)
+    (folder / "c.json").write_text("{}")
     (folder / "link.json").symlink_to("c.json")
     for i, image in enumerate(arrays["test_images"][:5]):
         png = tf.io.encode_png(image).numpy()
@@ -340,6 +342,20 @@ def test_heat_maps_without_matplotlib_end_in_one_line_and_samples_do_not_need_it
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = evaluate(f"-o labelled -ns 1 --output_dir={tmp_path}/out", folder)
     assert done.code == 0, done.stderr
+
+
+def test_picture_that_cannot_be_written_ends_in_one_line(
+    evaluate, folder, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
+    done = evaluate(line, folder)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == "error: No space left on device\n"
+    assert os.listdir(tmp_path / "out") == ["heatmaps.png.new"]
 
 
 def test_score_that_is_not_finite_ends_in_one_line(evaluate, folder, monkeypatch):

@@ -155,7 +155,8 @@ def found(wheel, run_folder, tmp_path_factory):
 def test_wheel_holds_the_package_its_licence_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
-    modules = {f"pixel_cnn_pp/{p.name}" for p in (ROOT / "pixel_cnn_pp").glob("*.py")}
+    paths = (ROOT / "pixel_cnn_pp").rglob("*.py")
+    modules = {path.relative_to(ROOT).as_posix() for path in paths}
     package = {name for name in names if name.startswith("pixel_cnn_pp/")}
     assert package == modules | {"pixel_cnn_pp/py.typed"}
     rest = set(names) - package

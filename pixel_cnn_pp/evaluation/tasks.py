@@ -81,7 +81,6 @@ class Tasks:
                 f"--labels={','.join(self.labels)}: nothing is sampled; give "
                 "--num_samples too."
             )
-        self._parse_labels()
         if self.heatmap and importlib.util.find_spec("matplotlib") is None:
             raise ValueError(
                 "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
@@ -95,7 +94,6 @@ class Tasks:
 
     def check_model(self, model: PixelCNNPP, images: ImageSet | None) -> None:
         """Raises ValueError for what is wrong with this model or these images."""
-        check_weights(model)
         if images is not None:
             check_images(model, images)
         if self.scores or self.heatmap:
@@ -106,7 +104,7 @@ class Tasks:
                 raise ValueError(f"--seed={self.seed}: must be from 0 to 2147483647.")
         if self.num_samples:
             check_memory(model, self.num_samples)
-            labels = self._parse_labels()
+            labels = self._parse_labels(model)
             if labels is not None:
                 check_labels(model, labels, self.num_samples)
             shown = min(self.num_samples, samples.MAX_GRID_IMAGES)
@@ -137,15 +135,20 @@ class Tasks:
         if self.scores:
             self._score(model, images)
 
-    def _parse_labels(self) -> list[int] | None:
+    def _parse_labels(self, model: PixelCNNPP) -> list[int] | None:
+        """The labels that are named by the model's class names, or by numbers."""
         if self.labels is None:
             return None
+        names = model.class_names or ()
         try:
-            return [int(label) for label in self.labels or [""]]
+            return [
+                names.index(label) if label in names else int(label)
+                for label in self.labels or [""]
+            ]
         except ValueError as error:
             raise ValueError(
-                f"--labels={','.join(self.labels)}: must be whole numbers with commas "
-                "between them, for example 0,1,2."
+                f"--labels={','.join(self.labels)}: must be class names or numbers with "
+                "commas between them, for example 0,1,2."
             ) from error
 
     def _num_shown(self, images: ImageSet) -> int:
@@ -191,7 +194,7 @@ class Tasks:
             yield samples.SampleSettings(seed, self.temperature, show, self.scale)
 
     def _sample(self, model: PixelCNNPP) -> None:
-        labels = self._parse_labels()
+        labels = self._parse_labels(model)
         if labels is None and model.num_labels is not None:
             labels = list(range(model.num_labels))
         path = self._path("samples")
@@ -200,7 +203,8 @@ class Tasks:
         rows = ""
         if labels is not None:
             in_grid = labels[: min(self.num_samples, samples.MAX_GRID_IMAGES)]
-            rows = f", rows of labels {', '.join(map(str, in_grid))}"
+            shown = [label_text(label, model.class_names) for label in in_grid]
+            rows = f", rows of labels {', '.join(shown)}"
         print(f"{self.num_samples} samples{rows}: {path}.png, {path}.npz")
 
     def _complete(self, model: PixelCNNPP, images: ImageSet) -> None:
@@ -258,6 +262,13 @@ class Tasks:
                 json.dump(content, file)
 
 
+def label_text(label: int, class_names: tuple[str, ...] | None) -> str:
+    """'3' or, where it has another name, '3 (cat)'."""
+    if class_names is None or class_names[label] == str(label):
+        return str(label)
+    return f"{label} ({class_names[label]})"
+
+
 def bound_note(model: PixelCNNPP) -> str:
     """What to print of scores that are not exact."""
     if not isinstance(model.objective, ContinuousMixLogistic):
@@ -276,16 +287,6 @@ def check_replaceable(value: str, path: str) -> None:
     for name in written_names(path):
         if os.path.lexists(name) and not os.path.isfile(name):
             raise ValueError(f"{value}: {name} is not a file; give another folder.")
-
-
-def check_weights(model: PixelCNNPP) -> None:
-    """Raises ValueError where weights are NaN or infinite."""
-    bad = [n for n, p in model.parameters.items() if not np.isfinite(p.numpy()).all()]
-    if bad:
-        raise ValueError(
-            f"this model has NaN or infinite weights, for example in {bad[0]}: its "
-            "training diverged; train it anew with a lower --learning_rate."
-        )
 
 
 def check_images(model: PixelCNNPP, images: ImageSet) -> None:
