@@ -69,6 +69,7 @@ def test_model_of_a_flagfile_has_the_output_of_its_likelihood(name):
     assert output.shape == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, line",
     [

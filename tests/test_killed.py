@@ -1,6 +1,9 @@
 """A run that is killed again and again equals the uninterrupted run."""
 
+import pytest
 from kill_and_resume import kill_and_resume
+
+pytestmark = pytest.mark.slow
 
 
 def test_run_killed_3_times_equals_the_uninterrupted_run(tmp_path):

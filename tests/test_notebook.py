@@ -6,6 +6,9 @@ import sys
 
 import nbclient
 import nbformat
+import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 PATH = ROOT / "notebooks" / "pixel_cnn_pp_colab.ipynb"

@@ -6,6 +6,8 @@ import pytest
 from command_folder import FIELD, RUN, SMALL
 from command_lines import own_lines, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def processes(run_command, command_folder):

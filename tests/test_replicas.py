@@ -10,6 +10,8 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training.state import TrainState
 from pixel_cnn_pp.training.step import TrainStep
 
+pytestmark = pytest.mark.slow
+
 # Eight graphs of the official topology take minutes to build.
 SMALLEST = {"field": "11x5", "nr_filters": 2, "nr_logistic_mix": 1}
 

@@ -36,6 +36,7 @@ def rows_without_speed(save_dir):
     return [list(row.values())[:5] for row in rows(save_dir)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "replicas, stop",
     [(1, 4), (1, 10), (2, 8)],

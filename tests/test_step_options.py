@@ -40,6 +40,7 @@ def test_four_batches_of_4_accumulated_make_the_update_of_one_of_16(plain_step):
     assert_same_step(ours, plain_step[0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option, rtol",
     [
@@ -93,6 +94,7 @@ def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkey
         assert error <= limit * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_remat_runs_convs_again_in_a_network_that_xla_compiles():
     model = PixelCNNPP(image_shape=(4, 4, 1), nr_filters=4, **FIELD)
     images = tf.zeros([1, 4, 4, 1], tf.uint8)
@@ -110,6 +112,7 @@ def test_remat_runs_convs_again_in_a_network_that_xla_compiles():
     assert convs(True) - convs(False) >= 2 * gated_resnets
 
 
+@pytest.mark.slow
 def test_step_is_the_same_under_a_strategy_of_one_device(plain_step):
     # That of one worker alone has variables of the same kind.
     one_device = tf.distribute.MirroredStrategy(
@@ -193,6 +196,7 @@ def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_ax
         )
 
 
+@pytest.mark.slow
 def test_graph_of_a_step_goes_with_its_run():
     def graphs_kept():
         state, _ = steps_on(1, 16, 0.5, random_batch(16), steps=1, **FIELD)

@@ -48,6 +48,7 @@ def results(folder):
     return [tuple(row.values())[:5] for row in rows(folder)], samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "owner, name, calls, signum, step, num_samples",
     [

@@ -8,6 +8,8 @@ import tensorflow as tf
 from pixel_cnn_pp import checkpoint, export
 from pixel_cnn_pp.evaluation import evaluator, tasks
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"nr_filters": 2, "num_levels": 16, "jit_compile": False}
 VARIANTS = [
     {"likelihood": "mix_logistic_continuous", "field": "11x5", "nin_blocks": 1},
