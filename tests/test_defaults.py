@@ -39,7 +39,7 @@ def test_golden_tests_pass_with_the_defaults(tmp_path):
     folder = f"--basetemp={tmp_path / 'golden'}"
     path = ROOT / "tests" / "test_golden.py"
     printed = run_as_user(["-m", "pytest", *options, folder, path], ROOT)
-    assert " passed" in printed and "failed" not in printed
+    assert set(printed.split()[0]) == {"."}  # None is skipped.
 
 
 @pytest.fixture(scope="module")

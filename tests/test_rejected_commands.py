@@ -139,7 +139,7 @@ REJECTED = [
         "has no likelihood",
     ),
     ("evaluate", "-o labelled -i unlabelled.npz", "no test_labels", "np.savez"),
-    ("evaluate", "-o labelled -i four_labels.npz", "4 labels", "give the images it"),
+    ("evaluate", "-o labelled -i four_labels.npz", "class '3'", "give images of"),
     ("evaluate", "-o run -i grey.npz", "(8, 8, 1)", "give the images it was trained"),
     ("evaluate", "-o run -d npz", "npz needs data_dir", "give it"),
     ("evaluate", "-o run --output_json=gone/a.json", "gone/a.json", "that exists"),
