@@ -33,7 +33,7 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module", params=[None, 4], ids=["unconditional", "labels"])
 def exported(request, tmp_path_factory):
-    model = initialized((6, 5, 3), num_labels=request.param)
+    model = initialized((6, 5, 3), field="11x5", num_labels=request.param)
     folder = tmp_path_factory.mktemp("export") / "deep" / "model"
     export.export(model, str(folder))
     return model, folder
@@ -134,7 +134,7 @@ def test_saved_model_cli_runs_it(exported, tmp_path):
 
 @pytest.mark.slow
 def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
-    model = initialized((6, 5, 3), energy_distance=True)
+    model = initialized((6, 5, 3), field="11x5", energy_distance=True)
     export.export(model, str(tmp_path / "model"))
     inputs = {"num_images": (1, "int32"), "seed": ([0, 0], "int32")}
     names, refused = client(
@@ -148,6 +148,6 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").write_text("kept")
     with pytest.raises(ValueError, match="--export_dir=.*model: is there already"):
-        export.export(initialized((6, 5, 3)), str(tmp_path / "model"))
+        export.export(initialized((6, 5, 3), field="11x5"), str(tmp_path / "model"))
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["mine"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

@@ -29,7 +29,7 @@ class Exported:
     """A small model, the folder MODEL of its version 1, and what a server loads."""
 
     def __init__(self, folder, num_labels, jit_compile):
-        self.model = initialized(SHAPE, num_labels=num_labels)
+        self.model = initialized(SHAPE, field="11x5", num_labels=num_labels)
         self.folder = folder / "MODEL"
         export.export(self.model, str(self.folder / "1"), jit_compile)
         self.signatures = tf.saved_model.load(str(self.folder / "1")).signatures
