@@ -183,7 +183,10 @@ flags.DEFINE_bool(
     "--nopolyak_warmup is the official rule.",
 )
 flags.DEFINE_integer(
-    "num_levels", 256, "Number of pixel values; fewer than 256 quantize the images."
+    "num_levels",
+    256,
+    "Number of pixel values: 8-bit images are quantized to fewer than 256; an npz with "
+    "the key num_levels must have as many, and is used as it is.",
 )
 flags.DEFINE_integer(
     "image_size",

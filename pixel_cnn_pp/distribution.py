@@ -98,7 +98,7 @@ def are_several(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def distribute(batches: tf.data.Dataset):
+def distribute(batches: tf.data.Dataset, strategy: tf.distribute.Strategy):
     """Global batches, split among the replicas of all workers in order."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
@@ -107,16 +107,16 @@ def distribute(batches: tf.data.Dataset):
     # The thread that tunes the input sleeps longer and longer, up to a minute, and the
     # end of an epoch can wait until it wakes.
     options.autotune.enabled = False
-    strategy = tf.distribute.get_strategy()
     return strategy.experimental_distribute_dataset(batches.with_options(options))
 
 
-def take_from_first(groups: dict[str, dict[str, tf.Variable]]) -> None:
+def take_from_first(
+    groups: dict[str, dict[str, tf.Variable]], strategy: tf.distribute.Strategy
+) -> None:
     """Sets the variables of all workers to those of the first.
 
     Each has computed or read them for itself: on GPUs not to the last bit alike.
     """
-    strategy = tf.distribute.get_strategy()
     variables = [v for group in groups.values() for v in group.values()]
 
     def of_first():

@@ -15,6 +15,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tools")]
 from absl import flags
 
 FLAGS = flags.FLAGS
+# Not all below ROOT: a virtual environment is there too.
+OUR_FOLDERS = [ROOT, *(ROOT / name for name in ("benchmarks", "tools", "tests"))]
 OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
 SCRIPTS = (
     *OURS,
@@ -55,7 +57,8 @@ def forget() -> None:
     """Makes room for the flags of the next script, which may have the same names."""
     for name, module in list(sys.modules.items()):
         flags_of_it = FLAGS.get_flags_for_module(module)
-        if flags_of_it and str(getattr(module, "__file__", "")).startswith(str(ROOT)):
+        folder = pathlib.Path(getattr(module, "__file__", None) or "/").parent
+        if flags_of_it and folder in OUR_FOLDERS:
             for flag in flags_of_it:
                 for key in {flag.name, flag.short_name} - {None}:
                     delattr(FLAGS, key)

@@ -147,8 +147,8 @@ class Tasks:
             ]
         except ValueError as error:
             raise ValueError(
-                f"--labels={','.join(self.labels)}: must be class names or numbers with "
-                "commas between them, for example 0,1,2."
+                f"--labels={','.join(self.labels)}: must be class names or numbers, "
+                "with commas between them, for example 0,1,2."
             ) from error
 
     def _num_shown(self, images: ImageSet) -> int:

@@ -22,9 +22,8 @@ def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
     """Data-dependent initialisation on the first images of the first epoch's order."""
     examples = train.examples(0, config.seed).batch(config.init_batch_size)
     batch = next(iter(examples))
-    images = image_ops.quantize(batch["image"], config.model.num_levels)
     state.model.initialize(
-        image_ops.to_float(images, config.model.num_levels),
+        image_ops.to_float(batch["image"], config.model.num_levels),
         batch.get("label"),
         seed_for(config, INITIALIZATION),
     )
@@ -148,6 +147,10 @@ def prepare(
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync
+    train_images, test_images = (
+        image_ops.quantized(images, config.model.num_levels)
+        for images in (train_images, test_images)
+    )
     check_save_dir(save_dir, load_params)
     check_image_sets(config, train_images, test_images, replicas)
     config = dataclasses.replace(
@@ -189,5 +192,5 @@ def prepare(
             labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
             print(f"labels: {', '.join(labels):.500}", flush=True)
         if distribution.are_several(strategy):
-            distribution.take_from_first(state.groups())
-        return Loop(config, state, train_images, test_images, save_dir, lock)
+            distribution.take_from_first(state.groups(), strategy)
+        return Loop(config, state, train_images, test_images, save_dir, lock, strategy)
