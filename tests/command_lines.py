@@ -1,25 +1,41 @@
-"""Runs many command lines of one entry point in one process: TensorFlow starts once.
+"""Runs command lines of the entry points in the process of the tests.
 
-`python command_lines.py train LINES` takes a JSON list of lists of arguments and prints
-a JSON list of {code, stdout, stderr}, each as the system would see it.
+Entry points define flags of the same names, and absl has one registry for a process.
+So the flags of each are registered only while it is imported and while it runs.
 """
 
 import contextlib
+import functools
 import importlib
 import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from absl import flags, logging
 
-from absl import flags
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGS = flags.FLAGS
+OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
+SCRIPTS = (
+    *OURS,
+    *(
+        f"{folder}/{path.name}"
+        for folder in ("benchmarks", "tools")
+        for path in sorted(ROOT.glob(f"{folder}/*.py"))
+        if ".run(main)" in path.read_text()
+    ),
+    "tests/kill_and_resume.py",
+)
+# Modules that define flags for the scripts.
+MODULES = {path.stem for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]}
 
-# TensorFlow writes these to stderr as it starts, whatever it is told.
+# TensorFlow writes these to stderr as it starts, whatever its log level.
 STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
 
 
@@ -37,43 +53,149 @@ def contents_of(folder: pathlib.Path) -> dict[str, bytes | None]:
 
 
 @contextlib.contextmanager
-def captured(descriptor: int) -> Iterator[dict]:
-    """What anyone, C++ too, writes to a file descriptor: 'text' of the dict, after."""
-    found = {}
-    ours = os.dup(descriptor)
+def captured(name: str) -> Iterator[dict]:
+    """What Python and C++ write to sys.stdout or sys.stderr: 'text', after the end."""
+    found, descriptor = {}, {"stdout": 1, "stderr": 2}[name]
+    theirs, kept = getattr(sys, name), os.dup(descriptor)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), descriptor)
+        setattr(sys, name, os.fdopen(os.dup(descriptor), "w", buffering=1))
         try:
             yield found
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(ours, descriptor)
-            os.close(ours)
+            getattr(sys, name).close()
+            setattr(sys, name, theirs)
+            os.dup2(kept, descriptor)
+            os.close(kept)
             file.seek(0)
             found["text"] = file.read().decode()
 
 
-def run(main, arguments: list[str]) -> dict:
-    """One command line, every flag that it does not give at its default."""
-    import cli  # After the entry point.
+@contextlib.contextmanager
+def absl_logs_to_stderr() -> Iterator[None]:
+    """absl's handler holds the stderr of its import; its verbosity is set back."""
+    handler, verbosity = (
+        logging.get_absl_handler().python_handler,
+        logging.get_verbosity(),
+    )
+    before = handler.setStream(sys.stderr)
+    handler.addFilter(_is_of_one_process)
+    try:
+        yield
+    finally:
+        handler.removeFilter(_is_of_one_process)
+        handler.setStream(before)
+        logging.set_verbosity(verbosity)
 
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    with captured(1) as stdout, captured(2) as stderr:
+
+def _is_of_one_process(record) -> bool:
+    """False for what TensorFlow says only because a process makes many models."""
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+class EntryPoint:
+    """A script of the checkout, with flags that do not meet those of the others.
+
+    key_flags: what its --help shows, by name.
+    """
+
+    def __init__(self, script: str):
+        path, before = ROOT / script, set(FLAGS)
+        with _on_path(path.parent):
+            self.module = importlib.import_module(path.stem)
+        self.key_flags = {
+            flag.name: flag for flag in FLAGS.get_key_flags_for_module(self.module)
+        }
+        modules = {name: FLAGS.find_module_defining_flag(name) for name in FLAGS}
+        self.flags = {
+            name: FLAGS[name]
+            for name, module in modules.items()
+            if module == path.stem or (module in MODULES and name not in before)
+        }
+        self._unregister()
+        # The next script that imports one of them defines its flags anew.
+        for name in MODULES & {modules[name] for name in self.flags}:
+            sys.modules.pop(name, None)
+
+    def _unregister(self) -> None:
+        for name in self.flags:
+            delattr(FLAGS, name)
+
+    @contextlib.contextmanager
+    def registered(self) -> Iterator[None]:
+        """Within, absl's registry has this script's flags, at their defaults."""
+        for flag in {flag.name: flag for flag in self.flags.values()}.values():
+            FLAGS[flag.name] = flag
+        FLAGS.unparse_flags()
+        for name in FLAGS:
+            FLAGS[name].unparse()
         try:
-            cli.run(main, [main.__module__, *arguments])
-        except SystemExit as end:
-            code = end.code or 0
-        except Exception:
-            traceback.print_exc()
-            code = 1
-    return {"code": code, "stdout": stdout["text"], "stderr": stderr["text"]}
+            yield
+        finally:
+            self._unregister()
+
+    def parse(self, arguments: list[str]) -> str:
+        """Why absl rejects these arguments; empty where it does not."""
+        with self.registered():
+            try:
+                rest = FLAGS([self.module.__name__, *arguments])
+            except flags.Error as error:
+                return str(error)
+        return "" if len(rest) == 1 else f"left over: {rest[1:]}"
+
+    def run(self, line: str, folder) -> subprocess.CompletedProcess:
+        """Runs a command line in a folder; the result is that of a process."""
+        import cli  # Here, so that TensorFlow's log level is set by the tests.
+
+        arguments = [self.module.__name__, *line.split()]
+        with (
+            self.registered(),
+            contextlib.chdir(folder),
+            captured("stdout") as stdout,
+            captured("stderr") as stderr,
+            absl_logs_to_stderr(),
+        ):
+            try:
+                cli.run(self.module.main, arguments)
+                code = 0
+            except SystemExit as end:
+                code = end.code or 0
+                if isinstance(code, str):  # As the interpreter does.
+                    print(code, file=sys.stderr)
+                    code = 1
+            except Exception:
+                traceback.print_exc()
+                code = 1
+        found = stdout["text"], stderr["text"]
+        return subprocess.CompletedProcess(arguments, code, *found)
+
+
+@contextlib.contextmanager
+def _on_path(folder: pathlib.Path) -> Iterator[None]:
+    before = list(sys.path)
+    sys.path[:0] = [str(ROOT), str(folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+@functools.cache
+def entry_point(script: str) -> EntryPoint:
+    """The entry point of a script, like "train.py", imported once."""
+    return EntryPoint(script)
+
+
+def run(script: str, line: str, folder) -> subprocess.CompletedProcess:
+    """Runs a command line of a script in a folder, in this process."""
+    return entry_point(script).run(line, folder)
 
 
 if __name__ == "__main__":
-    entry_point = importlib.import_module(sys.argv[1])
+    # A JSON list of lists of arguments in; one of {code, stdout, stderr} out.
     results = [
-        run(entry_point.main, arguments) for arguments in json.loads(sys.argv[2])
+        run(f"{sys.argv[1]}.py", " ".join(arguments), ".")
+        for arguments in json.loads(sys.argv[2])
     ]
-    print(json.dumps(results))
+    keys = {"code": "returncode", "stdout": "stdout", "stderr": "stderr"}
+    print(json.dumps([{k: getattr(r, v) for k, v in keys.items()} for r in results]))

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -22,9 +24,21 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 8,
 )
 
-# Rewriting the graphs takes longer than running them once or twice does. The tests of
-# the command line run with it, as users do.
+# Rewriting the graphs takes longer than running them once or twice does.
+# test_defaults.py runs with TensorFlow's defaults.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def _create_device_dataset(*args, **kwargs):
+    """Without the thread that tunes each device's input: on several devices the end of
+    an iteration waits for it, up to a minute."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return _original(*args, **kwargs).with_options(options)
+
+
+_original = multi_device_iterator_ops._create_device_dataset
+multi_device_iterator_ops._create_device_dataset = _create_device_dataset
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +69,59 @@ def run_command():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def command_folder(npz_path, tmp_path_factory):
+    """Where command lines are run: data sets, official checkpoints."""
+    import command_folder
+
+    folder = tmp_path_factory.mktemp("command_lines")
+    shutil.copy(npz_path, folder / "labelled.npz")
+    command_folder.write_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(command_folder):
+    """A run of train.py after 11 steps, in the folder `run`."""
+    from command_folder import RUN, Run
+    from command_lines import run
+
+    done = run("train.py", f"{RUN} --max_steps=11", command_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return Run.read(done.stdout, command_folder / "run")
+
+
+@pytest.fixture(scope="session")
+def resumed(command_folder, trained):
+    """The same run after two more steps, without samples; every row printed."""
+    from command_folder import RUN, Run
+    from command_lines import run
+
+    line = f"{RUN} -ns 0 --max_steps=13 -r --verbosity=0"
+    done = run("train.py", line, command_folder)
+    assert done.returncode == 0, done.stderr
+    return Run.read(done.stdout, command_folder / "run")
+
+
+@pytest.fixture(scope="session")
+def other_runs(command_folder):
+    """A class-conditional run, one step on from an official checkpoint, and a step on
+    pictures of which one is torn."""
+    from command_folder import FIELD, GOLDEN, GOLDEN_FLAGS, SMALL, Run
+    from command_lines import run
+
+    lines = {
+        "labelled": f"{SMALL} {FIELD} -o labelled -c --max_steps=2",
+        "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6 "
+        "--nojit_compile",
+        "pictured": f"{SMALL} {FIELD} -o pictured -d folder -i pictures "
+        "--skip_bad_images -b 1 -u 1 -g 1 -ns 0 --max_steps=1",
+    }
+    found = {}
+    for name, line in lines.items():
+        done = run("train.py", line, command_folder)
+        assert done.returncode == 0, done.stderr
+        found[name] = Run.read(done.stdout, command_folder / name)
+    return found

@@ -1,4 +1,4 @@
-"""Kills a training run at random moments and goes on with it, again and again.
+"""Kills a training run at random moments and resumes it, again and again.
 
 `python tests/kill_and_resume.py --kills=30` compares what it comes to with the run that
 was never killed: every variable of the last checkpoint, every row of metrics.csv (but
@@ -34,9 +34,9 @@ flags.DEFINE_integer("kills", 30, "How often the run is killed.", lower_bound=1)
 
 
 def start(save_dir: pathlib.Path, max_steps: int) -> subprocess.Popen:
-    goes_on = ["-r"] if (save_dir / "config.json").exists() else []
+    resume = ["-r"] if (save_dir / "config.json").exists() else []
     command = [sys.executable, ROOT / "train.py", *RUN.split(), "-o", save_dir]
-    command += [f"--max_steps={max_steps}", *goes_on]
+    command += [f"--max_steps={max_steps}", *resume]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -91,9 +91,9 @@ def kill_and_resume(kills: int, seed: int, folder: pathlib.Path) -> list[str]:
     six_steps = 6 * (time.monotonic() - begun - start_takes) / max_steps
     ends = []
     for life in range(kills):
-        signum = signal.SIGTERM if life % 5 == 4 else signal.SIGKILL
+        signum = signal.SIGTERM if life % 3 == 2 else signal.SIGKILL
         process, before = start(killed, max_steps), newest(killed)
-        if life % 5 == 0:  # As it starts.
+        if life % 3 == 0:  # As it starts.
             time.sleep(moments.uniform(0, start_takes))
         else:
             wait_for_checkpoint(process, killed, before)

@@ -3,6 +3,9 @@
 import json
 import pathlib
 
+import pytest
+from command_lines import own_lines
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -19,6 +22,7 @@ def measure(run_command, tmp_path, script, arguments):
     return dict(zip(names, cells, strict=True)), json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_remat_takes_three_quarters_of_the_memory_or_less(run_command, tmp_path):
     small = "-q 1 -n 16 -b 128 --steps=1"
     plain, remat = (
@@ -45,6 +49,7 @@ def test_training_step_of_2_resnets_and_32_filters_is_2_70_gflop_an_image(monkey
     assert f"{3 * gflop_per_image(model):.2f}" == "2.70"
 
 
+@pytest.mark.slow
 def test_scoring_and_input_print_their_images_a_second(run_command, tmp_path):
     row, found = measure(run_command, tmp_path, "eval", "-q 1 -n 8 -b 4 --calls=2")
     assert row["images/s"] == f"{found['images_per_s']:.2f}" and row["batch"] == "4"
@@ -58,6 +63,6 @@ def test_scoring_and_input_print_their_images_a_second(run_command, tmp_path):
 def test_folder_without_the_official_code_is_named(run_command, tmp_path):
     done = run_command("benchmarks/official_step.py", f"--checkout={tmp_path}")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    assert own_lines(done.stderr) == [
         f"--checkout={tmp_path}: holds no pixel_cnn_pp/nn.py; clone it there."
     ]

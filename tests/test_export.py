@@ -52,6 +52,7 @@ def client(folder, calls):
     return json.loads(answer.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_signatures_give_in_a_bare_process_what_the_model_gives(exported):
     model, folder = exported
     given = np.random.default_rng(1).integers(0, 256, (3, 6, 5, 3), dtype=np.uint8)
@@ -105,6 +106,7 @@ def test_signatures_give_in_a_bare_process_what_the_model_gives(exported):
     np.testing.assert_allclose(scores["bits_per_dim"], bits, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_saved_model_holds_each_parameter_once(exported):
     model, folder = exported
     values = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
@@ -113,6 +115,7 @@ def test_saved_model_holds_each_parameter_once(exported):
     assert 4 * floats <= values < 4 * floats + 100 * len(model.parameters) + 4000
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs_it(exported, tmp_path):
     model, folder = exported
     which = "labels=[2]" if model.num_labels else "num_images=1"
@@ -129,6 +132,7 @@ def test_saved_model_cli_runs_it(exported, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
 
 
+@pytest.mark.slow
 def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
     model = initialized((6, 5, 3), energy_distance=True)
     export.export(model, str(tmp_path / "model"))

@@ -6,6 +6,9 @@ import sys
 
 import nbclient
 import nbformat
+import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 PATH = ROOT / "notebooks" / "pixel_cnn_pp_colab.ipynb"
@@ -45,4 +48,4 @@ def test_notebook_runs_from_top_to_bottom_and_shows_what_is_stored(
         assert pictures == 5
         assert "test bits_per_dim = " in text and "(512 images)" in text
         assert "bits/dim: [" in text and "(2, 16, 16, 3)" in text
-        assert "Traceback" not in text and "Error" not in text and "I0000" not in text
+        assert "Traceback" not in text and "Error" not in text

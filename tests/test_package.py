@@ -155,7 +155,8 @@ def found(wheel, run_folder, tmp_path_factory):
 def test_wheel_holds_the_package_its_licence_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
-    modules = {f"pixel_cnn_pp/{p.name}" for p in (ROOT / "pixel_cnn_pp").glob("*.py")}
+    paths = (ROOT / "pixel_cnn_pp").rglob("*.py")
+    modules = {path.relative_to(ROOT).as_posix() for path in paths}
     package = {name for name in names if name.startswith("pixel_cnn_pp/")}
     assert package == modules | {"pixel_cnn_pp/py.typed"}
     rest = set(names) - package
@@ -163,6 +164,7 @@ def test_wheel_holds_the_package_its_licence_and_nothing_else(wheel):
     assert any(name.endswith("/LICENSE") for name in rest)
 
 
+@pytest.mark.slow
 def test_environment_has_the_wheel_s_package_and_no_data_no_entry_points(found, wheel):
     told, *_ = found
     assert "/new/lib/" in told["package"] and str(ROOT) not in told["path"]
@@ -177,6 +179,7 @@ def test_environment_has_the_wheel_s_package_and_no_data_no_entry_points(found, 
     assert f"-{of['Version']}-" in wheel.name
 
 
+@pytest.mark.slow
 def test_example_of_the_readme_gives_there_what_the_checkout_gives(found, run_folder):
     _, arrays, of_run, of_official, folder = found
     model, _ = checkpoint.load_model(str(run_folder))
@@ -223,6 +226,7 @@ def test_public_function_has_types_and_says_what_it_does(function):
     assert (PixelCNNPP if is_initializer else function).__doc__
 
 
+@pytest.mark.slow
 def test_three_lines_of_the_readme_draw_and_score(run_folder, capsys):
     lines = textwrap.dedent(THREE_LINES)
     assert len(lines.splitlines()) == 3 and '"runs/quickstart"' in lines

@@ -2,16 +2,13 @@
 
 import importlib
 import inspect
-import json
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
-from entry_points import OURS, SCRIPTS
+from command_lines import OURS, SCRIPTS, entry_point
 from golden import Golden
 from small_runs import SMALL
 
@@ -42,21 +39,6 @@ def of_script(script):
     return [a for a in found if not {"--help", "--output"} & set(a)]
 
 
-@pytest.fixture(scope="module")
-def scripts():
-    """By script: flags, and why each of its commands is refused."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "entry_points.py")],
-        input=json.dumps({script: of_script(script) for script in SCRIPTS}),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def test_pages_name_every_entry_point_and_no_other_script():
     named = {script for script, *_ in COMMANDS}
     assert named <= {*SCRIPTS, *CLIENTS}
@@ -64,26 +46,27 @@ def test_pages_name_every_entry_point_and_no_other_script():
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_commands_of_the_pages_parse(script, scripts):
-    commands = of_script(script)
-    assert dict(zip(map(str, commands), scripts[script]["refused"], strict=True)) == {
-        str(command): "" for command in commands
-    }
+def test_commands_of_the_pages_parse(script):
+    point = entry_point(script)
+    errors = {str(command): point.parse(command) for command in of_script(script)}
+    assert errors == dict.fromkeys(errors, "")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_flag_has_its_help(script, scripts):
-    flags = scripts[script]["flags"]
+def test_each_flag_has_its_help(script):
+    flags = entry_point(script).key_flags
     assert flags
-    assert [name for name, flag in flags.items() if len(flag["help"] or "") < 10] == []
+    assert [name for name, flag in flags.items() if len(flag.help or "") < 10] == []
 
 
-def test_each_flag_that_a_page_names_is_there(scripts):
-    there = {name for of in scripts.values() for name in of["flags"]} | OF_OTHERS
+def test_each_flag_that_a_page_names_is_there():
+    there = {name for s in SCRIPTS for name in entry_point(s).key_flags} | OF_OTHERS
     there |= {"help", "flagfile", "verbosity"} | {f"no{name}" for name in there}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", ALL))
     assert "save_dir" in named and named - there == set()
-    shorts = {of["short"] for s in OURS for of in scripts[s]["flags"].values()}
+    shorts = {
+        flag.short_name for s in OURS for flag in entry_point(s).key_flags.values()
+    }
     code = re.findall(r"`-([a-z]+)\b", ALL)
     assert "r" in code and set(code) - shorts == set()
 
@@ -103,14 +86,14 @@ def table(header):
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
-def test_official_flags_have_here_the_short_forms_and_defaults_of_the_table(scripts):
-    flags = scripts["train.py"]["flags"]
+def test_official_flags_have_here_the_short_forms_and_defaults_of_the_table():
+    flags = entry_point("train.py").key_flags
     rows = table("| official | short | default | here |")
     assert len(rows) == 21  # What the official train.py has.
     for name, short, default, other in rows:
         flag = flags[name.strip("`-")]
-        assert f"`-{flag['short']}`" == short or (not short and not flag["short"])
-        assert other or f"`{flag['default']}`" == default
+        assert f"`-{flag.short_name}`" == short or (not short and not flag.short_name)
+        assert other or f"`{flag.default}`" == default
     same = {name.strip("`-") for name, _, _, other in rows if not other}
     assert {"nr_resnet", "learning_rate", "batch_size", "max_epochs"} <= same
 

@@ -10,11 +10,15 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training.state import TrainState
 from pixel_cnn_pp.training.step import TrainStep
 
+pytestmark = pytest.mark.slow
+
 # Eight graphs of the official topology take minutes to build.
-FEW_BLOCKS = {"field": "11x5"}
+SMALLEST = {"field": "11x5", "nr_filters": 2, "nr_logistic_mix": 1}
 
 
-@pytest.mark.parametrize("replicas, model", [(2, {}), (8, FEW_BLOCKS)])
+@pytest.mark.parametrize(
+    "replicas, model", [(2, {"jit_compile": False}), (8, SMALLEST)]
+)
 def test_replicas_make_the_update_that_one_makes_of_all_their_images(replicas, model):
     images = random_batch(16)
     one, losses_of_one = steps_on(1, 16, 0.0, images, **model)
@@ -32,8 +36,8 @@ def test_replicas_make_the_update_that_one_makes_of_all_their_images(replicas, m
             assert error <= 2e-4 * np.linalg.norm(ones[name]) + 1e-7, (group, name)
 
 
-def test_replicas_hold_the_same_parameters_and_averages_after_training():
-    state, _ = steps_on(2, 8, 0.5, random_batch(16))
+def test_replicas_hold_the_same_parameters_after_training_with_dropout():
+    state, _ = steps_on(2, 8, 0.5, random_batch(16), **SMALLEST)
     for group in ("parameters", "averages", "adam_v", "adam_mg"):
         for name, variable in state.groups()[group].items():
             copies = variable.values
@@ -46,7 +50,8 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
     masks = []
     strategy = distribution.make_strategy(2)
     with strategy.scope():
-        config = Config.of(**(SMALL | {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}))
+        changes = {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}
+        config = Config.of(**(SMALL | SMALLEST | changes))
         state = TrainState(config)
         step = TrainStep(state, config, tf.distribute.get_strategy())
         seen = prng.keep_mask
@@ -70,11 +75,11 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
     assert len(set(masks)) == len(masks)
 
 
-def test_checkpoint_of_eight_replicas_goes_on_on_one_and_the_other_way_round(
+def test_checkpoint_of_eight_replicas_resumes_on_one_and_the_other_way_round(
     npz_path, tmp_path
 ):
     # 40 images, 8 a step: the sixth step is the first of the second epoch.
-    settings = {"dropout_p": 0.0, "batch_size": 8} | FEW_BLOCKS
+    settings = {"dropout_p": 0.0, "batch_size": 8, "jit_compile": False} | SMALLEST
     whole = run(npz_path, tmp_path / "whole", max_steps=6, **settings)
     run(npz_path, tmp_path / "parts", max_steps=2, **settings)
     eight = settings | {"nr_gpu": 8, "batch_size": 1}

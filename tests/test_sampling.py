@@ -40,6 +40,7 @@ def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
     np.testing.assert_allclose(ours, full, rtol=1e-4, atol=1e-5 * np.abs(full).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "image_shape, changes, temperature",
     [
@@ -66,6 +67,7 @@ def model():
     return initialized((6, 5, 2), num_levels=4)
 
 
+@pytest.mark.slow
 def test_mean_surprise_of_2000_draws_is_the_entropy_that_the_model_predicts(model):
     drawn = model.sample(2000, seed=(5, 6)).numpy()
     parameters = model(to_float(drawn, model))
@@ -81,6 +83,7 @@ def test_mean_surprise_of_2000_draws_is_the_entropy_that_the_model_predicts(mode
     assert abs(difference.mean()) < 3 * standard_error
 
 
+@pytest.mark.slow
 def test_image_7_of_100_is_image_7_drawn_alone(model):
     hundred = model.sample(100, seed=(7, 8)).numpy()
     alone = model.sampler.sample(
@@ -159,6 +162,7 @@ def test_wrong_arguments_of_a_completion_are_refused(model, arguments, message):
         model.complete(random_images(1, model), **arguments)
 
 
+@pytest.mark.slow
 def test_rounded_kernels_are_those_of_the_full_pass_and_of_the_sampler():
     model = initialized((5, 6, 3))
     given = random_images(3, model)

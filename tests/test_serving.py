@@ -122,6 +122,7 @@ def test_wrong_request_is_refused_with_the_name_or_the_type(
         served.answer(unconditional.signatures, body)
 
 
+@pytest.mark.slow
 def test_saved_model_cli_of_the_page_shows_and_draws(unconditional, tmp_path):
     lines = re.findall(r"^    saved_model_cli (.*)$", PAGE, re.M)
     show, run = [
@@ -160,6 +161,7 @@ def run_client(text, where, folder):
     )
 
 
+@pytest.mark.slow
 def test_client_of_the_page_draws_and_scores(unconditional, tmp_path):
     assert len(CLIENT.strip().splitlines()) <= 25
     with served.rest(unconditional.signatures) as where:
@@ -172,6 +174,7 @@ def test_client_of_the_page_draws_and_scores(unconditional, tmp_path):
     np.testing.assert_allclose(found["log_prob"], nats, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_client_of_the_page_ends_in_one_line_that_says_what_was_wrong(
     with_labels, tmp_path
 ):
@@ -182,6 +185,7 @@ def test_client_of_the_page_ends_in_one_line_that_says_what_was_wrong(
     assert line == "sample: Missing named input: labels in 'inputs' object."
 
 
+@pytest.mark.slow
 def test_grpc_client_of_the_page_draws(unconditional, tmp_path):
     pytest.importorskip("tensorflow_serving")
     with served.by_grpc(unconditional.signatures) as where:

@@ -1,7 +1,5 @@
 """Every variant of the model from its training to its SavedModel."""
 
-import shutil
-
 import numpy as np
 import pytest
 import small_runs
@@ -10,31 +8,27 @@ import tensorflow as tf
 from pixel_cnn_pp import checkpoint, export
 from pixel_cnn_pp.evaluation import evaluator, tasks
 
+pytestmark = pytest.mark.slow
+
+SMALL = {"nr_filters": 2, "num_levels": 16, "jit_compile": False}
 VARIANTS = [
-    {"likelihood": "softmax", "short_cuts": False, "num_labels": 3},
     {"likelihood": "mix_logistic_continuous", "field": "11x5", "nin_blocks": 1},
-    {"likelihood": "softmax", "field": "15x8", "autoregressive_channels": True},
-    {"energy_distance": True, "short_cuts": False},
+    {
+        "likelihood": "softmax",
+        "field": "15x8",
+        "autoregressive_channels": True,
+        "num_labels": 3,
+    },
+    {"energy_distance": True, "field": None, "short_cuts": False},
 ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v)))
-def test_variant_trains_resumes_scores_draws_completes_and_is_exported(
+def test_variant_trains_samples_completes_scores_and_is_exported(
     variant, npz_path, tmp_path
 ):
-    variant = variant | {"max_steps": 4, "save_steps": 2}
-    run, stopped = tmp_path / "run", tmp_path / "stopped"
-    straight = small_runs.run(npz_path, run, **variant)
-    shutil.copytree(run, stopped)
-    for path in stopped.glob("checkpoints/ckpt-4.*"):
-        path.unlink()
-    resumed = small_runs.run(npz_path, stopped, True, **variant)
-    for group, variables in straight.groups().items():
-        for name, variable in variables.items():
-            ours = resumed.groups()[group][name]
-            np.testing.assert_array_equal(ours, variable, err_msg=name)
-
-    model, config = checkpoint.load_model(str(stopped))
+    small_runs.run(npz_path, tmp_path / "run", max_steps=2, **SMALL, **variant)
+    model, config = checkpoint.load_model(str(tmp_path / "run"))
     assert model.config == config.model
     labels = np.array([0, 2]) if model.num_labels else None
     drawn = model.sample(2, labels, seed=(3, 4)).numpy()

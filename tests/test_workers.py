@@ -16,6 +16,8 @@ from small_runs import rows
 
 from pixel_cnn_pp import checkpoint, distribution
 
+pytestmark = pytest.mark.slow
+
 # 40 images, 8 a step on all devices together.
 RUN = (
     "-d npz -n 4 -m 2 -u 8 -p 0 -ns 1 --field=11x5 --log_interval=1 "

@@ -147,7 +147,7 @@ class Tasks:
             ]
         except ValueError as error:
             raise ValueError(
-                f"--labels={','.join(self.labels)}: must be class names or numbers, "
+                f"--labels={','.join(self.labels)}: must be class names or numbers "
                 "with commas between them, for example 0,1,2."
             ) from error
 

@@ -184,11 +184,11 @@ class TrainStep:
         pixels = tf.cast(tf.concat(images, axis=0), tf.float32)
         tf.print(
             tf.strings.format(
-                "{}warning: step {} is skipped, {} in a row: loss {}, norm of the "
+                # A progress bar may stand in the line.
+                ("\n" if sys.stderr.isatty() else "")
+                + "warning: step {} is skipped, {} in a row: loss {}, norm of the "
                 "gradients {}; its pixel values are from {} to {}, mean {}",
                 (
-                    # A progress bar may stand in the line.
-                    "\n" if sys.stderr.isatty() else "",
                     counters["step"] + 1,
                     counters["bad_steps"],
                     loss,

@@ -1,0 +1,226 @@
+"""Bad values on the command line: one line that names the value and the remedy."""
+
+import pytest
+from command_folder import (
+    FIELD,
+    GOLDEN,
+    GOLDEN_FLAGS,
+    GOLDEN_LABELLED,
+    SMALL,
+    write_damaged_runs,
+)
+from command_lines import contents_of, run
+
+# Script, arguments (those of train after SMALL and `-o new`), then the value and the
+# remedy that the one line on stderr must name.
+REJECTED = [
+    ("train", "-q -1", "--nr_resnet=-1", "must be 1 or more"),
+    ("train", "-b 0", "--batch_size=0", "must be 1 or more"),
+    ("train", "--nr_filters=0", "--nr_filters=0", "must be 1 or more"),
+    ("train", "-l nan", "--learning_rate=nan", "must be above 0"),
+    ("train", "-b 41", "--batch_size=41", "give a smaller one"),
+    ("train", "-u 41", "--init_batch_size=41", "give a smaller one"),
+    ("train", "-g 9", "--nr_gpu=9", "give at most that many, or leave"),
+    ("train", "-c -i unlabelled.npz", "no train_labels", "write it with np.savez"),
+    ("train", "-i gone.npz", "data_dir=gone.npz", "needs the path of one .npz"),
+    ("train", "-i empty", "data_dir=empty", "needs the path of one .npz"),
+    ("train", "-i file", "data_dir=file", "write it with np.savez"),
+    ("train", "-i other_keys.npz", "(it has images)", "write it with np.savez"),
+    ("train", "-i floats.npz", "train_images is float64", "images are uint8"),
+    ("train", "--image_size=16", "image_size=16", "leave image_size out"),
+    ("train", "-d folder -i gone", "data_dir=gone", "needs train/ and test/"),
+    ("train", "-d folder -i file", "data_dir=file", "needs train/ and test/"),
+    ("train", "-d folder -i pictures", "pictures/test/torn.png", "mend it or take"),
+    ("train", "--skip_bad_images", "--skip_bad_images: npz", "leave it out"),
+    ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
+    ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
+    ("train", f"-r {FIELD} -o run -n 5", "--nr_filters=5", "give --nr_filters=4"),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -d cifar -n 5",
+        "--nr_filters=5",
+        "--nr_filters=4",
+    ),
+    ("train", f"-r {FIELD} -o run -z elu -s 6", "--seed=6", "give --seed=5"),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -s 5 -i fewer.npz",
+        "num_images=9",
+        "images it had",
+    ),
+    (
+        "train",
+        f"{GOLDEN} {GOLDEN_FLAGS} -m 4",
+        "--nr_logistic_mix=4",
+        "leave the flag out",
+    ),
+    ("train", f"{GOLDEN} {GOLDEN_FLAGS} --max_steps=5", "--max_steps=5", "give more"),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -c",
+        "--class_conditional=True",
+        "give --class_conditional=False",
+    ),
+    (
+        "train",
+        f"-r {FIELD} -o labelled -c -i four_labels.npz",
+        "num_labels=4",
+        "the images it",
+    ),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -s 5 -i grey.npz",
+        "(8, 8, 1)",
+        "give the images it had",
+    ),
+    ("train", "-r -o without_config", "=without_config", "that train.py wrote"),
+    ("train", "-r -o torn_config", "torn_config/config.json", "not a readable config"),
+    (
+        "train",
+        f"-r {FIELD} -o torn -z elu -s 5",
+        "--save_dir=torn: none of its 2",
+        "train anew in",
+    ),
+    ("train", "-o file", "--save_dir=file", "give another --save_dir"),
+    ("train", "-o file/new", "--save_dir=file/new", "give another --save_dir"),
+    ("train", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
+    ("train", GOLDEN_LABELLED, "--resnet_nonlinearity=None", "give elu or relu"),
+    ("train", "extra", "'extra'", "every setting is a flag"),
+    ("train", "-d mnist", "--data_set=mnist", "one of <shapes|npz|folder|"),
+    ("train", "-z tanh", "--resnet_nonlinearity=tanh", "<concat_elu|elu|relu>"),
+    ("train", "-q five", "--nr_resnet=five", "int"),
+    ("train", "--nr_filter=4", "'nr_filter'", "Did you mean: nr_filters"),
+    ("train", "--flagfile=gone.cfg", "'gone.cfg'", "No such file"),
+    ("train", "-q 1 --field=11x5", "--nr_resnet=1", "leave one of the two out"),
+    ("train", "--field=9x9", "--field=9x9", "<11x5|15x8>"),
+    ("train", "--nin_blocks=3", "--nin_blocks=3", "set field too"),
+    (
+        "train",
+        "--likelihood=softmax --energy_distance",
+        "--likelihood=softmax",
+        "leave one of the two out",
+    ),
+    ("train", "--likelihood=normal", "--likelihood=normal", "<mix_logistic|softmax|"),
+    (
+        "train",
+        f"{GOLDEN} {GOLDEN_FLAGS} --noshort_cuts",
+        "--short_cuts=False",
+        "leave the flag out",
+    ),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -s 5 --likelihood=softmax",
+        "--likelihood=softmax",
+        "give --likelihood=mix_logistic",
+    ),
+    (
+        "evaluate",
+        "-o run --dequantization_draws=2",
+        "--dequantization_draws=2",
+        "are exact",
+    ),
+    (
+        "evaluate",
+        "-o run --dequantization_draws=2 -ns 1 --output_dir=new",
+        "--dequantization_draws=2",
+        "nothing is scored",
+    ),
+    ("evaluate", "", "--save_dir and --official_checkpoint", "give one of"),
+    ("evaluate", f"-o run {GOLDEN}", "--save_dir and --official", "give one of"),
+    ("evaluate", "-o gone", "--save_dir=gone", "give the folder that train.py wrote"),
+    ("evaluate", "-o empty", "--save_dir=empty", "give the folder that train.py"),
+    ("evaluate", "-o file", "--save_dir=file", "give the folder that train.py wrote"),
+    ("evaluate", "-o without_checkpoints", "=without_checkpoints", "train longer"),
+    ("evaluate", "-o torn", "--save_dir=torn: none of its 2", "train anew in"),
+    (
+        "evaluate",
+        "-o energy -d npz -i labelled.npz",
+        "energy_distance=True",
+        "has no likelihood",
+    ),
+    ("evaluate", "-o labelled -i unlabelled.npz", "no test_labels", "np.savez"),
+    ("evaluate", "-o labelled -i four_labels.npz", "class '3'", "give images of"),
+    ("evaluate", "-o run -i grey.npz", "(8, 8, 1)", "give the images it was trained"),
+    ("evaluate", "-o run -d npz", "npz needs data_dir", "give it"),
+    ("evaluate", "-o run --output_json=gone/a.json", "gone/a.json", "that exists"),
+    ("evaluate", "-o run --output_json=file/a.json", "file/a.json", "that exists"),
+    ("evaluate", "-o run --output_json=empty", "empty: cannot", "give a file"),
+    ("evaluate", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
+    ("evaluate", "-o run extra", "'extra'", "every setting is a flag"),
+    ("evaluate", "-o run --split=all", "--split=all", "<train|test>"),
+    ("evaluate", "-o run --max_images=0", "--max_images=0", "a positive integer"),
+    ("evaluate", "-o run -ns 0", "--num_samples=0", "a positive integer"),
+    ("evaluate", "-o run -ns 2", "--output_dir", "give the folder"),
+    ("evaluate", "-o run -ns 2 --output_dir=file/new", "=file/new", "give another"),
+    (
+        "evaluate",
+        "-o run -ns 2 --output_dir=new --temperature=0",
+        "temperature=0.0",
+        "must be above 0",
+    ),
+    (
+        "evaluate",
+        "-o energy -ns 2 --output_dir=new --temperature=0.5",
+        "temperature=0.5",
+        "leave it out",
+    ),
+    ("evaluate", "-o run -ns 2 --output_dir=new -s -1", "--seed=-1", "from 0 to"),
+    (
+        "evaluate",
+        "-o run --complete_rows=8 --output_dir=new",
+        "--complete_rows=8",
+        "give fewer",
+    ),
+    ("evaluate", "-o run --skip_bad_images", "--skip_bad_images: npz", "leave it out"),
+    (
+        "evaluate",
+        "-o pictured --noskip_bad_images",
+        "pictures/test/torn.png",
+        "--skip_bad_images",
+    ),
+    ("export", "--export_dir=new", "--save_dir and --official", "give one of"),
+    ("export", "-o run", "--export_dir", "give a new folder"),
+    ("export", "-o run --export_dir=empty/..", "=empty/..", "give a new folder"),
+    ("export", "-o run --export_dir=file/new", "=file/new", "give another"),
+    ("export", "-o gone --export_dir=new", "--save_dir=gone", "that train.py wrote"),
+    ("export", "-o run --export_dir=new extra", "'extra'", "every setting is a flag"),
+]
+POINTER = "Pass --helpshort or --helpfull to see help on flags."
+
+
+@pytest.fixture(scope="module")
+def rejected(command_folder, resumed, other_runs):
+    """Results of REJECTED; all that is in the folder before and after."""
+    write_damaged_runs(command_folder)
+    before = contents_of(command_folder)
+    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "export": ""}
+    found = {
+        (script, arguments): run(
+            f"{script}.py", firsts[script] + arguments, command_folder
+        )
+        for script, arguments, *_ in REJECTED
+    }
+    return found, before, contents_of(command_folder)
+
+
+@pytest.mark.parametrize(
+    "script, arguments, value, remedy",
+    REJECTED,
+    ids=[f"{script} {arguments}"[:50] for script, arguments, *_ in REJECTED],
+)
+def test_bad_value_ends_in_one_line_that_names_it_and_the_remedy(
+    rejected, script, arguments, value, remedy
+):
+    done = rejected[0][script, arguments]
+    assert done.returncode == 1
+    line, *more = done.stderr.splitlines()
+    from_absl = line.startswith("FATAL Flags parsing error: ")
+    assert from_absl or line.startswith("error: ")
+    assert more == ([POINTER] if from_absl else [])
+    assert value in line and remedy in line
+
+
+def test_bad_values_write_nothing_and_change_nothing(rejected):
+    _, before, after = rejected
+    assert "run/config.json" in before
+    assert after == before
