@@ -13,12 +13,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Whatever the user's is: on the command line nothing else needs Keras.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
+import numpy as np
+import tensorflow as tf
 from absl import app, flags, logging
 
+import data
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import NONLINEARITIES
 
 FLAGS = flags.FLAGS
+# Flags defined by functions here belong to the entry point that calls them.
+flags.disclaim_key_flags()
 
 
 def run(main: Callable, argv: list[str] | None = None) -> None:
@@ -37,21 +42,44 @@ def check_no_arguments(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
-    """Ends the process with the message of an error of these kinds, and with its
-    `exit_code`, 1 without one."""
+    """Ends the process with one line for an error of these kinds, or of TensorFlow,
+    and with its `exit_code`, 1 without one."""
     try:
         yield
+    except tf.errors.OpError as error:
+        # TensorFlow's first line says what failed, the others where in the graph.
+        message = data.ReadError.of(error) or error.message.splitlines()[0]
+        _exit(message, 1)
     except kinds as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 1))
+        _exit(error, getattr(error, "exit_code", 1))
+
+
+def _exit(message, code: int) -> None:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+class _PathParser(flags.ArgumentParser):
+    """A path, ~ expanded: a shell leaves it in --save_dir=~/run."""
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+
+def DEFINE_path(name: str, default: str | None, help: str, short_name=None) -> None:
+    """Defines a flag that is a path."""
+    flags.DEFINE(_PathParser(), name, default, help, short_name=short_name)
 
 
 def define_model_flags() -> None:
     """Defines the flags that name a trained model. The entry point adopts them."""
-    flags.DEFINE_string(
-        "save_dir", None, "Folder of a run of train.py, whose model is used.", "o"
+    DEFINE_path(
+        "save_dir",
+        None,
+        "Folder of a run of train.py, whose model is used.",
+        short_name="o",
     )
-    flags.DEFINE_string(
+    DEFINE_path(
         "official_checkpoint",
         None,
         "TF1 checkpoint of openai/pixel-cnn, the path up to .ckpt, in place of "
@@ -92,5 +120,16 @@ def model_from_flags(image_size: tuple[int, int]) -> PixelCNNPP:
             FLAGS.averaged,
             image_size,
         )
+    check_weights(model)
     model.round_kernels(FLAGS.kernels)
     return model
+
+
+def check_weights(model: PixelCNNPP) -> None:
+    """Raises ValueError where weights are NaN or infinite."""
+    bad = [n for n, p in model.parameters.items() if not np.isfinite(p.numpy()).all()]
+    if bad:
+        raise ValueError(
+            f"this model has NaN or infinite weights, for example in {bad[0]}: its "
+            "training diverged; train it anew with a lower --learning_rate."
+        )

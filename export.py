@@ -6,8 +6,7 @@ import cli  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import export
 
 cli.define_model_flags()
-flags.adopt_module_key_flags(cli)  # So that --help shows them.
-flags.DEFINE_string(
+cli.DEFINE_path(
     "export_dir",
     None,
     "New folder for the SavedModel, like MODEL/1; needed.",
@@ -34,7 +33,8 @@ def main(argv):
             raise ValueError("--export_dir: give a new folder for the SavedModel.")
         export.check_export_dir(FLAGS.export_dir)
         model = cli.model_from_flags((FLAGS.image_size, FLAGS.image_size))
-    export.export(model, FLAGS.export_dir, FLAGS.jit_compile)
+    with cli.errors_in_one_line(OSError):
+        export.export(model, FLAGS.export_dir, FLAGS.jit_compile)
     print(f"SavedModel: {FLAGS.export_dir}")
 
 

@@ -1,11 +1,16 @@
-"""Draws the training curve of a run: its metrics.csv as a picture."""
+"""Plots the training curve of a run: its metrics.csv as a picture."""
 
+import csv
+import importlib.util
 import os
 
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
-from pixel_cnn_pp import curve, files
+from pixel_cnn_pp import files
+from pixel_cnn_pp.training.metrics import METRICS
+
+FORMATS = (".png", ".pdf", ".svg")
 
 flags.DEFINE_string("save_dir", None, "Folder of a run of train.py.", short_name="o")
 flags.DEFINE_string(
@@ -16,19 +21,80 @@ flags.DEFINE_string(
 FLAGS = flags.FLAGS
 
 
+def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) in order, by column of metrics.csv: train_… and test_….
+
+    A row with a test value has the mean of a whole epoch as its training value. It is
+    skipped, unless there are no others. Raises ValueError where there are no values.
+    """
+    path = os.path.join(save_dir, METRICS)
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"--save_dir={save_dir}: has no {METRICS}; give the folder of a run of "
+            "train.py."
+        )
+    train, train_of_intervals, test = [], [], []
+    with open(path, newline="", errors="replace") as file:
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        for row in rows:
+            try:
+                step, _, train_value, test_value, *_ = row
+                step = int(step)
+                if train_value:
+                    train.append((step, float(train_value)))
+                if train_value and not test_value:
+                    train_of_intervals.append(train[-1])
+                if test_value:
+                    test.append((step, float(test_value)))
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}: line {rows.line_num} is damaged; resume the run "
+                    "(--load_params), which repairs it, or delete the line."
+                ) from error
+    if not (train or test):
+        raise ValueError(f"{path}: has no values yet; train longer.")
+    return {columns[2]: train_of_intervals or train, columns[3]: test}
+
+
+def make_figure(curves: dict[str, list[tuple[int, float]]]):
+    """A matplotlib figure of curves over steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for (column, points), style in zip(curves.items(), ("-", "o-"), strict=True):
+        split, _, unit = column.partition("_")
+        if points:
+            # train.py tests the EMA parameters.
+            label = "test (EMA parameters)" if split == "test" else split
+            axes.plot(*zip(*points, strict=True), style, markersize=4, label=label)
+    unit = {"bits_per_dim": "bits/dim"}.get(unit, "energy distance per pixel")
+    axes.set(xlabel="step", ylabel=unit)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
 def main(argv):
     with cli.errors_in_one_line():
         cli.check_no_arguments(argv)
         if not FLAGS.save_dir:
             raise ValueError("--save_dir: give the folder of a run of train.py.")
-        curve.refuse_without_matplotlib()
-        curves = curve.read_curves(FLAGS.save_dir)
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("matplotlib is not installed; pip install -e '.[plots]'.")
+        curves = read_curves(FLAGS.save_dir)
         path = FLAGS.output
         if path is None:
             path = os.path.join(FLAGS.save_dir, "curve.png")
-        curve.refuse_format(path)
+        kind = os.path.splitext(path)[1]
+        if kind not in FORMATS:
+            raise ValueError(
+                f"--output={path}: must be a name that ends in {', '.join(FORMATS)}."
+            )
         files.check_file_writable("output", path)
-        curve.draw(curves, path)
+        with files.open_atomic(path, "wb") as file:
+            make_figure(curves).savefig(file, format=kind[1:], dpi=150)
     print(f"curve: {path}")
 
 

@@ -18,20 +18,25 @@ from pixel_cnn_pp.config import (
     Config,
     ModelConfig,
 )
-from pixel_cnn_pp.training.preemption import Diverged, Stopped, StopSignals
+from pixel_cnn_pp.training.preemption import (
+    Diverged,
+    ReadFailed,
+    Stopped,
+    StopSignals,
+)
 from pixel_cnn_pp.training.run import check_save_dir, prepare
 from pixel_cnn_pp.training.step import skip_graph_optimizer
 
 # The flags of the official train.py, with its names, short forms and defaults, but for
 # the two folders, which are its author's own, and --nr_gpu, 8 there.
-flags.DEFINE_string(
+cli.DEFINE_path(
     "data_dir",
     "",
     "Where the images are: for npz the file, for folder the folder with train/ and "
     "test/, for cifar the folder of the original archive or of tensorflow-datasets.",
     short_name="i",
 )
-flags.DEFINE_string(
+cli.DEFINE_path(
     "save_dir",
     "save",
     "Folder of the run: checkpoints, samples, metrics.",
@@ -199,7 +204,7 @@ flags.DEFINE_bool(
     False,
     "For folder: skip files that cannot be read as images, and report them.",
 )
-flags.DEFINE_string(
+cli.DEFINE_path(
     "official_checkpoint",
     None,
     "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt), with "
@@ -242,7 +247,7 @@ def settings_from_flags() -> dict:
             "number of blocks; leave one of the two out."
         )
     if FLAGS.data_dir:
-        settings["data_dir"] = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
+        settings["data_dir"] = os.path.abspath(FLAGS.data_dir)
     return settings
 
 
@@ -286,7 +291,9 @@ def main(argv):
             FLAGS.official_checkpoint,
             strategy,
         )
-    with cli.errors_in_one_line((OSError, Stopped, Diverged, distribution.WorkerLost)):
+    with cli.errors_in_one_line(
+        (OSError, Stopped, Diverged, ReadFailed, distribution.WorkerLost)
+    ):
         loop.run()
 
 

@@ -10,11 +10,13 @@ import tensorflow as tf
 from absl import logging
 
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.files import tensorflow_path
 from pixel_cnn_pp.model import PixelCNNPP
 
 CONFIG = "config.json"
 FOLDER = "checkpoints"
 KEPT = 2
+RUN_ID = "counters/run_id/.ATTRIBUTES/VARIABLE_VALUE"
 _NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.index$")
 # Raised by TensorFlow for truncated, missing or altered checkpoint files.
 _DAMAGE = (tf.errors.OpError, IndexError)
@@ -47,7 +49,7 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     Older checkpoints but the newest are deleted once the new one is complete. Raises
     OSError if the disk is full; the older ones then stay.
     """
-    folder = os.path.join(save_dir, FOLDER)
+    folder = os.path.join(tensorflow_path(save_dir), FOLDER)
     prefix = os.path.join(folder, f"ckpt-{step}")
     # An existing one is not overwritten: it would be torn for a moment.
     again = 1
@@ -131,13 +133,17 @@ def _remove(pattern: str) -> None:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
-def read(prefix: str, groups: Groups) -> None:
+def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
     """Sets each variable of the groups from a checkpoint; other groups may lie in it.
+
+    With a `run_id` other than 0 it must be a checkpoint of that run. Those of version
+    0.1.0 have no run_id.
 
     Raises ValueError that lists what is missing in the checkpoint, unknown to these
     groups, or of another shape.
     """
-    reader = tf.train.load_checkpoint(prefix)
+    folder, name = os.path.split(prefix)
+    reader = tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
     shapes = reader.get_variable_to_shape_map()
     keys = {_name(key): key for key in shapes if key.partition("/")[0] in groups}
     wanted = {
@@ -145,6 +151,15 @@ def read(prefix: str, groups: Groups) -> None:
         for group, variables in groups.items()
         for name, variable in variables.items()
     }
+    if RUN_ID in shapes:
+        found = int(reader.get_tensor(RUN_ID))
+        if run_id and found and found != run_id:
+            raise DoesNotFit(
+                f"{prefix}: is a checkpoint of another run; put those of this run "
+                "back, or train in another --save_dir."
+            )
+    else:
+        wanted.pop("counters/run_id", None)
     check_fit(
         prefix,
         {name: variable.shape.as_list() for name, variable in wanted.items()},
@@ -184,7 +199,7 @@ def _listed(names: list[str], most: int = 8) -> str:
     return (", ".join(names[:most]) or "nothing") + more
 
 
-def read_newest(save_dir: str, groups: Groups) -> int | None:
+def read_newest(save_dir: str, groups: Groups, run_id: int = 0) -> int | None:
     """Reads the newest intact checkpoint; returns its step, None if there is none.
 
     A damaged one is reported and the one before it read. ValueError if all are damaged,
@@ -193,7 +208,7 @@ def read_newest(save_dir: str, groups: Groups) -> int | None:
     damaged = []
     for step, prefix in list_checkpoints(save_dir):
         try:
-            read(prefix, groups)
+            read(prefix, groups, run_id)
         except DoesNotFit:
             raise  # An older one would not fit either, and nothing is damaged.
         except _DAMAGE as error:
@@ -232,7 +247,9 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
     config = load_config(save_dir)
     model = PixelCNNPP(**vars(config.model), first_weights=False)
     group = "averages" if averaged else "parameters"
-    if read_newest(save_dir, {group: model.tf_variables()}) is None:
+    model.class_names = config.class_names
+    groups = {group: model.tf_variables()}
+    if read_newest(save_dir, groups, config.run_id) is None:
         raise FileNotFoundError(
             f"--save_dir={save_dir}: holds no checkpoint yet; train longer."
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import numbers
@@ -117,6 +118,9 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     num_images: int | None = None
     images_per_step: int | None = None
+    class_names: tuple[str, ...] | None = None
+    fingerprint: str | None = None
+    run_id: int = 0
     data_set: str = "cifar"
     data_dir: str = ""
     image_size: int | None = None
@@ -144,6 +148,8 @@ class Config:
     seed: int = 1
 
     def __post_init__(self):
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(self.class_names))
         with _flag_names():
             check_types(self)
             check_at_least(
@@ -190,6 +196,8 @@ class Config:
                 f"{flag}: the run in this --save_dir has {then[name]}; give {remedy} "
                 "to resume it, or another --save_dir."
             )
+        if data_is_known:
+            self._check_same_images(saved)
         if data_is_known and self.images_per_step != saved.images_per_step:
             raise ValueError(
                 f"--batch_size={self.batch_size}: a step of all replicas takes "
@@ -197,6 +205,35 @@ class Config:
                 f"{saved.images_per_step}, on which their order depends; give a "
                 "--batch_size that makes it so, or another --save_dir."
             )
+
+    def _check_same_images(self, saved: "Config") -> None:
+        """Raises ValueError for other images or classes than those of the run."""
+        if None not in (self.class_names, saved.class_names):
+            for label, (now, then) in enumerate(
+                itertools.zip_longest(self.class_names, saved.class_names)
+            ):
+                if now != then:
+                    raise ValueError(
+                        f"class {label} of the images is {now!r}, and {then!r} in the "
+                        "run in this --save_dir; give the images it had, their class "
+                        "folders named as they were, or another --save_dir."
+                    )
+        if None not in (self.fingerprint, saved.fingerprint):
+            if self.fingerprint != saved.fingerprint:
+                raise ValueError(
+                    "--data_dir: the images are not those of the run in this "
+                    "--save_dir, though as many and of the same shape; give the images "
+                    "it had, or another --save_dir."
+                )
+
+    def changes_since(self, saved: "Config") -> list[str]:
+        """What a resumed run does in another way: 'learning_rate=0.001 (was 0.002)'."""
+        now, then = self.settings(), saved.settings()
+        return [
+            f"{name}={now[name]} (was {then[name]})"
+            for name in sorted(now)
+            if now[name] != then[name] and then[name] is not None
+        ]
 
     def settings(self) -> dict:
         """All settings by name, those of the model among them."""
@@ -247,7 +284,7 @@ RUN = _names(Config) - {"model"}
 MODEL_SHAPE = sorted(MODEL - {"dropout_p"})
 # Settings that follow from the images, and those that have no flag.
 FROM_DATA = ("image_shape", "num_labels", "num_images")
-NO_FLAGS = (*FROM_DATA, "images_per_step")
+NO_FLAGS = (*FROM_DATA, "images_per_step", "class_names", "fingerprint", "run_id")
 # Settings without which a file is no config of a run.
 ALWAYS_SAVED = {"image_shape", "nr_resnet", "nr_filters", "nr_logistic_mix", "data_set"}
 
@@ -275,7 +312,8 @@ def _is_a(value, kind) -> bool:
     if isinstance(kind, types.UnionType):
         return any(_is_a(value, one) for one in kind.__args__)
     if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_is_a(v, int) for v in value)
+        item = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and all(_is_a(v, item) for v in value)
     if kind in (int, float):
         number = numbers.Integral if kind is int else numbers.Real
         return isinstance(value, number) and not isinstance(value, bool)

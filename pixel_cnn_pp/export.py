@@ -1,11 +1,12 @@
 """SavedModel: sample, complete and log_prob for processes with TensorFlow alone."""
 
 import os
+import re
 import tempfile
 
 import tensorflow as tf
 
-from pixel_cnn_pp.files import check_folder_writable
+from pixel_cnn_pp.files import check_folder_writable, check_local
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import Sampler
@@ -13,6 +14,12 @@ from pixel_cnn_pp.sampling.sampler import Sampler
 
 def check_export_dir(export_dir: str) -> None:
     """Raises ValueError if the folder has contents or cannot be written to."""
+    check_local("export_dir", export_dir)
+    if re.search(r"[*?\[\]\\]", os.path.abspath(export_dir)):
+        raise ValueError(
+            f"--export_dir={export_dir}: TensorFlow takes *, ?, [, ] and backslashes "
+            "for patterns and could not load it; give a path without them."
+        )
     empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
     if os.path.lexists(export_dir) and not empty:
         raise ValueError(

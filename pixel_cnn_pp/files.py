@@ -1,7 +1,13 @@
 """Files: one way to write them whole, and checks before the work begins."""
 
+import atexit
 import contextlib
+import fcntl
+import functools
 import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import IO
 
@@ -26,8 +32,73 @@ def new_name(path: str | os.PathLike) -> str:
     return os.path.realpath(path) + ".new"
 
 
+@functools.cache
+def tensorflow_path(folder: str) -> str:
+    """A path of the folder that TensorFlow does not take for a pattern.
+
+    Of a folder with *, ?, [, ] or a backslash in its path, or a name that is not UTF-8,
+    TensorFlow finds other files or none: such a folder gets a link.
+    """
+    folder = os.path.abspath(folder)
+    if folder.isprintable() and not re.search(r"[*?\[\]\\]", folder):
+        return folder
+    links = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, links)
+    os.symlink(folder, os.path.join(links, "folder"))
+    return os.path.join(links, "folder")
+
+
+class Locked(OSError):
+    """Another process writes to the folder."""
+
+
+class FolderLock:
+    """Keeps other processes from writing to a folder, until this one ends."""
+
+    def __init__(self, folder: str):
+        self.path = os.path.join(folder, "lock")
+        self._file = None
+
+    def acquire(self) -> None:
+        """Raises Locked, with the number of the process that has the lock."""
+        if self._file is not None:
+            return
+        file = open(self.path, "a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            pid = file.read().strip()
+            file.close()
+            raise Locked(
+                f"--save_dir={os.path.dirname(self.path)}: process {pid} writes to it; "
+                "wait until it ends, or give another --save_dir."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def check_local(flag: str, path: str) -> None:
+    """Raises ValueError if a path is empty or an address."""
+    if not path:
+        raise ValueError(f"--{flag}=: is empty; give a path, for example --{flag}=out.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        raise ValueError(
+            f"--{flag}={path}: is an address, and only local files are written; give a "
+            f"path, for example --{flag}=out, and copy it afterwards."
+        )
+
+
 def check_folder_writable(flag: str, folder: str) -> None:
     """Raises ValueError if a folder cannot be made or written to."""
+    check_local(flag, folder)
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):  # The folders below it will be made.
         existing = os.path.dirname(existing)

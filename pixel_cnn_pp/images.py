@@ -10,16 +10,20 @@ import tensorflow as tf
 
 from pixel_cnn_pp.files import open_atomic
 
+MAX_PNG_PIXELS = 2**27  # 400 MB of memory while the PNG is written.
+
 
 class ImageSet(Protocol):
     """A split of a data set, as training and evaluation use it.
 
-    image_shape is (H, W, C); num_labels is the number of classes L, or None.
+    image_shape is (H, W, C); num_labels is the number of classes L and class_names are
+    their names, None without labels.
     """
 
     image_shape: tuple[int, int, int]
     num_images: int
     num_labels: int | None
+    class_names: tuple[str, ...] | None
 
     def examples(
         self, epoch: int | None = None, seed: int = 0, start: int = 0
@@ -32,6 +36,38 @@ class ImageSet(Protocol):
 
     def names(self) -> Iterator[str]:
         """Name of each image, in stored order."""
+
+
+class Relabelled:
+    """An ImageSet whose labels are positions in other `class_names`."""
+
+    def __init__(self, images: ImageSet, class_names: tuple[str, ...]):
+        """Raises ValueError if the images have a class that is not in class_names."""
+        unknown = [name for name in images.class_names if name not in class_names]
+        if unknown:
+            raise ValueError(
+                f"images of class {unknown[0]!r}: the model has the classes "
+                f"{', '.join(class_names):.200}; give images of these."
+            )
+        self.images = images
+        self.class_names = class_names
+        self.num_labels = len(class_names)
+        self.image_shape, self.num_images = images.image_shape, images.num_images
+        self.names = images.names
+        self.label_of = [class_names.index(name) for name in images.class_names]
+
+    def examples(self, *args, **kwargs) -> tf.data.Dataset:
+        def relabel(example):
+            return example | {"label": tf.gather(self.label_of, example["label"])}
+
+        return self.images.examples(*args, **kwargs).map(relabel)
+
+
+def relabel(images: ImageSet, class_names: tuple[str, ...] | None) -> ImageSet:
+    """The images with the labels that a model with these class names takes."""
+    if None in (images.class_names, class_names) or images.class_names == class_names:
+        return images
+    return Relabelled(images, class_names)
 
 
 def quantize(images: tf.Tensor, num_levels: int) -> tf.Tensor:
@@ -87,6 +123,19 @@ def visible(image: np.ndarray) -> np.ndarray:
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
     """[H, W, C] with each pixel a square of `scale`×`scale`."""
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def check_png_size(image_shape: tuple[int, int, int], n: int, scale: int) -> None:
+    """Raises ValueError where a grid of n images has more than MAX_PNG_PIXELS."""
+    height, width, _ = image_shape
+    pixels = n * (height + 1) * (width + 1)
+    if pixels * scale**2 > MAX_PNG_PIXELS:
+        most = math.isqrt(MAX_PNG_PIXELS // pixels)
+        remedy = f"--scale={most} or less" if most else "fewer images"
+        raise ValueError(
+            f"--scale={scale}: a PNG of {n} images of {height}×{width} would have more "
+            f"than {MAX_PNG_PIXELS // 10**6} million pixels; give {remedy}."
+        )
 
 
 def write_grid(path: str, grid: np.ndarray, **arrays: np.ndarray) -> None:

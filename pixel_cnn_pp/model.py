@@ -16,8 +16,8 @@ from pixel_cnn_pp.network import Network
 from pixel_cnn_pp.sampling.sampler import BATCH_SIZES, Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
-# Attributes that the methods set_… change.
-SET_LATER = ("map_dtype", "fuses", "remat")
+# Attributes that are set after a model is made.
+SET_LATER = ("map_dtype", "fuses", "remat", "class_names")
 
 
 class PixelCNNPP(Network):
@@ -46,6 +46,8 @@ class PixelCNNPP(Network):
         config = ModelConfig(*architecture, **settings)
         super().__init__(config, seed if first_weights else None, name)
         self.seed = seed
+        # Names of the labels of a trained model, where its data set has any.
+        self.class_names: tuple[str, ...] | None = None
         self.fuses = False
         self._compile()
 

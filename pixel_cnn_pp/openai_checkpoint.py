@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp.checkpoint import check_fit
+from pixel_cnn_pp.files import tensorflow_path
 from pixel_cnn_pp.model import PixelCNNPP
 
 _AVERAGE = "/ExponentialMovingAverage"
@@ -14,7 +15,8 @@ _AVERAGE = "/ExponentialMovingAverage"
 def _open(prefix: str):
     prefix = os.fspath(prefix)
     try:
-        return tf.train.load_checkpoint(prefix)
+        folder, name = os.path.split(prefix)
+        return tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f"--official_checkpoint={prefix}: no readable TF1 checkpoint; give the "

@@ -10,7 +10,7 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tools")]
 
 from absl import flags
 
@@ -19,9 +19,10 @@ OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
 SCRIPTS = (
     *OURS,
     *(
-        f"benchmarks/{path.name}"
-        for path in ROOT.glob("benchmarks/*.py")
-        if "app.run" in path.read_text()
+        f"{folder}/{path.name}"
+        for folder in ("benchmarks", "tools")
+        for path in ROOT.glob(f"{folder}/*.py")
+        if ".run(main)" in path.read_text()
     ),
     "tests/kill_and_resume.py",
 )

@@ -2,25 +2,30 @@
 
 import csv
 import functools
+import importlib.util
 import json
 import math
+import os
+import sys
 
+import in_process
 import numpy as np
 import pytest
 import small_runs
 import tensorflow as tf
-from command_lines import contents_of, own_lines
+from command_lines import contents_of
 
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp.evaluation import heatmap, tasks
-from pixel_cnn_pp.evaluation import samples as drawing
+from pixel_cnn_pp.evaluation import heatmap, samples, tasks
 
 LINES = {
     "folder": "-o labelled -d folder -i pictures --batch_size=2 --skip_bad_images "
     "--scores_csv=folder.csv --output_json=folder.json",
     "npz": "-o plain -d npz -i labelled.npz -b 4 --max_images=6 --scores_csv=npz.csv",
-    "unlabelled": "-o plain -d npz -i unlabelled.npz --scores_csv=unlabelled.csv",
+    # Numbers far beyond those of the images mean all of them.
+    "unlabelled": "-o plain -d npz -i unlabelled.npz --scores_csv=unlabelled.csv "
+    f"--max_images={10**30} --batch_size={10**30}",
     "maps": "-o plain -d npz -i labelled.npz -b 2 --max_images=3 --heatmap --scale=2 "
     "--output_dir=maps --scores_csv=maps.csv",
     "bound": "-o bound -d npz -i labelled.npz --heatmap --max_images=2 "
@@ -28,12 +33,47 @@ LINES = {
     "all": "-o labelled -ns 7 --output_dir=all -s 3",
     "two": "-o labelled -ns 4 --labels=2,0 --output_dir=two --scale=3",
 }
-REFUSED = [
+# Command line, then the value and the remedy that the one line on stderr must name.
+REJECTED = [
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
     ("-o plain --scores_csv=", "--scores_csv=: cannot", "give a file"),
     ("-o plain --scores_csv=a --output_json=./a", "--scores_csv=a", "another file"),
+    (
+        "-o plain --output_json=c.json --scores_csv=c.json.new",
+        "--scores_csv=c.json.new: collides with --output_json=c.json",
+        "another file",
+    ),
+    (
+        "-o plain --output_json=c.json.new --scores_csv=link.json",
+        "--scores_csv=link.json: collides with --output_json=c.json.new",
+        "another file",
+    ),
+    (
+        "-o plain -ns 1 --output_dir=. --scores_csv=samples.npz",
+        "--output_dir=.: collides with --scores_csv=samples.npz",
+        "another file",
+    ),
+    (
+        "-o plain -ns 1 --output_dir=new --scores_csv=new",
+        "--output_dir=new: collides with --scores_csv=new",
+        "another file",
+    ),
+    ("-o plain -ns 1 --output_dir=taken", "taken/samples.png is not", "another folder"),
     ("-o plain --heatmap", "--output_dir", "give the folder"),
     ("-o energy --heatmap --output_dir=new", "energy_distance=True", "--num_samples"),
+    ("-o nan --scores_csv=a", "NaN or infinite weights", "lower --learning_rate"),
+    ("-o nan -ns 1 --output_dir=new", "NaN or infinite weights", "train it anew"),
+    ("-o nan --heatmap --output_dir=new", "NaN or infinite weights", "train it anew"),
+    (
+        f"-o plain -ns {10**9} --output_dir=new",
+        "--num_samples=1000000000",
+        "must fit in 4 GiB; give 22369621 or fewer",
+    ),
+    (
+        f"-o bound --dequantization_draws={10**30}",
+        "--dequantization_draws=1",
+        "[1, 1000]",
+    ),
     (
         "-o plain --heatmap --output_dir=new --heatmap_max=0",
         "--heatmap_max=0.0",
@@ -73,10 +113,21 @@ def folder(npz_path, tmp_path_factory):
         "plain": {},
         "labelled": {"num_labels": 3},
         "bound": {"likelihood": "mix_logistic_continuous"},
-        "energy": {"energy_distance": True},
+        "energy": {"energy_distance": True, "field": None},
+        "nan": {},
     }
     for name, changes in runs.items():
+        changes = {"field": "11x5"} | changes
         small_runs.write_untrained(folder / name, **where, **changes)
+    model, _ = checkpoint.load_model(str(folder / "nan"))
+    weights = list(model.parameters.values())[-1]
+    weights.assign(
+        tf.tensor_scatter_nd_update(weights, [[0] * weights.shape.rank], [np.nan])
+    )
+    checkpoint.write(str(folder / "nan"), 2, {"averages": model.tf_variables()})
+    (folder / "taken" / "samples.png").mkdir(parents=True)
+    (folder / "c.json").write_text("{}")
+    (folder / "link.json").symlink_to("c.json")
     for i, image in enumerate(arrays["test_images"][:5]):
         png = tf.io.encode_png(image).numpy()
         for split in ("train", "test"):
@@ -88,26 +139,17 @@ def folder(npz_path, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_all(run_command, folder):
-    """Runs many command lines of evaluate.py in one process; their results in order."""
-
-    def run(lines):
-        arguments = json.dumps([line.split() for line in lines])
-        done = run_command("tests/command_lines.py", "evaluate", arguments, cwd=folder)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
+def evaluate():
+    with in_process.entry_point("evaluate") as run:
+        yield run
 
 
 @pytest.fixture(scope="module")
-def printed(run_all, folder):
+def printed(evaluate, folder):
     """What LINES printed."""
-    results = run_all(LINES.values())
-    assert all(result["code"] == 0 for result in results), results
-    return {
-        name: r["stdout"].splitlines() for name, r in zip(LINES, results, strict=True)
-    }
+    results = {name: evaluate(line, folder) for name, line in LINES.items()}
+    assert {name: done.stderr for name, done in results.items() if done.code} == {}
+    return {name: done.stdout.splitlines() for name, done in results.items()}
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +190,14 @@ def test_csv_of_a_folder_has_the_file_and_label_of_each_score(
     expected = bits_of(load("labelled"), test_images[order], [0, 0, 1, 2, 2])
     scores = [float(row["bits_per_dim"]) for row in rows]
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    told = json.loads((folder / "folder.json").read_text())
-    assert told["bits_per_dim_per_image"] == scores and told["num_images"] == 5
-    assert told["bits_per_dim"] == pytest.approx(np.mean(scores), rel=1e-12)
-    figure = f"test bits_per_dim = {np.mean(scores):.4f} (5 images)"
-    assert printed["folder"] == [figure]
+    scores_json = json.loads((folder / "folder.json").read_text())
+    assert (
+        scores_json["bits_per_dim_per_image"] == scores
+        and scores_json["num_images"] == 5
+    )
+    assert scores_json["bits_per_dim"] == pytest.approx(np.mean(scores), rel=1e-12)
+    line = f"test bits_per_dim = {np.mean(scores):.4f} (5 images)"
+    assert printed["folder"] == [line]
 
 
 def test_csv_has_numbers_and_labels_where_there_are_any_though_the_model_takes_none(
@@ -170,20 +215,20 @@ def test_csv_has_numbers_and_labels_where_there_are_any_though_the_model_takes_n
     assert not list(folder.glob("*.new"))
 
 
-def test_heat_maps_sum_to_the_scores_beside_them(printed, folder, test_images):
+def test_heat_maps_sum_to_the_scores(printed, folder, test_images):
     with np.load(folder / "maps" / "heatmaps.npz") as file:
         originals, bits = file["originals"], file["bits"]
     np.testing.assert_array_equal(originals, test_images[:3])
     assert bits.shape == (3, 8, 8) and bits.dtype == np.float32
     scores = [float(row["bits_per_dim"]) for row in read_csv(folder / "maps.csv")]
     np.testing.assert_allclose(bits.sum(axis=(1, 2)) / (8 * 8 * 3), scores, rtol=1e-5)
-    low, high = heatmap.scale_ends(bits, None)
-    maps = f"3 heat maps, colours from {low:g} to {high:g} bits per pixel"
+    low, high = heatmap.colour_limits(bits)
+    maps = f"3 heat maps, colours from {low:.3g} to {high:.3g} bits per pixel"
     assert printed["maps"][0] == f"{maps}: maps/heatmaps.png, maps/heatmaps.npz"
     assert printed["maps"][1].startswith("test bits_per_dim = ")
     png = tf.io.decode_png((folder / "maps" / "heatmaps.png").read_bytes()).numpy()
-    sheet = heatmap.draw_sheet(originals, bits, low, high, scale=2)
-    np.testing.assert_array_equal(png, sheet)
+    figure = heatmap.make_figure(originals, bits, low, high, scale=2)
+    np.testing.assert_array_equal(png, heatmap.render(figure))
 
 
 def test_heat_maps_of_a_bound_are_the_mean_of_the_dequantizations_asked_for(
@@ -202,7 +247,7 @@ def test_heat_maps_of_a_bound_are_the_mean_of_the_dequantizations_asked_for(
     "name, n, seed, rows, scale",
     [("all", 7, 3, [0, 1, 2], 1), ("two", 4, 0, [2, 0], 3)],
 )
-def test_samples_take_turns_in_their_labels_and_have_a_row_for_each(
+def test_samples_cycle_through_the_labels_and_each_label_is_a_row(
     printed, load, folder, name, n, seed, rows, scale
 ):
     model = load("labelled")
@@ -212,14 +257,26 @@ def test_samples_take_turns_in_their_labels_and_have_a_row_for_each(
         np.testing.assert_array_equal(file["images"], expected)
         assert file["labels"].tolist() == labels
     png = tf.io.decode_png((folder / name / "samples.png").read_bytes())
-    sheet = image_ops.enlarge(drawing.tile_by_label(expected, rows), scale)
-    np.testing.assert_array_equal(png, sheet)
+    grid = image_ops.enlarge(samples.tile_rows(expected, len(rows)), scale)
+    np.testing.assert_array_equal(png, grid)
+    order = ", ".join(map(str, rows))
+    files = f"{name}/samples.png, {name}/samples.npz"
+    assert printed[name] == [f"{n} samples, rows of labels {order}: {files}"]
+
+
+def test_image_i_stands_in_row_i_modulo_the_number_of_rows():
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+    grid = samples.tile_rows(images, 2)[1::2, 1::2, 0]
+    assert grid.tolist() == [[0, 2, 4], [1, 3, 255]]
+    assert samples.tile_rows(images[:2], 3)[1::2, 1::2, 0].tolist() == [[0], [1]]
 
 
 def test_scores_written_before_an_error_stay_beside_the_file(
     load, test_images, tmp_path
 ):
     class Failing:
+        num_images = 11
+
         def examples(self):
             def some():
                 yield from ({"image": image} for image in test_images[:4])
@@ -246,21 +303,67 @@ def test_scores_written_before_an_error_stay_beside_the_file(
 
 
 @pytest.fixture(scope="module")
-def refusals(run_all, folder, printed):
+def rejected(evaluate, folder, printed):
+    """What the lines of REJECTED came to; the folder before and after."""
     before = contents_of(folder)
-    results = run_all([arguments for arguments, *_ in REFUSED])
-    return results, before, contents_of(folder)
+    done = [evaluate(line, folder) for line, *_ in REJECTED]
+    return done, before, contents_of(folder)
 
 
-@pytest.mark.parametrize("index", range(len(REFUSED)), ids=[r[0] for r in REFUSED])
-def test_bad_value_ends_in_one_line_that_names_it_and_the_remedy(refusals, index):
-    _, value, remedy = REFUSED[index]
-    done = refusals[0][index]
-    line, *more = own_lines(done["stderr"])
-    assert done["code"] == 1 and len(more) <= line.startswith("FATAL Flags")
+@pytest.mark.parametrize("index", range(len(REJECTED)), ids=[r[0] for r in REJECTED])
+def test_bad_value_ends_in_one_line_that_names_it_and_the_remedy(rejected, index):
+    _, value, remedy = REJECTED[index]
+    done = rejected[0][index]
+    line, *more = done.stderr.splitlines()
+    assert done.code == 1 and len(more) <= line.startswith("FATAL Flags")
     assert value in line and remedy in line
 
 
-def test_bad_values_write_nothing(refusals):
-    _, before, after = refusals
+def test_bad_values_write_nothing(rejected):
+    _, before, after = rejected
     assert after == before
+
+
+def test_heat_maps_without_matplotlib_end_in_one_line_and_samples_do_not_need_it(
+    evaluate, folder, tmp_path, monkeypatch
+):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "matplotlib" else find_spec(name, *rest),
+    )
+    line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
+    done = evaluate(line, folder)
+    assert done.code == 1 and done.stderr == (
+        "error: --heatmap: matplotlib is not installed; pip install -e '.[plots]'.\n"
+    )
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = evaluate(f"-o labelled -ns 1 --output_dir={tmp_path}/out", folder)
+    assert done.code == 0, done.stderr
+
+
+def test_picture_that_cannot_be_written_ends_in_one_line(
+    evaluate, folder, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
+    done = evaluate(line, folder)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == "error: No space left on device\n"
+    assert os.listdir(tmp_path / "out") == ["heatmaps.png.new"]
+
+
+def test_score_that_is_not_finite_ends_in_one_line(evaluate, folder, monkeypatch):
+    def scores(*_):
+        raise FloatingPointError("the bits of some images are NaN")
+        yield
+
+    monkeypatch.setattr(tasks.evaluator, "score", scores)
+    done = evaluate("-o plain", folder)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == "error: the bits of some images are NaN\n"

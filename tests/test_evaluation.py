@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pixel_cnn_pp import PixelCNNPP, distribution
+from pixel_cnn_pp.evaluation import heatmap
 from pixel_cnn_pp.evaluation.evaluator import Evaluator, score
 from pixel_cnn_pp.likelihood import bits_per_dim
 
@@ -26,6 +27,10 @@ def examples(images):
     return tf.data.Dataset.from_tensor_slices({"image": images})
 
 
+def losses_of(evaluator, images):
+    return np.concatenate([losses for losses, _ in evaluator.losses(examples(images))])
+
+
 def test_one_nat_per_pixel_of_3_channels_is_a_third_of_1_over_ln_2_bits():
     assert bits_per_dim(16.0, (4, 4, 3)) == pytest.approx(1 / (3 * math.log(2)))
 
@@ -36,8 +41,7 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
 ):
     expected = [-model.log_prob(image[None]).numpy().item() for image in images]
     evaluator = Evaluator(model, batch_size)
-    losses = np.concatenate(list(evaluator.losses(examples(images))))
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(losses_of(evaluator, images), expected, rtol=1e-5)
     mean = evaluator.mean_loss(examples(images))
     assert mean == pytest.approx(np.mean(expected), rel=1e-5)
 
@@ -47,13 +51,15 @@ def test_two_replicas_count_every_image_once_and_in_order(images):
         model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
         evaluator = Evaluator(model, 3)
         assert evaluator.batch_size == 4
-        losses = np.concatenate(list(evaluator.losses(examples(images))))
+        losses = losses_of(evaluator, images)
     expected = -model.log_prob(images).numpy()
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-def test_scores_are_told_as_they_come_however_many_images_follow(model, images):
+def test_scores_are_streamed_however_many_images_follow(model, images):
     class Endless:
+        num_images = 10**12
+
         def examples(self):
             forever = tf.data.Dataset.from_tensors(images[0]).repeat()
             return forever.map(lambda image: {"image": image, "label": 2})
@@ -64,10 +70,27 @@ def test_scores_are_told_as_they_come_however_many_images_follow(model, images):
     assert labels.tolist() == [2, 2]
 
 
-def test_levels_fewer_than_256_are_scored_on_the_coarsened_images(images):
+def test_fewer_pixel_values_than_256_are_scored_on_the_quantized_images(images):
     model = PixelCNNPP(
         (8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2, num_levels=32
     )
-    losses = next(Evaluator(model, 11).losses(examples(images)))
+    losses = losses_of(Evaluator(model, 11), images)
     expected = -model.log_prob(images // 8).numpy()
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_scores_and_heat_maps_that_are_not_finite_end_in_an_error(images, tmp_path):
+    class Few:
+        num_images = 3
+
+        def examples(self):
+            return examples(images[:3])
+
+    model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
+    for parameter in model.parameters.values():
+        parameter.assign(tf.fill(parameter.shape, np.nan))
+    with pytest.raises(FloatingPointError, match="bits of some images are NaN"):
+        list(score(model, Few(), batch_size=2))
+    with pytest.raises(FloatingPointError, match="bits of some images are NaN"):
+        heatmap.save_heatmaps(model, Few(), 3, str(tmp_path / "maps"), batch_size=2)
+    assert not list(tmp_path.iterdir())

@@ -1,99 +1,77 @@
-"""Colours, scale and sheet of the heat maps; the sheet of samples by label."""
+"""Colours and layout of the heat maps."""
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 
-from pixel_cnn_pp.evaluation import heatmap, lettering
-from pixel_cnn_pp.evaluation import samples as drawing
+from pixel_cnn_pp.evaluation import heatmap
 
-
-def lightness(rgb):
-    """CIE L* of sRGB in 0 … 255."""
-    c = np.asarray(rgb) / 255
-    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-    y = linear @ [0.2126, 0.7152, 0.0722]
-    return 116 * np.where(y > 0.008856, np.cbrt(y), 7.787 * y + 16 / 116) - 16
+DARK, LIGHT = (colormaps["inferno"](end, bytes=True)[:3] for end in (0.0, 1.0))
 
 
-def test_more_bits_are_lighter_by_about_equal_steps():
-    steps = np.diff(lightness(heatmap.ANCHORS))
-    np.testing.assert_allclose(steps, 16, atol=0.2)
-    shades = lightness(heatmap.colours(np.linspace(0, 1, 60), 0, 1))
-    assert (np.diff(shades) > 0.5).all()
-
-
-def test_colours_at_the_ends_between_two_anchors_and_beyond_the_ends():
-    found = heatmap.colours(np.array([[2.0, 8.0], [2.5, 99.0]]), 2.0, 8.0)
-    ends = [[0, 0, 32], [251, 250, 190]]
-    # Half way from (0, 0, 32) to (59, 12, 109), halves to the even number.
-    assert found.tolist() == [ends, [[30, 6, 70], ends[1]]]
-    assert heatmap.colours(np.array([-5.0]), 2.0, 8.0).tolist() == ends[:1]
-
-
-@pytest.mark.parametrize(
-    "value, rounded",
-    [(13.21, 14), (25, 25), (0.123, 0.13), (-3.14, -3.2), (0, 0), (1234, 1300)],
-)
-def test_ends_of_the_scale_have_two_digits_and_lie_outside(value, rounded):
-    assert heatmap.round_away(value) == pytest.approx(rounded, rel=1e-12)
-
-
-def test_scale_ends_where_99_of_100_pixels_stay_below():
+def test_colours_end_where_99_of_100_pixels_stay_below():
     bits = np.arange(101.0)
     bits[100] = 1e6
-    assert heatmap.scale_ends(bits, None) == (0.0, 99.0)
-    assert heatmap.scale_ends(bits, 30.0) == (0.0, 30.0)
-    assert heatmap.scale_ends(np.zeros(3), None) == (0.0, 1.0)
-    # A density can be above 1, its bits below 0; here the ends are cut by 1 % of 10.
-    assert heatmap.scale_ends(np.linspace(-4, 6, 1001), None) == (-3.9, 5.9)
+    assert heatmap.colour_limits(bits) == (0.0, 99.0)
+    assert heatmap.colour_limits(bits, 30.0) == (0.0, 30.0)
+    assert heatmap.colour_limits(np.zeros(3)) == (0.0, 1.0)
 
 
-def test_sheet_shows_each_image_beside_its_map_and_the_scale_below():
-    images = np.full((3, 2, 2, 1), [[[[10]]], [[[20]]], [[[30]]]], np.uint8)
-    bits = np.zeros((3, 2, 2))
+def test_colours_begin_below_0_for_densities_above_1():
+    # 1 % of 10 bits is cut at each end.
+    limits = heatmap.colour_limits(np.linspace(-4, 6, 1001))
+    assert limits == pytest.approx((-3.9, 5.9))
+
+
+@pytest.mark.parametrize("channels, width", [(1, 2), (3, 3), (2, 4)])
+def test_picture_shows_each_image_beside_its_bits(channels, width):
+    images = np.full((3, 2, width, channels), 77, np.uint8)
+    images[..., 0] = np.array([10, 20, 30])[:, None, None]
+    bits = np.zeros((3, 2, width))
     bits[1, 0, 1] = 6.0
-    sheet = heatmap.draw_sheet(images, bits, 0.0, 6.0, scale=5)
-    # Two pairs a row: image and map of 2×2 between borders of 1, each pixel 5×5.
-    few, many = [0, 0, 32], [251, 250, 190]
-    assert (sheet[5:15, 5:15] == 10).all() and (sheet[5:15, 20:30] == few).all()
-    assert (sheet[5:15, 35:45] == 20).all()
-    assert (sheet[5:10, 50:55] == few).all() and (sheet[5:10, 55:60] == many).all()
-    assert (sheet[20:30, 5:15] == 30).all() and (sheet[20:30, 35:65] == 255).all()
-    bar = sheet[37 + 2]
-    assert bar[2].tolist() == few and bar[-3].tolist() == many
-    numbers = sheet[-14:, :, 0] == 0
-    zero = lettering.lettered("0").repeat(2, 0).repeat(2, 1)
-    six = lettering.lettered("6").repeat(2, 0).repeat(2, 1)
-    np.testing.assert_array_equal(numbers[2:12, 2:8], zero)
-    np.testing.assert_array_equal(numbers[2:12, -8:-2], six)
+    picture = heatmap.render(heatmap.make_figure(images, bits, 0.0, 6.0, scale=5))
+    # Two pairs a row: image, a gap of 1, bits; 2 around each pair; pixels of 5×5.
+    pixels = picture[2::5, 2::5]
+    pair = 2 * width + 3
+
+    def shown(row, column):
+        top, left = 2 + 4 * row, 2 + pair * column
+        found = pixels[top : top + 2, left : left + 2 * width + 1]
+        return found[:, :width], found[:, width], found[:, width + 1 :]
+
+    for i in range(3):
+        image, gap, bits_of_image = shown(i // 2, i % 2)
+        expected = images[i] if channels == 3 else images[i][..., :1].repeat(3, -1)
+        np.testing.assert_array_equal(image, expected)
+        assert (gap == 255).all()
+        colours = np.where(bits[i][..., None] == 6, LIGHT, DARK)
+        np.testing.assert_array_equal(bits_of_image, colours)
+    assert (shown(1, 1)[0] == 255).all() and (shown(1, 1)[2] == 255).all()
+    # Each pixel is a square, to its last pixel.
+    assert (picture[10:15, 10:15, 0] == 10).all()
+    assert (picture[10:15, 9] == 255).all() and (picture[9, 10:15] == 255).all()
 
 
-def test_letters_have_five_rows_of_three_dots_and_one_dot_between():
-    for glyph in lettering.GLYPHS.values():
-        assert [len(row) for row in glyph.split()] == [3] * 5
-    one, seven = lettering.lettered("1"), lettering.lettered("7")
-    both = np.concatenate([one, np.zeros((5, 1), bool), seven], axis=1)
-    np.testing.assert_array_equal(lettering.lettered("17"), both)
-    assert one.astype(int).tolist() == [
-        [0, 1, 0],
-        [1, 1, 0],
-        [0, 1, 0],
-        [0, 1, 0],
-        [1, 1, 1],
-    ]
+def test_picture_has_one_colour_bar_in_bits_per_pixel():
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    figure = heatmap.make_figure(images, np.zeros((4, 8, 8)), 0.0, 25.0)
+    (bar,) = figure.axes
+    assert bar.get_ylabel() == "bits per pixel" and bar.get_ylim() == (0.0, 25.0)
+    picture = heatmap.render(figure)
+    height, width, _ = picture.shape
+    # Two pairs of 17 pixels in a row, 2 around each; an inch of 100 pixels for the bar.
+    assert (height, width) == (150, 2 * (17 + 2) + 2 + 100)
+    for colour in (DARK, LIGHT):
+        distance = abs(picture[:, 40:].astype(int) - colour).max(axis=-1)
+        assert distance.min() < 8
 
 
-def test_labels_that_take_turns_have_a_row_each_with_its_number():
-    images = np.full((5, 6, 6, 3), 100, np.uint8) + np.arange(
-        5, dtype=np.uint8
-    ).reshape(-1, 1, 1, 1)
-    sheet = drawing.tile_by_label(images, [7, 12])
-    margin = 1 + 2 * 4
-    assert sheet.shape == (2 * 7 + 1, margin + 3 * 7 + 1, 3)
-    left = [margin + 1 + 7 * column for column in range(3)]
-    assert [sheet[1, x, 0] for x in left] == [100, 102, 104]
-    assert [sheet[8, x, 0] for x in left] == [101, 103, 255]
-    ink = sheet[:, :margin, 0] == 0
-    np.testing.assert_array_equal(ink[1:6, 5:8], lettering.lettered("7"))
-    np.testing.assert_array_equal(ink[8:13, 1:8], lettering.lettered("12"))
-    assert ink.sum() == sum(lettering.lettered(t).sum() for t in ("7", "12"))
+def test_picture_of_large_images_is_not_resampled():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 97, 61, 3), dtype=np.uint8)
+    bits = rng.random((3, 97, 61))
+    picture = heatmap.render(heatmap.make_figure(images, bits, 0.0, 1.0, scale=7))
+    for i, (row, column) in enumerate([(0, 0), (0, 1), (1, 0)]):
+        top, left = 7 * (2 + 99 * row), 7 * (2 + 125 * column)
+        square = picture[top : top + 7 * 97, left : left + 7 * 61]
+        np.testing.assert_array_equal(square, images[i].repeat(7, 0).repeat(7, 1))

@@ -97,11 +97,12 @@ def test_copy_keeps_what_was_set_since_and_scores_and_samples_the_same():
     model.set_dequantization_draws(2)
     model.set_fusion(True)
     model.set_remat(True)
+    model.class_names = ("cat", "dog")
     twin = pickle.loads(pickle.dumps(model))
     assert np.all(twin.log_prob(images) != plain)
     np.testing.assert_array_equal(twin.log_prob(images), model.log_prob(images))
     np.testing.assert_array_equal(twin.sample(1), model.sample(1))
-    assert twin.fuses and twin.remat
+    assert twin.fuses and twin.remat and twin.class_names == model.class_names
 
 
 def set_policy(name):

@@ -54,10 +54,10 @@ def facts(folder):
     [
         (metrics.RunLog, "step_done", 5, signal.SIGTERM, 5),
         (evaluator.Evaluator, "_losses", 1, signal.SIGINT, 10),
-        (drawing, "draw_samples", 2, signal.SIGTERM, 20),
+        (drawing, "save_samples", 2, signal.SIGTERM, 20),
         (metrics.RunLog, "step_done", 23, signal.SIGTERM, 23),
         (loop.Loop, "_test_loss", 3, signal.SIGINT, 23),
-        (drawing, "draw_samples", 3, signal.SIGTERM, 23),
+        (drawing, "save_samples", 3, signal.SIGTERM, 23),
     ],
     ids=[
         "in a step",

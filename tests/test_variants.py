@@ -8,7 +8,7 @@ import small_runs
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, export
-from pixel_cnn_pp.evaluation import evaluator, refusals
+from pixel_cnn_pp.evaluation import evaluator, tasks
 
 VARIANTS = [
     {"likelihood": "softmax", "short_cuts": False, "num_labels": 3},
@@ -51,7 +51,7 @@ def test_variant_trains_resumes_scores_draws_completes_and_is_exported(
     if variant.get("energy_distance"):
         assert "log_prob" not in served
         with pytest.raises(ValueError, match="has no likelihood"):
-            refusals.refuse_without_likelihood(model)
+            tasks.check_likelihood(model, None)
         return
     nats = model.log_prob(drawn, labels).numpy()
     of = {} if labels is None else of

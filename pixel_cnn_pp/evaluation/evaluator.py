@@ -1,26 +1,33 @@
-"""Evaluation: the exact loss of every image of a data set, in bits/dim."""
+"""Scores: the exact loss of every image of a data set, in bits/dim; their CSV."""
 
-from collections.abc import Callable, Iterator
+import contextlib
+import csv
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import distribution
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.files import open_atomic
+from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 
+CSV_COLUMNS = ("image", "label", "bits_per_dim")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 
 class Evaluator:
-    """Losses of single images on all replicas of the strategy it is made under.
+    """Losses of single images, on all replicas of the strategy it is created under.
 
-    The compiled step is kept, so one Evaluator serves a whole run.
+    It keeps the compiled step: create one and use it for the whole run.
     """
 
     def __init__(self, model: PixelCNNPP, batch_size: int, seed=(0, 0)):
-        """`batch_size`: images per step, all replicas together. An energy distance is
-        measured with the noise of `seed`, int32 [2]."""
+        """`batch_size`: images per step over all replicas, rounded up to a multiple of
+        their number. `seed`, int32 [2], gives the noise of an energy distance."""
         self.strategy = tf.distribute.get_strategy()
         replicas = self.strategy.num_replicas_in_sync
         self.batch_size = -(-batch_size // replicas) * replicas
@@ -32,7 +39,7 @@ class Evaluator:
     def _losses(self, batch):
         def losses(batch):
             images = image_ops.quantize(batch["image"], self.model.num_levels)
-            # Scores can be asked for with labels that the model does not take.
+            # --scores_csv reads labels even for a model that takes none.
             labels = None if self.model.num_labels is None else batch.get("label")
             with fusion.fusing(self.model.fuses):
                 return self.model.image_loss(images, labels, seed=self.seed)
@@ -40,57 +47,34 @@ class Evaluator:
         return self.strategy.run(losses, args=(batch,))
 
     def _sums(self, batch):
-        """Sum of the losses of all replicas and workers, and number of their images."""
+        """Sum of the losses over all replicas and workers, and number of images."""
         losses = self._losses(batch)
 
-        def sums(losses, real):
-            losses = tf.where(real, tf.cast(losses, tf.float64), 0.0)
-            return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(real, tf.float64))
+        def sums(losses, is_image):
+            losses = tf.where(is_image, tf.cast(losses, tf.float64), 0.0)
+            return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(is_image, tf.float64))
 
         return [
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
-            for values in self.strategy.run(sums, args=(losses, batch["real"]))
+            for values in self.strategy.run(sums, args=(losses, batch["is_image"]))
         ]
 
-    def losses(self, examples: tf.data.Dataset) -> Iterator[np.ndarray]:
-        """Loss of each example in order, a float32 array for each batch.
-
-        Each image counts once: a last partial batch is filled up with zeros, and their
-        losses are left out.
-        """
-        return (losses for losses, _ in self.losses_and_labels(examples))
-
-    def losses_and_labels(
+    def losses(
         self, examples: tf.data.Dataset
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """The same with the labels of the examples beside them, or None."""
+        """Losses float32 [n], and labels [n] or None, of each batch, in order.
+
+        The last batch is padded with zeros, whose losses are dropped.
+        """
 
         def gather(values) -> np.ndarray:
             parts = self.strategy.experimental_local_results(values)
             return np.concatenate([part.numpy() for part in parts])
 
         for batch in self._batches(examples):
-            real = gather(batch.pop("real"))
-            labels = gather(batch["label"])[real] if "label" in batch else None
-            yield gather(self._step(batch))[real], labels
-
-    def _batches(self, examples):
-        batches = examples.batch(self.batch_size).map(self._fill).prefetch(2)
-        return distribution.distribute(batches)
-
-    def _fill(self, batch):
-        count = tf.shape(batch["image"])[0]
-
-        def fill(values):
-            lacking = self.batch_size - count
-            shape = values.shape.as_list()[1:]
-            zeros = tf.zeros([lacking, *shape], values.dtype)
-            return tf.ensure_shape(
-                tf.concat([values, zeros], 0), [self.batch_size, *shape]
-            )
-
-        filled = {name: fill(values) for name, values in batch.items()}
-        return filled | {"real": tf.range(self.batch_size) < count}
+            is_image = gather(batch.pop("is_image"))
+            labels = gather(batch["label"])[is_image] if "label" in batch else None
+            yield gather(self._step(batch))[is_image], labels
 
     def mean_loss(
         self, examples: tf.data.Dataset, after_batch: Callable[[], None] = lambda: None
@@ -103,16 +87,83 @@ class Evaluator:
             after_batch()
         return total / count
 
+    def _batches(self, examples):
+        batches = examples.batch(self.batch_size).map(self._pad).prefetch(2)
+        return distribution.distribute(batches)
+
+    def _pad(self, batch):
+        """Appends zeros to a batch; 'is_image', bool [batch_size], is False there."""
+        count = tf.shape(batch["image"])[0]
+
+        def pad(values):
+            shape = values.shape.as_list()[1:]
+            zeros = tf.zeros([self.batch_size - count, *shape], values.dtype)
+            padded = tf.concat([values, zeros], 0)
+            return tf.ensure_shape(padded, [self.batch_size, *shape])
+
+        padded = {name: pad(values) for name, values in batch.items()}
+        return padded | {"is_image": tf.range(self.batch_size) < count}
+
 
 def score(
-    model: PixelCNNPP, images, batch_size: int, max_images: int | None = None
+    model: PixelCNNPP, images: ImageSet, batch_size: int, max_images: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """bits/dim, float64 [n], and labels, where there are any, of each batch in order.
+    """bits/dim, float64 [n], and labels [n] or None, of each batch in order.
 
-    Of all images of a source, or the first `max_images`; a batch is held at a time.
+    Of all images, or of the first `max_images`; only one batch is in memory at a time.
+    Raises FloatingPointError where bits/dim are NaN or infinite.
     """
-    examples = images.examples()
-    if max_images is not None:
-        examples = examples.take(max_images)
-    for losses, labels in Evaluator(model, batch_size).losses_and_labels(examples):
-        yield bits_per_dim(losses.astype(np.float64), model.image_shape), labels
+    n = min(max_images or images.num_images, images.num_images)
+    evaluator = Evaluator(model, min(batch_size, n))
+    for losses, labels in evaluator.losses(images.examples().take(n)):
+        bits = bits_per_dim(losses.astype(np.float64), model.image_shape)
+        check_finite(bits)
+        yield bits, labels
+
+
+def check_finite(bits: np.ndarray) -> None:
+    """Raises FloatingPointError where bits are NaN or infinite."""
+    if not np.isfinite(bits).all():
+        raise FloatingPointError(
+            "the bits of some images are NaN or infinite: the training of this model "
+            "diverged; train it anew with a lower --learning_rate."
+        )
+
+
+def first_images(
+    model: PixelCNNPP, images: ImageSet, n: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first n images with the model's pixel values, uint8 [n, H, W, C], or all
+    where there are fewer; and their labels [n] where the model takes labels."""
+    examples = list(images.examples().take(n).as_numpy_iterator())
+    values = image_ops.quantize(
+        np.stack([example["image"] for example in examples]), model.num_levels
+    )
+    labels = None
+    if model.num_labels is not None:
+        labels = np.array([example["label"] for example in examples])
+    return np.asarray(values), labels
+
+
+@contextlib.contextmanager
+def open_csv(path: str) -> Iterator[Callable]:
+    """A function that writes the rows of a batch: its names, labels or None, bits/dim.
+
+    Rows are in `path`.new until the block ends. A spreadsheet would run a name that
+    begins like a formula, so such a name gets a single quote in front.
+    """
+    # File names are bytes: those that are not UTF-8 are written unchanged.
+    text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with open_atomic(path, **text) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+
+        def write_rows(
+            names: Iterable[str], labels: np.ndarray | None, bits: np.ndarray
+        ) -> None:
+            names = (f"'{n}" if n.startswith(FORMULA_STARTS) else n for n in names)
+            labels = [""] * len(bits) if labels is None else labels.tolist()
+            writer.writerows(zip(names, labels, bits.tolist(), strict=True))
+            file.flush()
+
+        yield write_rows

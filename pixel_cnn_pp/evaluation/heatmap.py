@@ -1,113 +1,108 @@
-"""Heat maps: the bits of every pixel of given images, as a PNG sheet and an NPZ."""
+"""Heat maps: the bits of every pixel beside its image, as a PNG and an NPZ."""
 
 import math
 
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp.evaluation import lettering
+from pixel_cnn_pp.evaluation import evaluator
+from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.model import PixelCNNPP
 
-# From few to many bits: dark to light in equal steps of lightness (CIE L*), RGB.
-ANCHORS = np.array(
-    [
-        [0, 0, 32],
-        [59, 12, 109],
-        [137, 29, 118],
-        [209, 61, 87],
-        [251, 120, 42],
-        [255, 190, 51],
-        [251, 250, 190],
-    ]
-)
-PERCENTILE = 99  # Of the pixels shown, at which the scale ends: a few are far above.
-UNIT = "bits per pixel"
-LETTER = 2  # Pixels of a dot of the scale's lettering.
-WIDTH = LETTER * 4 * (len(UNIT) + 4)  # Of the scale, at least.
-BAR = 10  # Pixels that the scale's bar is high.
+PERCENTILE = 99  # Of the pixels, at which the colours end: a few are far above.
 
 
-def colours(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values [...] as uint8 [..., 3]; those outside low … high like its ends."""
-    place = np.clip((values - low) / (high - low), 0, 1) * (len(ANCHORS) - 1)
-    channels = [np.interp(place, range(len(ANCHORS)), ANCHORS[:, c]) for c in range(3)]
-    return np.round(np.stack(channels, -1)).astype(np.uint8)
+def bits_per_pixel(
+    model: PixelCNNPP, images: np.ndarray, labels: np.ndarray | None, batch_size: int
+) -> np.ndarray:
+    """Bits of each pixel, all its channels together, float32 [N, H, W]."""
+    bits = []
+    for first in range(0, len(images), batch_size):
+        part = slice(first, first + batch_size)
+        of_part = None if labels is None else labels[part]
+        nats = -model.log_prob_per_pixel(images[part], of_part).numpy()
+        bits.append(nats / np.float32(math.log(2.0)))
+    return np.concatenate(bits)
 
 
-def round_away(value: float) -> float:
-    """To two digits, away from 0: 13.21 to 14, 0.123 to 0.13."""
-    if value == 0:
-        return 0.0
-    digits = 1 - math.floor(math.log10(abs(value)))
-    rounded = math.ceil(round(abs(value) * 10.0**digits, 6)) / 10.0**digits
-    return math.copysign(rounded, value)
+def colour_limits(bits: np.ndarray, high: float | None = None) -> tuple[float, float]:
+    """Bits at which the colours begin and end.
 
-
-def scale_ends(bits: np.ndarray, high: float | None) -> tuple[float, float]:
-    """Lowest and highest bits of the scale: 0, or below where a density says so, and
-    what holds PERCENTILE of the pixels unless `high` is given."""
-    low = round_away(min(0.0, float(np.percentile(bits, 100 - PERCENTILE))))
+    0, or less for a density, whose bits can be negative; and `high`, by default what
+    PERCENTILE of the pixels stay below.
+    """
+    low = min(0.0, float(np.percentile(bits, 100 - PERCENTILE)))
     if high is None:
-        high = round_away(float(np.percentile(bits, PERCENTILE)))
+        high = float(np.percentile(bits, PERCENTILE))
     return low, high if high > low else low + 1.0
 
 
-def draw_scale(low: float, high: float, width: int) -> np.ndarray:
-    """The bar of colours with its numbers, uint8 [H, `width`, 3]."""
-    letters = LETTER * lettering.HEIGHT
-    strip = np.full((BAR + letters + 3 * LETTER, width, 3), 255, np.uint8)
-    ramp = np.linspace(low, high, width - 2 * LETTER)
-    strip[LETTER : LETTER + BAR, LETTER:-LETTER] = colours(ramp, low, high)
-    top = BAR + 2 * LETTER
-    texts = [f"{low:.2g}", UNIT, f"{high:.6g}"]
-    widths = [LETTER * (4 * len(text) - 1) for text in texts]
-    lefts = [LETTER, (width - widths[1]) // 2, width - LETTER - widths[2]]
-    for text, left in zip(texts, lefts, strict=True):
-        lettering.write(strip, top, left, text, LETTER)
-    return strip
+def make_figure(
+    images: np.ndarray, bits: np.ndarray, low: float, high: float, scale: int = 1
+):
+    """A matplotlib figure of each image, uint8 [N, H, W, C], beside its bits [N, H, W].
+
+    Pixels are squares of `scale`×`scale` pixels of the figure, not resampled.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    colors = ScalarMappable(Normalize(low, high), colormaps["inferno"])
+    maps = colors.cmap(colors.norm(bits), bytes=True)[..., :3]  # [N, H, W, 3]
+    gap = np.full_like(maps[:, :, :1], 255)
+    shown = np.broadcast_to(image_ops.visible(images), maps.shape)
+    pairs = np.concatenate([shown, gap, maps], axis=2)  # [N, H, 2W + 1, 3]
+    columns = math.ceil(math.sqrt(len(pairs) / 2))
+    grid = image_ops.enlarge(image_ops.tile(pairs, columns, border=2), scale)
+
+    # In pixels. The text grows with a large grid; a small one leaves room for it.
+    grid_height, grid_width = grid.shape[:2]
+    dpi = max(100, grid_height // 5)
+    height, width = max(grid_height, 3 * dpi // 2), grid_width + dpi
+    # Half a pixel more, since matplotlib rounds down.
+    size = (width + 0.5) / dpi, (height + 0.5) / dpi
+    figure = Figure(size, dpi, facecolor="white")
+    figure.figimage(grid, 0, height - grid_height, origin="upper")
+    left, bottom = grid_width + 0.1 * dpi, 0.1 * dpi
+    axes = figure.add_axes(
+        [left / width, bottom / height, 0.15 * dpi / width, 1 - 2 * bottom / height]
+    )
+    extend = "both" if low < 0 else "max"
+    figure.colorbar(colors, axes, extend=extend, label="bits per pixel")
+    return figure
 
 
-def draw_sheet(
-    originals: np.ndarray, bits: np.ndarray, low: float, high: float, scale: int
-) -> np.ndarray:
-    """Each of the images, uint8 [N, H, W, C], beside its map; the scale below."""
-    n, h, w, c = originals.shape
-    grey_or_rgb = originals if c == 3 else originals[..., :1].repeat(3, axis=-1)
-    pairs = np.stack([grey_or_rgb, colours(bits, low, high)], axis=1)
-    columns = 2 * math.ceil(math.sqrt(n / 2))
-    sheet = image_ops.tile(pairs.reshape(2 * n, h, w, 3), min(columns, 2 * n))
-    sheet = image_ops.enlarge(sheet, scale)
-    width = max(WIDTH, sheet.shape[1])
-    right = [[0, 0], [0, width - sheet.shape[1]], [0, 0]]
-    sheet = np.pad(sheet, right, constant_values=255)
-    return np.concatenate([sheet, draw_scale(low, high, width)])
+def render(figure) -> np.ndarray:
+    """The pixels of a matplotlib figure, uint8 [H, W, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def draw_heatmaps(
+def save_heatmaps(
     model: PixelCNNPP,
-    images,
+    images: ImageSet,
     n: int,
     path: str,
     batch_size: int,
     high: float | None = None,
     scale: int = 1,
 ) -> tuple[int, float, float]:
-    """Maps of the first n images of a source; writes path.png and path.npz.
+    """Heat maps of the first n images; writes path.png and path.npz.
 
-    The NPZ holds originals uint8 [n, H, W, C] and bits float32 [n, H, W], those of all
-    channels of a pixel together. Returns how many images there were and the ends of the
-    scale, of which `high` can be set.
+    The NPZ holds originals uint8 [n, H, W, C] and bits float32 [n, H, W]. `high`: bits
+    at which the colours end, see `colour_limits`. Returns the number of images and the
+    limits of the colours. Raises FloatingPointError where bits are NaN or infinite.
     """
-    originals, bits = [], []
-    for batch in images.examples().take(n).batch(batch_size).as_numpy_iterator():
-        levels = np.asarray(image_ops.quantize(batch["image"], model.num_levels))
-        labels = None if model.num_labels is None else batch["label"]
-        nats = -model.log_prob_per_pixel(levels, labels).numpy()
-        originals.append(levels)
-        bits.append(nats / np.float32(math.log(2.0)))
-    originals, bits = np.concatenate(originals), np.concatenate(bits)
-    low, high = scale_ends(bits, high)
+    originals, labels = evaluator.first_images(model, images, n)
+    bits = bits_per_pixel(model, originals, labels, batch_size)
+    evaluator.check_finite(bits)
+    low, high = colour_limits(bits, high)
     shown = image_ops.to_8_bit(originals, model.num_levels)
-    sheet = draw_sheet(shown, bits, low, high, scale)
-    image_ops.write_grid(path, sheet, originals=originals, bits=bits)
+    picture = render(make_figure(shown, bits, low, high, scale))
+    image_ops.write_grid(path, picture, originals=originals, bits=bits)
     return len(originals), low, high

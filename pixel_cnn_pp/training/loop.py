@@ -8,10 +8,11 @@ from pixel_cnn_pp import checkpoint, distribution, prng
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.evaluation import samples as drawing
+from pixel_cnn_pp.files import FolderLock
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.training.metrics import RunLog
 from pixel_cnn_pp.training.optimizer import learning_rate_at
-from pixel_cnn_pp.training.preemption import Diverged, Stopped, StopSignals
+from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, Stopped, StopSignals
 from pixel_cnn_pp.training.state import (
     COMPLETIONS,
     EVALUATION,
@@ -35,8 +36,10 @@ class Loop:
         train_images: ImageSet,
         test_images: ImageSet,
         save_dir: str,
+        lock: FolderLock,
     ):
         self.config = config
+        self.lock = lock
         self.state = state
         self.train_images = train_images
         self.test_images = test_images
@@ -64,6 +67,7 @@ class Loop:
         """
         if self.is_chief:
             os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
+            self.lock.acquire()
             self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
             checkpoint.set_aside_newer(self.save_dir, self.state.count("step"))
         log = RunLog(
@@ -86,6 +90,11 @@ class Loop:
                 self.writer.wait()
                 where = f" at step {log.step}; resume with --load_params."
                 raise Stopped(stop.signum, where) from stop
+            except ReadFailed:
+                if not self.signals.nothing_to_lose:
+                    self._save(log)
+                self.writer.wait()
+                raise
             except distribution.LOST as error:
                 if not self.are_several:
                     raise
@@ -95,6 +104,7 @@ class Loop:
                 ) from error
             finally:
                 self.writer.close()
+                self.lock.release()
 
     def _run(self, log: RunLog) -> None:
         if self._is_finished():
@@ -153,7 +163,12 @@ class Loop:
         epoch, position = self.state.count("epoch"), self.state.count("position")
         examples = self.train_images.examples(epoch, self.config.seed, position)
         batches = examples.batch(self.images_per_step, drop_remainder=True)
-        return distribution.distribute(batches.prefetch(2))
+        try:
+            yield from distribution.distribute(batches.prefetch(2))
+        except distribution.LOST:
+            raise
+        except tf.errors.OpError as error:
+            raise ReadFailed(error) from error
 
     def _after_step(self, log: RunLog) -> None:
         config = self.config
@@ -196,7 +211,13 @@ class Loop:
         return float(self.state.counters[f"{since}_loss"].numpy()) / images
 
     def _test_loss(self) -> float:
-        return self.evaluator.mean_loss(self.test_images.examples(), self.signals.check)
+        examples = self.test_images.examples()
+        try:
+            return self.evaluator.mean_loss(examples, self.signals.check)
+        except distribution.LOST:
+            raise
+        except tf.errors.OpError as error:
+            raise ReadFailed(error) from error
 
     def _check_divergence(self, log: RunLog) -> None:
         """Raises Diverged after max_bad_steps in a row; saves nothing.
@@ -261,7 +282,8 @@ class Loop:
         show_progress(0, n)
         seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
-        shown = drawing.draw_samples(model, n, path, seed, progress=show_progress)
+        settings = drawing.SampleSettings(seed, progress=show_progress)
+        shown = drawing.save_samples(model, n, path, settings)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
@@ -269,8 +291,9 @@ class Loop:
             rows, most = config.model.image_shape[0] // 2, COMPLETED
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))
-            found = drawing.complete(
-                model, self.test_images, min(n, most), rows, times, seed
+            settings = drawing.SampleSettings(seed)
+            completed = drawing.complete_images(
+                model, self.test_images, min(n, most), rows, times, settings
             )
-            sheet = drawing.sheet_of_completions(model, *found, rows)
-            log.events.grid(log.step, "completions", sheet, times + 2)
+            cells = drawing.completion_cells(model, *completed, rows)
+            log.events.grid(log.step, "completions", cells, times + 2)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.files import open_atomic
+from pixel_cnn_pp.files import open_atomic, tensorflow_path
 from pixel_cnn_pp.likelihood import bits_per_dim
 
 METRICS = "metrics.csv"
@@ -31,6 +31,17 @@ def columns(energy_distance: bool) -> list[str]:
         "learning_rate",
         "images_per_sec",
     ]
+
+
+def read_rows(path: str) -> list[list[str]]:
+    """The rows of metrics.csv that are whole, without its header."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="", errors="replace") as file:
+        lines = [line for line in file if "\0" not in line]
+    rows = list(csv.reader(lines))
+    length = len(columns(energy_distance=False))
+    return [row for row in rows if len(row) == length and row[0].isdecimal()]
 
 
 class Clock:
@@ -87,8 +98,7 @@ class RunLog:
             initial=step,
             unit="step",
             dynamic_ncols=True,
-            # None: only where stderr is a terminal.
-            disable=None if save_dir else True,
+            disable=not (save_dir and sys.stderr and sys.stderr.isatty()),
         )
         self.events = self._path = self._file = None
         if save_dir is not None:
@@ -110,13 +120,7 @@ class RunLog:
             self.events.close()
 
     def _remove_later_rows(self) -> None:
-        rows = []
-        if os.path.exists(self._path):
-            with open(self._path, newline="") as file:
-                rows = [
-                    row for row in csv.reader(file) if len(row) == len(self.columns)
-                ]
-        earlier = [row for row in rows if row[0].isdigit() and int(row[0]) <= self.step]
+        earlier = [row for row in read_rows(self._path) if int(row[0]) <= self.step]
         kept = earlier[: self.rows]
         if len(kept) < self.rows:
             logging.warning(
@@ -176,9 +180,16 @@ class RunLog:
         self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
         if test is not None or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
-            self.bar.write("  ".join(begin + self._shown(self._train, test)))
-            sys.stdout.flush()
+            self._print("  ".join(begin + self._shown(self._train, test)))
         self.show_state()
+
+    def _print(self, line: str) -> None:
+        self.bar.clear()
+        try:
+            print(line, flush=True)
+        except OSError:  # Nobody reads stdout any more; the run goes on.
+            sys.stdout = None
+        self.bar.refresh()
 
     def _metric(self, loss: float | None) -> float | None:
         """Loss per image as it is shown: bits/dim, or energy distance per pixel."""
@@ -211,7 +222,8 @@ class Events:
                 "`pip install tensorboard` adds it."
             )
             return
-        self._writer = tf.summary.create_file_writer(folder)
+        os.makedirs(folder, exist_ok=True)
+        self._writer = tf.summary.create_file_writer(tensorflow_path(folder))
         rows = [f"| {name} | {value} |" for name, value in config.settings().items()]
         table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
         with self._writer.as_default(step):

@@ -1,10 +1,14 @@
 """Ways that a run ends early: a signal, or losses that are not finite."""
 
+import re
 import signal
 import threading
 from collections.abc import Callable
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+import tensorflow as tf
+
+# SIGHUP: the terminal was closed.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(Exception):
@@ -16,12 +20,21 @@ class Stopped(Exception):
         self.exit_code = 128 + signum  # As a shell reports it.
 
 
+class ReadFailed(Exception):
+    """Images that could be read before cannot be read any more."""
+
+    def __init__(self, error: tf.errors.OpError):
+        # The first line names the error that a data set raised, and its message.
+        first = (error.message or str(error)).splitlines()[0]
+        super().__init__(re.sub(r"^.*?Error: ", "", first))
+
+
 class Diverged(Exception):
     """Loss or gradients were not finite in `max_bad_steps` steps in a row."""
 
 
 class StopSignals:
-    """Handles SIGTERM and SIGINT within a `with` block, in the main thread alone.
+    """Handles SIGTERM, SIGINT, SIGHUP within a `with` block, in the main thread alone.
 
     A signal raises Stopped at the next `check`, or at once if `nothing_to_lose`. A
     second one has its usual effect. With several workers, `any_of` tells all of them

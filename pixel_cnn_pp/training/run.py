@@ -1,16 +1,19 @@
 """A training run: checked, then started or resumed."""
 
 import dataclasses
+import hashlib
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.files import check_folder_writable
+from pixel_cnn_pp.files import FolderLock, check_folder_writable
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.training.loop import Loop
+from pixel_cnn_pp.training.metrics import METRICS, read_rows
 from pixel_cnn_pp.training.optimizer import start_ema
 from pixel_cnn_pp.training.state import INITIALIZATION, TrainState, seed_for
 
@@ -96,6 +99,35 @@ def check_image_sets(
         )
 
 
+def fingerprint(images: ImageSet, seed: int) -> str:
+    """Hash of the first images of epoch 0 and their labels."""
+    digest = hashlib.sha256()
+    for example in images.examples(0, seed).take(32).as_numpy_iterator():
+        for name in sorted(example):
+            digest.update(np.ascontiguousarray(example[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def run_id(config: Config) -> int:
+    """Number of a run: the same for runs that compute the same."""
+    names = "fingerprint images_per_step init_batch_size learning_rate lr_decay seed"
+    names = [*names.split(), "polyak_decay", "polyak_warmup"]
+    settings = [getattr(config, name) for name in names]
+    digest = hashlib.sha256(repr([config.model, settings]).encode())
+    return int(digest.hexdigest()[:15], 16)
+
+
+def check_no_rows(save_dir: str) -> None:
+    """Raises ValueError if the metrics of a run are there, but no checkpoint."""
+    path = os.path.join(save_dir, METRICS)
+    if rows := read_rows(path):
+        raise ValueError(
+            f"--save_dir={save_dir}: {METRICS} has rows up to step {rows[-1][0]}, but "
+            f"there is no checkpoint; put {checkpoint.FOLDER}/ back (is a disk not "
+            "mounted?), or train in another folder."
+        )
+
+
 def prepare(
     config: Config,
     train_images: ImageSet,
@@ -122,18 +154,40 @@ def prepare(
         config,
         num_images=train_images.num_images,
         images_per_step=config.batch_size * replicas * config.accumulate,
+        class_names=train_images.class_names,
+        fingerprint=fingerprint(train_images, config.seed),
     )
+    is_chief = distribution.is_chief(strategy)
+    lock = FolderLock(save_dir)
+    messages = []
     if load_params:
-        config.check_same_run(checkpoint.load_config(save_dir))
+        if is_chief:
+            lock.acquire()
+        saved = checkpoint.load_config(save_dir)
+        config.check_same_run(saved)
+        config = dataclasses.replace(config, run_id=saved.run_id)
+        messages = config.changes_since(saved)
+    else:
+        config = dataclasses.replace(config, run_id=run_id(config))
     with strategy.scope():
         state = TrainState(config)
-        if load_params and checkpoint.read_newest(save_dir, state.groups()) is not None:
-            message = f"resuming from step {state.count('step')}"
+        groups = state.groups()
+        step = None
+        if load_params:
+            step = checkpoint.read_newest(save_dir, groups, config.run_id)
+        if step is not None:
+            message = f"resuming from step {step}"
+            if messages:
+                message += f" with {', '.join(messages)}"
         else:
+            check_no_rows(save_dir)
             message = "no checkpoint was written yet: starting anew"
             start(state, config, train_images, official_checkpoint)
-        if load_params and distribution.is_chief(strategy):
+        if load_params and is_chief:
             print(message, flush=True)
+        if config.class_names and is_chief:
+            labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
+            print(f"labels: {', '.join(labels):.500}", flush=True)
         if distribution.are_several(strategy):
             distribution.take_from_first(state.groups())
-        return Loop(config, state, train_images, test_images, save_dir)
+        return Loop(config, state, train_images, test_images, save_dir, lock)

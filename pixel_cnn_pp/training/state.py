@@ -46,6 +46,8 @@ class TrainState:
             "interval_images": _counter(),
             # Steps skipped in a row because a loss or a gradient was not finite.
             "bad_steps": _counter(),
+            # The run that a checkpoint belongs to.
+            "run_id": _counter(value=config.run_id),
         }
 
     def groups(self) -> checkpoint.Groups:
@@ -62,5 +64,5 @@ class TrainState:
         return int(self.counters[name].numpy())
 
 
-def _counter(dtype: tf.DType = tf.int64) -> tf.Variable:
-    return tf.Variable(0, trainable=False, dtype=dtype)
+def _counter(dtype: tf.DType = tf.int64, value: int = 0) -> tf.Variable:
+    return tf.Variable(value, trainable=False, dtype=dtype)

@@ -1,6 +1,6 @@
 """Images of other kinds than the embedded shapes, for a model trained on these.
 
-`python benchmarks/other_images.py --output_dir=DIR` writes an .npz for each of KINDS
+`python tools/other_images.py --output_dir=DIR` writes an .npz for each of KINDS
 that `evaluate.py -d npz` reads.
 """
 
@@ -9,11 +9,13 @@ import pathlib
 import sys
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+import cli  # Before TensorFlow: it sets its log level.
 from data import shapes
+from pixel_cnn_pp.files import open_atomic
 
 flags.DEFINE_string("output_dir", None, "Folder for the files.", required=True)
 flags.DEFINE_integer("image_size", 16, "Side of the images in pixels.", lower_bound=8)
@@ -73,12 +75,16 @@ def make(kind, num_images: int, size: int) -> np.ndarray:
 
 
 def main(argv):
-    os.makedirs(FLAGS.output_dir, exist_ok=True)
-    for kind in KINDS:
-        path = os.path.join(FLAGS.output_dir, f"{kind.__name__}.npz")
-        np.savez(path, test_images=make(kind, FLAGS.num_images, FLAGS.image_size))
-        print(path)
+    with cli.errors_in_one_line():
+        cli.check_no_arguments(argv)
+        os.makedirs(FLAGS.output_dir, exist_ok=True)
+        for kind in KINDS:
+            path = os.path.join(FLAGS.output_dir, f"{kind.__name__}.npz")
+            images = make(kind, FLAGS.num_images, FLAGS.image_size)
+            with open_atomic(path, "wb") as file:
+                np.savez(file, test_images=images)
+            print(path)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

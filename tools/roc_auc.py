@@ -1,6 +1,6 @@
 """ROC-AUC of two files of scores: how well bits/dim tell unusual images from usual.
 
-`python benchmarks/roc_auc.py --usual=A.csv --unusual=B.csv` reads what
+`python tools/roc_auc.py --usual=A.csv --unusual=B.csv` reads what
 `evaluate.py --scores_csv` wrote. 1: every unusual image has more bits/dim than every
 usual one; 0.5: no better than a coin; below: the unusual ones tend to have fewer.
 """

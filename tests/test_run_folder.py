@@ -1,0 +1,178 @@
+"""The folder of a run: locked, and resumed only with what belongs to it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_runs
+import tensorflow as tf
+
+import data
+from pixel_cnn_pp import checkpoint, export, files
+from pixel_cnn_pp.training.preemption import ReadFailed, Stopped, StopSignals
+from pixel_cnn_pp.training.run import prepare
+
+TINY = {"field": "11x5", "nr_filters": 2, "nr_logistic_mix": 1, "max_steps": 4}
+
+
+@pytest.fixture(scope="module")
+def run(npz_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folder") / "run"
+    small_runs.run(npz_path, folder, **TINY)
+    return folder
+
+
+def copy_of(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def resume(npz_path, folder, **changes):
+    return small_runs.run(npz_path, folder, True, **(TINY | {"max_steps": 5} | changes))
+
+
+@pytest.mark.parametrize(
+    "name", ["lr[0.001]", "a*b?", "back\\slash", "not \udcff utf8"]
+)
+def test_folder_with_any_name_is_trained_in_resumed_and_read(npz_path, tmp_path, name):
+    folder = tmp_path / name / "run"
+    folder.parent.mkdir()
+    small_runs.run(npz_path, folder, **TINY)
+    state = resume(npz_path, folder)
+    assert state.count("step") == 5
+    model, _ = checkpoint.load_model(str(folder))
+    for parameter, average in zip(
+        model.parameters.values(), state.averages.values(), strict=True
+    ):
+        np.testing.assert_array_equal(parameter, average)
+
+
+def test_export_to_a_folder_that_tensorflow_cannot_load_is_rejected(tmp_path):
+    with pytest.raises(ValueError, match=r"m\[1\]: TensorFlow takes"):
+        export.check_export_dir(str(tmp_path / "m[1]"))
+
+
+@pytest.mark.parametrize("path", ["", "gs://bucket/run", "S3://b", "file:///x"])
+def test_empty_paths_and_addresses_are_rejected(path):
+    with pytest.raises(ValueError, match=f"--save_dir={path}: is "):
+        files.check_folder_writable("save_dir", path)
+
+
+def test_second_process_on_a_folder_is_told_the_first_ones_number(tmp_path):
+    hold = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]);"
+        "from pixel_cnn_pp.files import FolderLock;"
+        "lock = FolderLock(sys.argv[2]); lock.acquire(); print('held', flush=True);"
+        "time.sleep(60)"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", hold, root, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"held\n"
+    lock = files.FolderLock(str(tmp_path))
+    with pytest.raises(files.Locked, match=f"process {process.pid} writes to it"):
+        lock.acquire()
+    process.kill()
+    process.wait()
+    lock.acquire()  # The lock ended with its process.
+    lock.release()
+
+
+def test_resume_waits_for_no_lock_of_its_own(run, npz_path, tmp_path):
+    folder = copy_of(run, tmp_path)
+    assert resume(npz_path, folder).count("step") == 5
+    assert resume(npz_path, folder, max_steps=6).count("step") == 6
+
+
+def test_other_images_of_the_same_number_and_shape_are_rejected(
+    run, npz_path, tmp_path
+):
+    with np.load(npz_path) as file:
+        arrays = dict(file)
+    arrays["train_images"] = arrays["train_images"] ^ 1
+    np.savez(tmp_path / "other.npz", **arrays)
+    folder = copy_of(run, tmp_path)
+    with pytest.raises(ValueError, match="--data_dir: the images are not those"):
+        resume(str(tmp_path / "other.npz"), folder)
+
+
+def test_other_class_names_are_rejected(npz_path, tmp_path):
+    with np.load(npz_path) as file:
+        arrays = dict(file)
+    paths = []
+    for names in (["a", "b", "c"], ["a", "c", "b"]):
+        paths.append(str(tmp_path / f"{names[1]}.npz"))
+        np.savez(paths[-1], class_names=names, **arrays)
+    labelled = {"num_labels": 3, "class_conditional": True}
+    small_runs.run(paths[0], tmp_path / "run", **(TINY | labelled))
+    assert checkpoint.load_config(str(tmp_path / "run")).class_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="class 1 of the images is 'c', and 'b' in"):
+        resume(paths[1], tmp_path / "run", **labelled)
+
+
+def test_checkpoint_of_another_run_is_rejected(run, npz_path, tmp_path):
+    folder = copy_of(run, tmp_path)
+    small_runs.run(npz_path, tmp_path / "other", **(TINY | {"learning_rate": 0.01}))
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copytree(tmp_path / "other" / "checkpoints", folder / "checkpoints")
+    with pytest.raises(ValueError, match="is a checkpoint of another run"):
+        resume(npz_path, folder)
+
+
+def test_changed_settings_are_named_when_a_run_resumes(run, npz_path, tmp_path, capsys):
+    resume(npz_path, copy_of(run, tmp_path), learning_rate=0.01)
+    printed = capsys.readouterr().out
+    assert "resuming from step 4 with learning_rate=0.01 (was 0.001)" in printed
+
+
+def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):
+    folder = copy_of(run, tmp_path)
+    shutil.rmtree(folder / "checkpoints")
+    before = (folder / "metrics.csv").read_bytes()
+    with pytest.raises(ValueError, match="has rows up to step 4, but there is no ch"):
+        resume(npz_path, folder)
+    assert (folder / "metrics.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"\0\0", b"x,0,1,,0.1,2\n", b'3,"'])
+def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path, damage):
+    folder = copy_of(run, tmp_path)
+    whole = (folder / "metrics.csv").read_bytes()
+    (folder / "metrics.csv").write_bytes(whole + damage)
+    resume(npz_path, folder)
+    steps = small_runs.rows(folder, "step")
+    assert steps == ["3", "4", "5"]
+    assert (folder / "metrics.csv").read_bytes().startswith(whole)
+
+
+def test_file_that_vanishes_in_a_run_saves_it_and_is_named(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for i in range(8):
+            image = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            path = str(tmp_path / "images" / split / f"{i}.png")
+            tf.io.write_file(path, tf.io.encode_png(image))
+    splits = [
+        data.load("folder", str(tmp_path / "images"), split)
+        for split in ("train", "test")
+    ]
+    config = small_runs.Config.of(
+        **(small_runs.SMALL | TINY | {"init_batch_size": 4, "max_steps": 40})
+    )
+    loop = prepare(config, *splits, str(tmp_path / "run"))
+    (tmp_path / "images" / "test" / "5.png").unlink()
+    with pytest.raises(ReadFailed, match="5.png cannot be opened, No such file"):
+        loop.run()
+    ((step, _), *_) = checkpoint.list_checkpoints(str(tmp_path / "run"))
+    assert step == 2
+
+
+def test_lost_terminal_stops_a_run_as_a_signal_does():
+    with StopSignals() as signals, pytest.raises(Stopped, match="SIGHUP"):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signals.received == signal.SIGHUP

@@ -1,0 +1,78 @@
+"""The tools: ROC-AUC by hand; images of other kinds."""
+
+import sys
+
+import in_process
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from data import shapes
+from pixel_cnn_pp.evaluation.evaluator import open_csv
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import roc_auc
+
+
+def test_roc_auc_is_the_share_of_pairs_ties_counting_half():
+    # 2 is above 1 and ties with 2; 4 is above all: (1 + ½ + 0 + 1 + 1 + 1) / 6.
+    usual, unusual = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
+    assert roc_auc.roc_auc(usual, unusual) == 4.5 / 6
+    assert roc_auc.roc_auc(unusual, usual) == 1.5 / 6
+    assert roc_auc.roc_auc(np.ones(3), np.ones(2)) == 0.5
+    assert roc_auc.ranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist() == [2.5, 1, 2.5, 4]
+
+
+def write_scores(path, scores):
+    with open_csv(str(path)) as write_rows:
+        write_rows(map(str, range(len(scores))), None, np.array(scores))
+    return path
+
+
+@pytest.fixture
+def measure(tmp_path):
+    """Runs roc_auc.py on files of scores in a folder."""
+    write_scores(tmp_path / "usual.csv", [3.0, 4.0, 5.0])
+    write_scores(tmp_path / "unusual.csv", [1.0, 2.0])
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with in_process.entry_point("roc_auc") as run:
+        yield lambda line: run(line, tmp_path)
+
+
+def test_roc_auc_command_measures_scores_and_their_distance_from_the_median(measure):
+    done = measure("--usual=usual.csv --unusual=unusual.csv --reference=usual.csv")
+    assert done.stdout.splitlines() == [
+        "bits/dim: usual 4.000, unusual 1.500",
+        "ROC-AUC of bits/dim: 0.000",
+        "ROC-AUC of the distance from 4.000 bits/dim: 1.000",
+    ]
+
+
+def test_roc_auc_command_names_a_file_that_holds_no_scores(measure):
+    done = measure("--usual=usual.csv --unusual=other.csv")
+    assert done.code == 1 and not done.stdout
+    assert done.stderr == (
+        "error: --unusual=other.csv: is no file of evaluate.py --scores_csv; give "
+        "one.\n"
+    )
+
+
+def test_other_images_are_made_of_the_test_images_they_are_said_to_be(tmp_path):
+    first = shapes.draw("test", 0, 16)
+    with in_process.entry_point("other_images") as run:
+        done = run("--output_dir=. --num_images=2", tmp_path)
+    assert done.code == 0, done.stderr
+    made = {path.stem: np.load(path)["test_images"] for path in tmp_path.glob("*.npz")}
+    assert len(made) == 6
+    for images in made.values():
+        assert images.shape == (2, 16, 16, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(made["upside_down"][0], first[::-1])
+    np.testing.assert_array_equal(made["negative"][0], 255 - first)
+    middle = first[4:7, 7:10].astype(float).mean(axis=(0, 1))
+    np.testing.assert_array_equal(made["blurred"][0][5, 8], np.round(middle))
+    gradient = made["gradient"][0].astype(int)
+    assert (gradient == gradient[:1]).all()
+    assert abs(np.diff(gradient[0], 2, axis=0)).max() <= 1
+    changed = (made["speckled"] != [first, shapes.draw("test", 1, 16)]).any(-1)
+    assert 0 < changed.sum() < 20
