@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Whatever the user's is: on the command line nothing else needs Keras.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import numpy as np
 import tensorflow as tf

@@ -9,7 +9,7 @@ import data
 from pixel_cnn_pp import checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
-from pixel_cnn_pp.images import relabel
+from pixel_cnn_pp.images import quantized, relabel
 
 cli.define_model_flags()
 flags.DEFINE_enum(
@@ -189,6 +189,8 @@ def main(argv):
         model.set_fusion(FLAGS.jit_compile)
         if images is not None and model.num_labels is not None:
             images = relabel(images, model.class_names)
+        if images is not None:
+            images = quantized(images, model.num_levels)
         tasks.check_model(model, images)
     with cli.errors_in_one_line((OSError, FloatingPointError)):
         tasks.run(model, images)

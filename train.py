@@ -18,7 +18,12 @@ from pixel_cnn_pp.config import (
     Config,
     ModelConfig,
 )
-from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, Stopped
+from pixel_cnn_pp.training.preemption import (
+    Diverged,
+    ReadFailed,
+    Stopped,
+    StopSignals,
+)
 from pixel_cnn_pp.training.run import check_save_dir, prepare
 from pixel_cnn_pp.training.step import skip_graph_optimizer
 
@@ -94,6 +99,9 @@ flags.DEFINE_integer(
     None,
     "GPUs to train on; by default all, or one CPU without a GPU.",
     short_name="g",
+)
+flags.DEFINE_integer(
+    "worker_timeout", 600, "Seconds to wait for each other worker of TF_CONFIG."
 )
 flags.DEFINE_float(
     "polyak_decay", 0.9995, "Decay of the Polyak averages (EMA) per step."
@@ -183,7 +191,10 @@ flags.DEFINE_bool(
     "--nopolyak_warmup is the official rule.",
 )
 flags.DEFINE_integer(
-    "num_levels", 256, "Number of pixel values; fewer than 256 quantize the images."
+    "num_levels",
+    256,
+    "Number of pixel values: 8-bit images are quantized to fewer than 256; an npz with "
+    "the key num_levels must have as many, and is used as it is.",
 )
 flags.DEFINE_integer(
     "image_size",
@@ -259,13 +270,14 @@ def load_splits(config: Config) -> list[data.Source]:
 
 
 def main(argv):
-    with cli.errors_in_one_line():
+    with cli.errors_in_one_line((ValueError, OSError, Stopped)):
         cli.check_no_arguments(argv)
         settings = settings_from_flags()
         config = Config.of(**settings)
         # Before the strategy, which waits for the other workers.
         check_save_dir(FLAGS.save_dir, FLAGS.load_params)
-        strategy = distribution.make_strategy(config.nr_gpu)
+        with StopSignals():
+            strategy = distribution.make_strategy(config.nr_gpu, config.worker_timeout)
         skip_graph_optimizer()
         if FLAGS.load_params:
             saved = checkpoint.load_config(FLAGS.save_dir)

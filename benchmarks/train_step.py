@@ -61,9 +61,9 @@ def main(argv):
     start = time.perf_counter()
     with strategy.scope():
         state = TrainState(config)
-        step = TrainStep(state, config)
+        step = TrainStep(state, config, strategy)
         examples = tf.data.Dataset.from_tensors({"image": images})
-        (batch,) = distribution.distribute(examples)
+        (batch,) = distribution.distribute(examples, strategy)
         seconds(lambda: step(batch))
         first = time.perf_counter() - start
         times = [seconds(lambda: step(batch)) for _ in range(FLAGS.steps)]

@@ -23,6 +23,7 @@ class ArraySource(ChunkedSource):
         images: np.ndarray,
         labels: np.ndarray | None = None,
         class_names: tuple[str, ...] | None = None,
+        num_levels: int = 256,
     ) -> "ArraySource":
         """The source of checked arrays; labels, of any integer dtype, need names."""
         # On a machine with GPUs tensors go there by default.
@@ -33,6 +34,7 @@ class ArraySource(ChunkedSource):
                 image_shape=images.shape[1:],
                 num_images=len(images),
                 class_names=class_names,
+                num_levels=num_levels,
                 images=tf.constant(images),
                 labels=None if labels is None else tf.constant(labels.astype(np.int32)),
             )

@@ -1,7 +1,8 @@
 """npz: one NumPy file with the images of both splits, and labels where there are any.
 
 Keys: train_images, test_images, uint8 [N, H, W, C] or grey [N, H, W]; train_labels,
-test_labels, integers [N] from 0; class_names, text [L], by default '0', '1', ….
+test_labels, integers [N] from 0; class_names, text [L], by default '0', '1', …;
+num_levels, the number of pixel values, by default 256.
 Pickled (object) arrays are never read.
 """
 
@@ -152,6 +153,30 @@ class NpzFile:
             )
         return tuple(names)
 
+    def num_levels(self) -> int:
+        """The number of pixel values that the file says it has."""
+        if "num_levels" not in self.keys:
+            return 256
+        rule = "num_levels is one integer from 2 to 256"
+        shape = self.shape("num_levels", np.integer, rule)
+        value = int(self.read("num_levels")) if shape == () else 0
+        if not 2 <= value <= 256:
+            raise self.error(
+                f"num_levels has shape {list(shape)} or value {value}", rule
+            )
+        return value
+
+    def read_images(self, split: str, num_levels: int) -> np.ndarray:
+        """The images of a split, uint8 [N, H, W, C] below num_levels."""
+        images = self.read(f"{split}_images")
+        if images.max() >= num_levels:
+            raise self.error(
+                f"{split}_images has the pixel value {images.max()} where num_levels "
+                f"is {num_levels}",
+                f"save values from 0 to {num_levels - 1}",
+            )
+        return images.reshape(len(images), *self.image_shape(split)[1])
+
     def warn_of_gaps(self, labels: np.ndarray, num_labels: int) -> None:
         """Warns of classes that no image of a split has."""
         gaps = sorted(set(range(num_labels)) - set(labels.tolist()))
@@ -209,5 +234,6 @@ def load(
             split_labels, class_names = all_labels[split], file.class_names(all_labels)
             if split == "train":
                 file.warn_of_gaps(split_labels, len(class_names))
-        images = file.read(f"{split}_images").reshape(-1, *image_shape)  # [N, H, W, C]
-    return ArraySource.of(name, split, images, split_labels, class_names)
+        num_levels = file.num_levels()
+        images = file.read_images(split, num_levels)
+    return ArraySource.of(name, split, images, split_labels, class_names, num_levels)

@@ -87,7 +87,8 @@ class Source(abc.ABC):
     """One split of a data set.
 
     image_shape is (H, W, C); class_names are the names of the labels 0 … L - 1, or None
-    where labels were not asked for, each as `class_name` gives it.
+    where labels were not asked for, each as `class_name` gives it; pixel values are
+    0 … num_levels − 1.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Source(abc.ABC):
     image_shape: tuple[int, int, int]
     num_images: int
     class_names: tuple[str, ...] | None = None
+    num_levels: int = 256
 
     @property
     def num_labels(self) -> int | None:

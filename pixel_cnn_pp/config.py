@@ -141,6 +141,7 @@ class Config:
     remat: bool = False
     jit_compile: bool | None = None
     nr_gpu: int | None = None
+    worker_timeout: int = 600
     polyak_decay: float = 0.9995
     polyak_warmup: bool = True
     num_samples: int = 1
@@ -155,7 +156,8 @@ class Config:
                 self,
                 1,
                 "batch_size init_batch_size max_epochs max_steps max_bad_steps "
-                "accumulate save_interval log_interval nr_gpu image_size",
+                "accumulate save_interval log_interval nr_gpu image_size "
+                "worker_timeout",
             )
             check_at_least(self, 0, "save_steps num_samples seed")
             check_one_of(self, "precision", PRECISIONS)

@@ -3,6 +3,9 @@
 import itertools
 import os
 import re
+import socket
+import sys
+import time
 
 import tensorflow as tf
 
@@ -15,15 +18,18 @@ class WorkerLost(Exception):
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
-def make_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
+def make_strategy(
+    nr_gpu: int | None, worker_timeout: int = 600
+) -> tf.distribute.Strategy:
     """The strategy for `nr_gpu` devices: GPUs, or CPUs where there is no GPU.
 
     None takes all GPUs, or one CPU. Where the environment's TF_CONFIG names workers,
     the devices are those of each of them, and this must be the first that TensorFlow
-    does. Raises ValueError where there are fewer devices.
+    does. Raises ValueError where there are fewer devices, OSError where another worker
+    does not start within `worker_timeout` seconds or this one cannot listen.
     """
     if num_workers():
-        return _multi_worker_strategy(nr_gpu)
+        return _multi_worker_strategy(nr_gpu, worker_timeout)
     gpus = tf.config.list_logical_devices("GPU")
     devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
     count = nr_gpu or max(len(gpus), 1)
@@ -69,18 +75,94 @@ def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
         raise ValueError(f"task type {job!r} is none of {', '.join(jobs)}")
     if index not in range(len(jobs[job])):
         raise ValueError(f"task index {index!r} is not below {len(jobs[job])}")
-    for address in itertools.chain(*jobs.values()):
-        if not re.fullmatch(r".+:\d{1,5}", address):
+    addresses = list(itertools.chain(*jobs.values()))
+    for address in addresses:
+        is_address = re.fullmatch(r".+:\d{1,5}", address)
+        if not is_address or not 0 < _host_and_port(address)[1] < 2**16:
             raise ValueError(f"address {address!r} is no host:port")
+        if addresses.count(address) > 1:
+            raise ValueError(f"address {address!r} is there twice")
 
 
-def _multi_worker_strategy(nr_gpu: int | None) -> tf.distribute.Strategy:
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)  # IPv6: [::1]:2222.
+
+
+def _wait_for_workers(timeout: int) -> None:
+    """Waits until every worker of TF_CONFIG listens at its address.
+
+    TensorFlow would wait for them without a word, and ignore signals. Meanwhile this
+    worker listens at its own address; the kernel completes connections that nobody
+    accepts. Once it has reached all others, TensorFlow's server takes over its port and
+    answers the slower ones. Raises OSError that names TF_CONFIG and the address.
+    """
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    jobs = resolver.cluster_spec().as_dict()
+    own = jobs[resolver.task_type][resolver.task_id]
+    with _listen(own):
+        for address in sorted({*itertools.chain(*jobs.values())} - {own}):
+            _wait_for(address, timeout)
+
+
+def _listen(address: str) -> socket.socket:
+    """A listening socket at the port of this worker's address."""
+    host, port = _host_and_port(address)
+    try:
+        family, *_, at_host = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(at_host)  # Fails where the host is another machine.
+        # At all of the machine's addresses, for others may know the host by another.
+        dual = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual else socket.AF_INET
+        return socket.create_server(
+            ("", port), family=family, backlog=4096, dualstack_ipv6=dual
+        )
+    except OSError as error:
+        raise OSError(
+            f"TF_CONFIG: cannot listen at {address}, the address of this worker "
+            f"({error.strerror}); give an address of this machine and a free port, "
+            "and each machine its own task index."
+        ) from error
+
+
+def _wait_for(address: str, timeout: int) -> None:
+    """Tries once a second to connect to another worker."""
+    deadline = time.monotonic() + timeout
+    waited = False
+    while reason := _why_unreachable(address):
+        if time.monotonic() > deadline:
+            raise OSError(
+                f"TF_CONFIG: {address} did not answer for {timeout} s ({reason}); "
+                "start train.py there too, or wait longer with --worker_timeout."
+            )
+        if not waited:
+            print(f"waiting for {address}", file=sys.stderr, flush=True)
+            waited = True
+        time.sleep(1)
+
+
+def _why_unreachable(address: str) -> str:
+    """Empty if something listens at the address."""
+    try:
+        with socket.create_connection(_host_and_port(address), timeout=1) as connection:
+            # Where nobody listens on this machine, a socket can connect to itself.
+            is_self = connection.getsockname() == connection.getpeername()
+            return "nobody listens" if is_self else ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _multi_worker_strategy(
+    nr_gpu: int | None, worker_timeout: int
+) -> tf.distribute.Strategy:
     there = max(len(tf.config.list_physical_devices("GPU")), 1)
     if nr_gpu not in (None, there):
         raise ValueError(
             f"--nr_gpu={nr_gpu}: this worker has {there} devices and takes them all; "
             "hide some with CUDA_VISIBLE_DEVICES, or leave the flag out."
         )
+    _wait_for_workers(worker_timeout)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
@@ -98,7 +180,7 @@ def are_several(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def distribute(batches: tf.data.Dataset):
+def distribute(batches: tf.data.Dataset, strategy: tf.distribute.Strategy):
     """Global batches, split among the replicas of all workers in order."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
@@ -107,16 +189,16 @@ def distribute(batches: tf.data.Dataset):
     # The thread that tunes the input sleeps longer and longer, up to a minute, and the
     # end of an epoch can wait until it wakes.
     options.autotune.enabled = False
-    strategy = tf.distribute.get_strategy()
     return strategy.experimental_distribute_dataset(batches.with_options(options))
 
 
-def take_from_first(groups: dict[str, dict[str, tf.Variable]]) -> None:
+def take_from_first(
+    groups: dict[str, dict[str, tf.Variable]], strategy: tf.distribute.Strategy
+) -> None:
     """Sets the variables of all workers to those of the first.
 
     Each has computed or read them for itself: on GPUs not to the last bit alike.
     """
-    strategy = tf.distribute.get_strategy()
     variables = [v for group in groups.values() for v in group.values()]
 
     def of_first():

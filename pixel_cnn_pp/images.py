@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -12,18 +12,22 @@ from pixel_cnn_pp.files import open_atomic
 
 MAX_PNG_PIXELS = 2**27  # 400 MB of memory while the PNG is written.
 
+LOOKED_AT = 1000  # Images whose pixel values are looked at.
+
 
 class ImageSet(Protocol):
     """A split of a data set, as training and evaluation use it.
 
     image_shape is (H, W, C); num_labels is the number of classes L and class_names are
-    their names, None without labels.
+    their names, None without labels; pixel values are 0 … num_levels − 1, 256 of them
+    for ordinary images.
     """
 
     image_shape: tuple[int, int, int]
     num_images: int
     num_labels: int | None
     class_names: tuple[str, ...] | None
+    num_levels: int
 
     def examples(
         self, epoch: int | None = None, seed: int = 0, start: int = 0
@@ -38,36 +42,68 @@ class ImageSet(Protocol):
         """Name of each image, in stored order."""
 
 
-class Relabelled:
-    """An ImageSet whose labels are positions in other `class_names`."""
+class _Mapped:
+    """An ImageSet with a function applied to its examples, and what that changes."""
 
-    def __init__(self, images: ImageSet, class_names: tuple[str, ...]):
-        """Raises ValueError if the images have a class that is not in class_names."""
-        unknown = [name for name in images.class_names if name not in class_names]
-        if unknown:
-            raise ValueError(
-                f"images of class {unknown[0]!r}: the model has the classes "
-                f"{', '.join(class_names):.200}; give images of these."
-            )
-        self.images = images
-        self.class_names = class_names
-        self.num_labels = len(class_names)
-        self.image_shape, self.num_images = images.image_shape, images.num_images
+    def __init__(self, images: ImageSet, function: Callable, **changes):
+        self._images, self._function = images, function
+        for name in ImageSet.__annotations__:
+            setattr(self, name, changes.get(name, getattr(images, name)))
         self.names = images.names
-        self.label_of = [class_names.index(name) for name in images.class_names]
 
     def examples(self, *args, **kwargs) -> tf.data.Dataset:
-        def relabel(example):
-            return example | {"label": tf.gather(self.label_of, example["label"])}
-
-        return self.images.examples(*args, **kwargs).map(relabel)
+        return self._images.examples(*args, **kwargs).map(self._function)
 
 
 def relabel(images: ImageSet, class_names: tuple[str, ...] | None) -> ImageSet:
-    """The images with the labels that a model with these class names takes."""
+    """The images, labelled by position in the class names of a model.
+
+    Raises ValueError if they have a class that the model has not.
+    """
     if None in (images.class_names, class_names) or images.class_names == class_names:
         return images
-    return Relabelled(images, class_names)
+    unknown = [name for name in images.class_names if name not in class_names]
+    if unknown:
+        raise ValueError(
+            f"images of class {unknown[0]!r}: the model has the classes "
+            f"{', '.join(class_names):.200}; give images of these."
+        )
+    label_of = [class_names.index(name) for name in images.class_names]
+
+    def change_label(example):
+        return example | {"label": tf.gather(label_of, example["label"])}
+
+    names = {"class_names": class_names, "num_labels": len(class_names)}
+    return _Mapped(images, change_label, **names)
+
+
+def quantized(images: ImageSet, num_levels: int) -> ImageSet:
+    """The images with the pixel values 0 … num_levels − 1 of a model.
+
+    8-bit images are quantized; images that have these values already are as they are.
+    Raises ValueError for images of another number of values, and for 8-bit images with
+    so small values that they look quantized.
+    """
+    if images.num_levels == num_levels:
+        return images
+    if images.num_levels != 256:
+        raise ValueError(
+            f"--num_levels={num_levels}: the images have {images.num_levels} pixel "
+            f"values; give images of {num_levels}, or ordinary ones of 256."
+        )
+    first = images.examples().take(LOOKED_AT).map(lambda example: example["image"])
+    highest = max(int(image.max()) for image in first.as_numpy_iterator())
+    if highest < num_levels:
+        raise ValueError(
+            f"--num_levels={num_levels}: no pixel value of the images is above "
+            f"{highest}, so they look quantized already; save num_levels={num_levels} "
+            f"beside them in the npz, or multiply them by {256 // num_levels}."
+        )
+
+    def change_values(example):
+        return example | {"image": quantize(example["image"], num_levels)}
+
+    return _Mapped(images, change_values, num_levels=num_levels)
 
 
 def quantize(images: tf.Tensor, num_levels: int) -> tf.Tensor:

@@ -157,7 +157,8 @@ class DiscretizedMixLogistic(Likelihood):
         logits, means, log_scales, coefficients = self.unpack(l)
         k = self.nr_logistic_mix
         gumbel = -ops.log(-ops.log(u[..., :k]))
-        chosen = ops.one_hot(ops.argmax(logits / temperature + gumbel, axis=-1), k)
+        best = ops.argmax(logits / temperature + gumbel, axis=-1)
+        chosen = ops.one_hot(best, k, dtype="float32")
         logistic = ops.log(u[..., k:]) - ops.log(1.0 - u[..., k:])
 
         def select(block):

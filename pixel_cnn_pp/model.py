@@ -16,6 +16,8 @@ from pixel_cnn_pp.network import Network
 from pixel_cnn_pp.sampling.sampler import BATCH_SIZES, Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
+# Attributes that are set after a model is made.
+SET_LATER = ("map_dtype", "fuses", "remat", "class_names")
 
 
 class PixelCNNPP(Network):
@@ -57,6 +59,25 @@ class PixelCNNPP(Network):
     def from_config(cls, config: dict) -> "PixelCNNPP":
         """A new model with these arguments."""
         return cls(**config)
+
+    def __reduce__(self):
+        """For pickle and copy: the arguments, the weights and what was set since."""
+        config = self.get_config() | {"name": self.name, "first_weights": False}
+        state = {
+            "weights": self.get_weights(),
+            "kernels": self.linear_layers[0].rounded_to,
+            "draws": getattr(self.objective, "num_draws", None),
+            "attributes": {name: getattr(self, name) for name in SET_LATER},
+        }
+        return self.from_config, (config,), state
+
+    def __setstate__(self, state: dict) -> None:
+        self.set_weights(state["weights"])
+        for name, value in state["attributes"].items():
+            setattr(self, name, value)
+        if state["draws"] is not None:
+            self.set_dequantization_draws(state["draws"])
+        self.round_kernels(state["kernels"])
 
     # What a traced function reads as a Python value is set here, so that a change takes
     # effect: the functions are traced again.

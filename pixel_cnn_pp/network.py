@@ -8,6 +8,7 @@ from keras import ops
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import prng
 from pixel_cnn_pp.config import ModelConfig
+from pixel_cnn_pp.layers.base import set_layers
 from pixel_cnn_pp.layers.blocks import make_block
 from pixel_cnn_pp.layers.convolution import (
     LayerFactory,
@@ -36,7 +37,7 @@ class Network(keras.Model):
     def __init__(
         self, config: ModelConfig, seed: int | None = 0, name: str = "network"
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")
         self.config = config
         self.image_shape = config.image_shape
         self.num_labels = config.num_labels
@@ -49,7 +50,8 @@ class Network(keras.Model):
         self.coarsest = max(block.stride for block in self.topology)
         self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
         make = LayerFactory(seed)
-        self.blocks = [make_block(block, make, config) for block in self.topology]
+        blocks = [make_block(block, make, config) for block in self.topology]
+        set_layers(self, "blocks", blocks)
         if config.energy_distance:
             self.objective = EnergyDistance(config.num_levels)
             self.head = make_head(config, make, None)
@@ -82,7 +84,9 @@ class Network(keras.Model):
                 f"labels={labels}: a model with num_labels={self.num_labels} "
                 + ("needs labels." if labels is None else "takes none.")
             )
-        return None if labels is None else ops.one_hot(labels, self.num_labels)
+        if labels is None:
+            return None
+        return ops.one_hot(labels, self.num_labels, dtype="float32")
 
     def run_block(
         self, index: int, run: LayerRunner, x, a=None, h=None, dropout_seed=None

@@ -46,7 +46,7 @@ def steps_on(
         state = TrainState(config)
         state.model.initialize((images.astype(np.float32) - 127.5) / 127.5)
         start_ema(state.averages, state.parameters)
-        step = TrainStep(state, config)
+        step = TrainStep(state, config, strategy)
         examples = tf.data.Dataset.from_tensor_slices({"image": images})
         batches = strategy.experimental_distribute_dataset(
             examples.repeat(steps).batch(16)

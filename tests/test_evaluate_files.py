@@ -89,8 +89,16 @@ REJECTED = [
     ("-o plain -ns 2 --output_dir=new --labels=0", "--labels=0", "leave the flag out"),
     ("-o labelled -ns 2 --output_dir=new --labels=3", "--labels=3", "0 to 2"),
     ("-o labelled -ns 2 --output_dir=new --labels=-1", "--labels=-1", "0 to 2"),
-    ("-o labelled -ns 2 --output_dir=new --labels=a", "--labels=a", "whole numbers"),
-    ("-o labelled -ns 2 --output_dir=new --labels=", "--labels=", "whole numbers"),
+    (
+        "-o labelled -ns 2 --output_dir=new --labels=a",
+        "--labels=a",
+        "class names or numbers",
+    ),
+    (
+        "-o labelled -ns 2 --output_dir=new --labels=",
+        "--labels=",
+        "class names or numbers",
+    ),
     (
         "-o labelled -ns 1 --output_dir=new --labels=0,1",
         "--labels=0,1",

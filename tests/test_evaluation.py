@@ -40,7 +40,7 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
     model, images, batch_size
 ):
     expected = [-model.log_prob(image[None]).numpy().item() for image in images]
-    evaluator = Evaluator(model, batch_size)
+    evaluator = Evaluator(model, batch_size, tf.distribute.get_strategy())
     np.testing.assert_allclose(losses_of(evaluator, images), expected, rtol=1e-5)
     mean = evaluator.mean_loss(examples(images))
     assert mean == pytest.approx(np.mean(expected), rel=1e-5)
@@ -49,7 +49,7 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
 def test_two_replicas_count_every_image_once_and_in_order(images):
     with distribution.make_strategy(2).scope():
         model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
-        evaluator = Evaluator(model, 3)
+        evaluator = Evaluator(model, 3, tf.distribute.get_strategy())
         assert evaluator.batch_size == 4
         losses = losses_of(evaluator, images)
     expected = -model.log_prob(images).numpy()
@@ -74,7 +74,7 @@ def test_fewer_pixel_values_than_256_are_scored_on_the_quantized_images(images):
     model = PixelCNNPP(
         (8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2, num_levels=32
     )
-    losses = losses_of(Evaluator(model, 11), images)
+    losses = losses_of(Evaluator(model, 11, tf.distribute.get_strategy()), images)
     expected = -model.log_prob(images // 8).numpy()
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 

@@ -92,7 +92,7 @@ def official_run(golden):
     batch = {"image": tf.constant(golden["images"])}
     if golden.labels is not None:
         batch["label"] = tf.constant(golden.labels)
-    step = TrainStep(state, config)
+    step = TrainStep(state, config, tf.distribute.get_strategy())
     return state, lambda: float(step(batch))
 
 

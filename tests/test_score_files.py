@@ -73,10 +73,10 @@ def test_path_that_no_file_can_take_is_named_by_its_flag(path, tmp_path, monkeyp
 @pytest.fixture
 def pictures(tmp_path):
     png = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
-    for name in ("train/b/1.png", "test/b/2.png", "test/b/torn.png", "test/a/9.png"):
+    train, test = ("a/0.png", "b/1.png"), ("b/2.png", "b/torn.png", "a/9.png")
+    for name in (*(f"train/{name}" for name in train), *(f"test/{n}" for n in test)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(png[:50] if "torn" in name else png)
-    (tmp_path / "train" / "a").mkdir()
     return tmp_path
 
 

@@ -159,5 +159,7 @@ def test_memory_does_not_grow_over_500_steps(npz_path, tmp_path, monkeypatch):
 
 
 def test_end_of_an_epoch_does_not_wait_for_a_thread_that_tunes_the_input():
-    batches = distribution.distribute(tf.data.Dataset.range(4).batch(2))
+    batches = distribution.distribute(
+        tf.data.Dataset.range(4).batch(2), tf.distribute.get_strategy()
+    )
     assert batches.options().autotune.enabled is False

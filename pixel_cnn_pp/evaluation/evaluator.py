@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import distribution
-from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.files import open_atomic
-from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.images import ImageSet, quantized
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
@@ -20,16 +19,22 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Evaluator:
-    """Losses of single images, on all replicas of the strategy it is created under.
+    """Losses of single images, on all replicas of a strategy.
 
     It keeps the compiled step: create one and use it for the whole run.
     """
 
-    def __init__(self, model: PixelCNNPP, batch_size: int, seed=(0, 0)):
+    def __init__(
+        self,
+        model: PixelCNNPP,
+        batch_size: int,
+        strategy: tf.distribute.Strategy,
+        seed=(0, 0),
+    ):
         """`batch_size`: images per step over all replicas, rounded up to a multiple of
         their number. `seed`, int32 [2], gives the noise of an energy distance."""
-        self.strategy = tf.distribute.get_strategy()
-        replicas = self.strategy.num_replicas_in_sync
+        self.strategy = strategy
+        replicas = strategy.num_replicas_in_sync
         self.batch_size = -(-batch_size // replicas) * replicas
         self.model = model
         self.seed = tf.convert_to_tensor(seed, tf.int32)
@@ -38,11 +43,10 @@ class Evaluator:
 
     def _losses(self, batch):
         def losses(batch):
-            images = image_ops.quantize(batch["image"], self.model.num_levels)
             # --scores_csv reads labels even for a model that takes none.
             labels = None if self.model.num_labels is None else batch.get("label")
             with fusion.fusing(self.model.fuses):
-                return self.model.image_loss(images, labels, seed=self.seed)
+                return self.model.image_loss(batch["image"], labels, seed=self.seed)
 
         return self.strategy.run(losses, args=(batch,))
 
@@ -89,7 +93,7 @@ class Evaluator:
 
     def _batches(self, examples):
         batches = examples.batch(self.batch_size).map(self._pad).prefetch(2)
-        return distribution.distribute(batches)
+        return distribution.distribute(batches, self.strategy)
 
     def _pad(self, batch):
         """Appends zeros to a batch; 'is_image', bool [batch_size], is False there."""
@@ -113,8 +117,9 @@ def score(
     Of all images, or of the first `max_images`; only one batch is in memory at a time.
     Raises FloatingPointError where bits/dim are NaN or infinite.
     """
+    images = quantized(images, model.num_levels)
     n = min(max_images or images.num_images, images.num_images)
-    evaluator = Evaluator(model, min(batch_size, n))
+    evaluator = Evaluator(model, min(batch_size, n), tf.distribute.get_strategy())
     for losses, labels in evaluator.losses(images.examples().take(n)):
         bits = bits_per_dim(losses.astype(np.float64), model.image_shape)
         check_finite(bits)
@@ -135,14 +140,13 @@ def first_images(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The first n images with the model's pixel values, uint8 [n, H, W, C], or all
     where there are fewer; and their labels [n] where the model takes labels."""
+    images = quantized(images, model.num_levels)
     examples = list(images.examples().take(n).as_numpy_iterator())
-    values = image_ops.quantize(
-        np.stack([example["image"] for example in examples]), model.num_levels
-    )
+    values = np.stack([example["image"] for example in examples])
     labels = None
     if model.num_labels is not None:
         labels = np.array([example["label"] for example in examples])
-    return np.asarray(values), labels
+    return values, labels
 
 
 @contextlib.contextmanager

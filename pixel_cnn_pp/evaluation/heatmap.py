@@ -104,5 +104,7 @@ def save_heatmaps(
     low, high = colour_limits(bits, high)
     shown = image_ops.to_8_bit(originals, model.num_levels)
     picture = render(make_figure(shown, bits, low, high, scale))
-    image_ops.write_grid(path, picture, originals=originals, bits=bits)
+    image_ops.write_grid(
+        path, picture, originals=originals, bits=bits, num_levels=model.num_levels
+    )
     return len(originals), low, high

@@ -68,7 +68,9 @@ def save_samples(
     else:
         grid = tile_rows(shown, len(row_labels))
     grid = image_ops.enlarge(grid, settings.scale)
-    image_ops.write_grid(path, grid, images=images, **arrays)
+    image_ops.write_grid(
+        path, grid, images=images, num_levels=model.num_levels, **arrays
+    )
     return shown
 
 
@@ -126,5 +128,11 @@ def save_completions(
     )
     cells = completion_cells(model, originals, completions, rows)
     grid = image_ops.enlarge(image_ops.tile(cells, 2 + num_completions), settings.scale)
-    image_ops.write_grid(path, grid, originals=originals, completions=completions)
+    image_ops.write_grid(
+        path,
+        grid,
+        originals=originals,
+        completions=completions,
+        num_levels=model.num_levels,
+    )
     return len(originals)

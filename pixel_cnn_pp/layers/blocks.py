@@ -14,6 +14,7 @@ from pixel_cnn_pp.layers.activations import (
     activate_and_drop,
     add_gated,
 )
+from pixel_cnn_pp.layers.base import Float32Layer, set_layers
 from pixel_cnn_pp.layers.convolution import (
     ConditionalWeights,
     Conv2D,
@@ -70,7 +71,7 @@ def _make_input(block: Block, make: LayerFactory, channels: int, units: int):
     return ShiftedInput(convs, [shift for *_, shift in parts])
 
 
-class GatedResnet(keras.layers.Layer):
+class GatedResnet(Float32Layer):
     """The official `gated_resnet`: x + a · σ(b), with a, b from two shifted convs.
 
     Args:
@@ -144,7 +145,7 @@ class GatedResnet(keras.layers.Layer):
         return activate(x, self.nonlinearity, *margins)
 
 
-class ShiftedInput(keras.layers.Layer):
+class ShiftedInput(Float32Layer):
     """Input layer of a stream: the sum of convs of the image, each output shifted.
 
     The output is shifted, not the image, so its first row or column holds zeros, not
@@ -153,7 +154,7 @@ class ShiftedInput(keras.layers.Layer):
 
     def __init__(self, convs: list[Conv2D], shifts: list[Callable], **kwargs):
         super().__init__(**kwargs)
-        self.convs = convs
+        set_layers(self, "convs", convs)
         self.shifts = shifts
 
     def call(self, x):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.layers.activations import NO_MARGINS, Margins, pad
+from pixel_cnn_pp.layers.base import Float32Layer
 from pixel_cnn_pp.layers.custom_gradient import custom_gradient
 
 Prepare = Callable[[tf.Tensor, Margins], tf.Tensor]
@@ -83,7 +84,7 @@ def weight_norm(V: tf.Tensor, g: tf.Tensor, *, unit_axis: int) -> tf.Tensor:
     return g * (V * inverse), gradient
 
 
-class WeightNorm(keras.layers.Layer, abc.ABC):
+class WeightNorm(Float32Layer, abc.ABC):
     """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
 
     The kernel is computed in float32, rounded to `rounded_to` ('float32' or
@@ -203,7 +204,7 @@ class Conv2D(_Spatial):
         return (*self.filter_size, in_channels, self.units)
 
     def linear(self, x, kernel):
-        return ops.conv(x, kernel, strides=self.strides, padding="valid")
+        return ops.conv(x, kernel, self.strides, "valid", data_format="channels_last")
 
     def padding(self):
         return self.margins()
@@ -265,7 +266,7 @@ class DownRightShiftedDeconv2D(_DownRightShifted, Deconv2D):
     """The official `down_right_shifted_deconv2d`."""
 
 
-class ConditionalWeights(keras.layers.Layer):
+class ConditionalWeights(Float32Layer):
     """Projection of a condition, [N, L] → [N, 1, 1, units], without bias or norm."""
 
     kind = "conditional_weights"

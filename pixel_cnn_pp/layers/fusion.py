@@ -1,4 +1,7 @@
-"""Fusion: elementwise operations in one pass over memory, compiled by XLA."""
+"""Fusion: elementwise operations in one pass over memory, compiled by XLA.
+
+Worth about 10 % of a training step with -q 2 -n 32 (docs/speed.md, --nojit_compile).
+"""
 
 import contextlib
 import contextvars

@@ -1,12 +1,12 @@
 """Output heads: features of a pixel to the parameters of its distribution."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.activations import activate
+from pixel_cnn_pp.layers.base import Float32Layer, set_layers
 from pixel_cnn_pp.layers.blocks import GatedResnet
 from pixel_cnn_pp.layers.convolution import (
     Dense,
@@ -27,7 +27,7 @@ def make_head(config: ModelConfig, make: LayerFactory, owners: np.ndarray | None
     return ParametersHead(make, f, len(owners))
 
 
-class ParametersHead(keras.layers.Layer):
+class ParametersHead(Float32Layer):
     """nin(elu(ul)): the parameters of the pixels' distributions."""
 
     def __init__(self, make: LayerFactory, nr_filters: int, units: int, **kwargs):
@@ -42,7 +42,7 @@ class ParametersHead(keras.layers.Layer):
         return run(self.nin, ops.elu(ul))
 
 
-class ChannelsHead(keras.layers.Layer):
+class ChannelsHead(Float32Layer):
     """Head that is autoregressive over the channels of the pixel.
 
     The parameters of channel c come from features of its own: those of channel c − 1
@@ -65,14 +65,16 @@ class ChannelsHead(keras.layers.Layer):
         super().__init__(**kwargs)
         # Position of each parameter when those of the channels are concatenated.
         self.positions = np.argsort(np.argsort(owners, kind="stable"), kind="stable")
-        self.resnets, self.nins = [], []
+        resnets, nins = [], []
         for c, units in enumerate(np.bincount(owners)):
             if c:
                 conv = DownRightShiftedConv2D
-                self.resnets.append(
+                resnets.append(
                     GatedResnet(make, conv, (1, 1), nr_filters, nonlinearity, c)
                 )
-            self.nins.append(make(Dense, nr_filters, int(units)))
+            nins.append(make(Dense, nr_filters, int(units)))
+        set_layers(self, "resnets", resnets)
+        set_layers(self, "nins", nins)
 
     def call(self, ul, x):
         return self.forward(call_layer, ul, x)
@@ -90,7 +92,7 @@ class ChannelsHead(keras.layers.Layer):
         return ops.take(ops.concatenate(parts, axis=-1), self.positions, axis=-1)
 
 
-class EnergyHead(keras.layers.Layer):
+class EnergyHead(Float32Layer):
     """Head of the energy distance: noise in, samples in [-1, 1] out."""
 
     width = 64

@@ -37,6 +37,7 @@ class Loop:
         test_images: ImageSet,
         save_dir: str,
         lock: FolderLock,
+        strategy: tf.distribute.Strategy,
     ):
         self.config = config
         self.lock = lock
@@ -44,19 +45,22 @@ class Loop:
         self.train_images = train_images
         self.test_images = test_images
         self.save_dir = save_dir
-        self.strategy = tf.distribute.get_strategy()
+        self.strategy = strategy
         self.is_chief = distribution.is_chief(self.strategy)
         self.are_several = distribution.are_several(self.strategy)
         self.signals = StopSignals(
             distribution.make_any(self.strategy) if self.are_several else None
         )
         self.writer = checkpoint.BackgroundWriter()
-        self.train_step = TrainStep(state, config)
+        self.train_step = TrainStep(state, config, strategy)
         self.images_per_step = self.train_step.images_per_step
         # Images that all replicas hold together.
         self.images_at_a_time = self.images_per_step // config.accumulate
         self.evaluator = evaluator.Evaluator(
-            state.averaged, self.images_at_a_time, seed_for(config, EVALUATION)
+            state.averaged,
+            self.images_at_a_time,
+            strategy,
+            seed_for(config, EVALUATION),
         )
 
     def run(self) -> None:
@@ -164,7 +168,7 @@ class Loop:
         examples = self.train_images.examples(epoch, self.config.seed, position)
         batches = examples.batch(self.images_per_step, drop_remainder=True)
         try:
-            yield from distribution.distribute(batches.prefetch(2))
+            yield from distribution.distribute(batches.prefetch(2), self.strategy)
         except distribution.LOST:
             raise
         except tf.errors.OpError as error:

@@ -22,9 +22,8 @@ def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
     """Data-dependent initialisation on the first images of the first epoch's order."""
     examples = train.examples(0, config.seed).batch(config.init_batch_size)
     batch = next(iter(examples))
-    images = image_ops.quantize(batch["image"], config.model.num_levels)
     state.model.initialize(
-        image_ops.to_float(images, config.model.num_levels),
+        image_ops.to_float(batch["image"], config.model.num_levels),
         batch.get("label"),
         seed_for(config, INITIALIZATION),
     )
@@ -148,6 +147,10 @@ def prepare(
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync
+    train_images, test_images = (
+        image_ops.quantized(images, config.model.num_levels)
+        for images in (train_images, test_images)
+    )
     check_save_dir(save_dir, load_params)
     check_image_sets(config, train_images, test_images, replicas)
     config = dataclasses.replace(
@@ -159,35 +162,44 @@ def prepare(
     )
     is_chief = distribution.is_chief(strategy)
     lock = FolderLock(save_dir)
-    messages = []
-    if load_params:
-        if is_chief:
-            lock.acquire()
-        saved = checkpoint.load_config(save_dir)
-        config.check_same_run(saved)
-        config = dataclasses.replace(config, run_id=saved.run_id)
-        messages = config.changes_since(saved)
-    else:
-        config = dataclasses.replace(config, run_id=run_id(config))
+    if load_params and is_chief:
+        lock.acquire()
+    config, changes = with_run_id(config, save_dir if load_params else None)
     with strategy.scope():
         state = TrainState(config)
-        groups = state.groups()
         step = None
         if load_params:
-            step = checkpoint.read_newest(save_dir, groups, config.run_id)
-        if step is not None:
-            message = f"resuming from step {step}"
-            if messages:
-                message += f" with {', '.join(messages)}"
-        else:
+            step = checkpoint.read_newest(save_dir, state.groups(), config.run_id)
+        if step is None:
             check_no_rows(save_dir)
-            message = "no checkpoint was written yet: starting anew"
             start(state, config, train_images, official_checkpoint)
-        if load_params and is_chief:
-            print(message, flush=True)
-        if config.class_names and is_chief:
-            labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
-            print(f"labels: {', '.join(labels):.500}", flush=True)
+        if is_chief:
+            print_start(config, load_params, step, changes)
         if distribution.are_several(strategy):
-            distribution.take_from_first(state.groups())
-        return Loop(config, state, train_images, test_images, save_dir, lock)
+            distribution.take_from_first(state.groups(), strategy)
+        return Loop(config, state, train_images, test_images, save_dir, lock, strategy)
+
+
+def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]:
+    """The config with the id of the run in the folder `resumed`, or of a new one; and
+    what it changes. ValueError if it does not fit the run."""
+    if resumed is None:
+        return dataclasses.replace(config, run_id=run_id(config)), []
+    saved = checkpoint.load_config(resumed)
+    config.check_same_run(saved)
+    config = dataclasses.replace(config, run_id=saved.run_id)
+    return config, config.changes_since(saved)
+
+
+def print_start(
+    config: Config, load_params: bool, step: int | None, changes: list[str]
+) -> None:
+    """Prints from where a run resumes and with what changes, and the labels once."""
+    if load_params and step is None:
+        print("no checkpoint was written yet: starting anew", flush=True)
+    elif load_params:
+        with_changes = f" with {', '.join(changes)}" if changes else ""
+        print(f"resuming from step {step}{with_changes}", flush=True)
+    if config.class_names:
+        labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
+        print(f"labels: {', '.join(labels):.500}", flush=True)

@@ -5,7 +5,6 @@ import sys
 import tensorflow as tf
 
 from pixel_cnn_pp import distribution, prng
-from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.training.optimizer import (
@@ -52,10 +51,12 @@ class TrainStep:
     moment or sum of losses; it is counted in bad_steps and reported on stderr.
     """
 
-    def __init__(self, state: TrainState, config: Config):
+    def __init__(
+        self, state: TrainState, config: Config, strategy: tf.distribute.Strategy
+    ):
         self.state = state
         self.config = config
-        self.strategy = tf.distribute.get_strategy()
+        self.strategy = strategy
         self.parameters = list(state.parameters.values())
         self.uses_xla = config.jit_compile is not False
         if config.jit_compile:
@@ -101,13 +102,12 @@ class TrainStep:
         return loss, gradients, tf.linalg.global_norm(gradients)
 
     def batch_gradients(self, batch, seed):
-        images = image_ops.quantize(batch["image"], self.config.model.num_levels)
         # Around the gradients too: with remat they run the blocks again.
         with fusion.fusing(self.uses_xla):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.parameters)
                 losses = self.state.model.image_loss(
-                    images, batch.get("label"), training=True, seed=seed
+                    batch["image"], batch.get("label"), training=True, seed=seed
                 )
                 loss = tf.reduce_sum(losses)
             return loss, tape.gradient(loss, self.parameters)

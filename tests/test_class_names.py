@@ -1,0 +1,71 @@
+"""Labels of a trained model are found by class name, whatever the folders at hand."""
+
+import numpy as np
+import pytest
+import small_runs
+import tensorflow as tf
+
+import data
+from pixel_cnn_pp import checkpoint
+from pixel_cnn_pp.evaluation.evaluator import score
+from pixel_cnn_pp.images import relabel
+
+
+def write_images(folder, names, num=4):
+    """`num` images of each class in train/ and test/, the same for a name."""
+    for name in names:
+        rng = np.random.default_rng(sum(name.encode()))
+        for split in ("train", "test"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(num):
+                image = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                path = str(folder / split / name / f"{i}.png")
+                tf.io.write_file(path, tf.io.encode_png(image))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on the classes ant, bee and cat, and their images."""
+    folder = tmp_path_factory.mktemp("classes")
+    write_images(folder / "images", ("ant", "bee", "cat"))
+    splits = [
+        data.load("folder", str(folder / "images"), split, labels=True)
+        for split in ("train", "test")
+    ]
+    config = small_runs.Config.of(
+        **small_runs.SMALL | {"field": "11x5", "init_batch_size": 8, "max_steps": 2},
+        num_labels=3,
+        class_conditional=True,
+    )
+    small_runs.training.prepare(config, *splits, str(folder / "run")).run()
+    return folder
+
+
+def test_images_that_lack_a_class_are_scored_with_the_labels_of_the_run(run, tmp_path):
+    model, config = checkpoint.load_model(str(run / "run"))
+    assert model.class_names == config.class_names == ("ant", "bee", "cat")
+    write_images(tmp_path, ("bee", "cat"))
+    fewer = data.load("folder", str(tmp_path), "test", labels=True)
+    all_images = data.load("folder", str(run / "images"), "test", labels=True)
+    (ours, labels), *_ = score(model, relabel(fewer, model.class_names), 8)
+    theirs = np.concatenate([bits for bits, _ in score(model, all_images, 8)])
+    np.testing.assert_array_equal(labels, [1] * 4 + [2] * 4)
+    np.testing.assert_allclose(ours, theirs[4:], rtol=1e-5)
+
+
+def test_images_of_an_unknown_class_are_rejected(tmp_path):
+    write_images(tmp_path, ("bee", "dog"))
+    images = data.load("folder", str(tmp_path), "test", labels=True)
+    with pytest.raises(ValueError, match="images of class 'dog': the model has the cl"):
+        relabel(images, ("ant", "bee", "cat"))
+
+
+def test_run_on_a_renamed_class_is_not_resumed(run, tmp_path):
+    write_images(tmp_path, ("ant", "bee", "cow"))
+    splits = [
+        data.load("folder", str(tmp_path), split, labels=True)
+        for split in ("train", "test")
+    ]
+    config = checkpoint.load_config(str(run / "run"))
+    with pytest.raises(ValueError, match="class 2 of the images is 'cow', and 'cat'"):
+        small_runs.training.prepare(config, *splits, str(run / "run"), True)

@@ -1,0 +1,216 @@
+"""The model as Keras and TensorFlow save and copy it, and under the user's settings."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from small_models import SMALL, initialized, random_images, to_float
+
+from pixel_cnn_pp import PixelCNNPP, checkpoint
+
+VARIANTS = {
+    "mixture": {"num_labels": 3},
+    "one_stage": {"field": "15x8", "nin_blocks": 1},
+    "softmax": {"likelihood": "softmax", "num_levels": 8, "field": "11x5"},
+    "continuous": {"likelihood": "mix_logistic_continuous", "field": "11x5"},
+    "channels": {"autoregressive_channels": True, "field": "11x5"},
+    "energy": {"energy_distance": True, "field": "11x5"},
+}
+SHAPE = (4, 4, 3)
+SEED = tf.constant([0, 1])
+
+
+def of_variant(variant):
+    """An initialised model, so that all of its weights count."""
+    return initialized(SHAPE, **VARIANTS[variant])
+
+
+def output(model):
+    """The network's output, for five images."""
+    labels = np.arange(5) % 3 if model.num_labels else None
+    return model(to_float(random_images(5, model), model), labels, seed=SEED).numpy()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tf_checkpoint_holds_all_variables_and_restores_them(variant, tmp_path):
+    model = of_variant(variant)
+    path = tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint"))
+    saved = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    saved.pop("_CHECKPOINTABLE_OBJECT_GRAPH")
+    assert len(saved) == len(model.parameters)
+    fresh = PixelCNNPP(SHAPE, **(SMALL | VARIANTS[variant]), seed=9)
+    tf.train.Checkpoint(model=fresh).read(path).assert_consumed()
+    np.testing.assert_array_equal(output(fresh), output(model))
+
+
+def test_checkpoint_of_other_variables_is_not_consumed(tmp_path):
+    path = tf.train.Checkpoint(model=of_variant("mixture")).write(str(tmp_path / "c"))
+    other = PixelCNNPP(SHAPE, **SMALL)  # Without labels.
+    status = tf.train.Checkpoint(model=other).read(path)
+    with pytest.raises(AssertionError):
+        status.assert_consumed()
+    status.expect_partial()  # No warnings when the tests end.
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_keras_weights_are_the_parameters_once_and_come_back(variant, tmp_path):
+    model = of_variant(variant)
+    assert len(model.weights) == len(model.parameters)
+    assert {id(w) for w in model.weights} == {id(w) for w in model.parameters.values()}
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert f"Total params: {model.count_params():,}" in "".join(lines)
+    model.save_weights(tmp_path / "a.weights.h5")
+    fresh = PixelCNNPP(SHAPE, **(SMALL | VARIANTS[variant]), seed=9)
+    fresh.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(output(fresh), output(model))
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_copy_has_the_weights_and_shares_none(variant, duplicate):
+    model = of_variant(variant)
+    twin = duplicate(model)
+    assert twin.name == model.name and twin.get_config() == model.get_config()
+    before = output(model)
+    np.testing.assert_array_equal(output(twin), before)
+    for variable in twin.tf_variables().values():
+        variable.assign(variable + 1.0)
+    np.testing.assert_array_equal(output(model), before)
+
+
+def test_copy_keeps_what_was_set_since_and_scores_and_samples_the_same():
+    model = of_variant("continuous")
+    images = random_images(2, model)
+    plain = model.log_prob(images)
+    model.set_precision("mixed_bfloat16")
+    model.round_kernels()
+    model.set_dequantization_draws(2)
+    model.set_fusion(True)
+    model.set_remat(True)
+    model.class_names = ("cat", "dog")
+    twin = pickle.loads(pickle.dumps(model))
+    assert np.all(twin.log_prob(images) != plain)
+    np.testing.assert_array_equal(twin.log_prob(images), model.log_prob(images))
+    np.testing.assert_array_equal(twin.sample(1), model.sample(1))
+    assert twin.fuses and twin.remat and twin.class_names == model.class_names
+
+
+def set_policy(name):
+    return lambda: keras.config.set_dtype_policy(name)
+
+
+SETTINGS = {
+    "float64": lambda: keras.config.set_floatx("float64"),
+    "float16": lambda: keras.config.set_floatx("float16"),
+    "channels_first": lambda: keras.config.set_image_data_format("channels_first"),
+    "epsilon": lambda: keras.config.set_epsilon(1e-2),
+    "mixed_float16": set_policy("mixed_float16"),
+    "mixed_bfloat16": set_policy("mixed_bfloat16"),
+    "float64 policy": set_policy("float64"),
+}
+
+
+@pytest.fixture
+def restored_settings():
+    config = keras.config
+    before = config.floatx(), config.image_data_format(), config.epsilon()
+    policy = config.dtype_policy()
+    yield
+    config.set_floatx(before[0])
+    config.set_image_data_format(before[1])
+    config.set_epsilon(before[2])
+    config.set_dtype_policy(policy)
+
+
+def all_results(variant):
+    """Initial and initialised weights, output, gradients, scores and a sample."""
+    model = of_variant(variant)
+    images = random_images(5, model)
+    labels = np.arange(5) % 3 if model.num_labels else None
+    results = [*model.tf_variables().values(), output(model)]
+    with tf.GradientTape() as tape:
+        loss = model.image_loss(images, labels, training=True, seed=SEED)
+    results += [loss, *tape.gradient(loss, list(model.tf_variables().values()))]
+    if not model.energy_distance:
+        results.append(model.log_prob(images, labels))
+    if variant in ("mixture", "softmax"):
+        results.append(model.sample(1, None if labels is None else labels[:1]))
+    return [np.asarray(result) for result in results]
+
+
+@pytest.fixture(scope="module")
+def default_results():
+    return {variant: all_results(variant) for variant in VARIANTS}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_keras_settings_change_no_bit(
+    variant, setting, default_results, restored_settings
+):
+    SETTINGS[setting]()
+    for ours, expected in zip(
+        all_results(variant), default_results[variant], strict=True
+    ):
+        assert ours.dtype == expected.dtype
+        np.testing.assert_array_equal(ours, expected)
+
+
+def run_python(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, (done.stdout + done.stderr).strip().splitlines()
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "numpy"])
+def test_import_names_another_keras_backend_and_the_remedy(backend):
+    code, lines = run_python("import pixel_cnn_pp", KERAS_BACKEND=backend)
+    assert code == 1
+    assert lines[-1].startswith(f"ImportError: KERAS_BACKEND={backend}: ")
+    assert "unset KERAS_BACKEND" in lines[-1]
+
+
+def test_import_after_keras_with_another_backend_names_it():
+    late = "import keras; keras.config.backend = lambda: 'jax'; import pixel_cnn_pp"
+    code, lines = run_python(late, KERAS_BACKEND="tensorflow")
+    assert code == 1
+    assert lines[-1].startswith("ImportError: KERAS_BACKEND=jax: ")
+
+
+def test_command_line_trains_the_same_whatever_keras_is_told(
+    run_command, tmp_path, monkeypatch
+):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}'
+    )
+    line = (
+        "-d shapes --image_size=8 --field=11x5 -n 2 -m 1 -b 2 -u 2 --max_steps=1 -ns 1"
+    )
+    found = []
+    for name in ("default", "told"):
+        done = run_command("train.py", *line.split(), "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        prefix = checkpoint.list_checkpoints(tmp_path / name)[0][1]
+        found.append(tf.train.load_checkpoint(prefix))
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+    default, told = found
+    for key in default.get_variable_to_shape_map():
+        if key.startswith(("parameters", "averages")):
+            np.testing.assert_array_equal(told.get_tensor(key), default.get_tensor(key))

@@ -1,0 +1,123 @@
+"""Workers of TF_CONFIG: they wait for each other, and each failure is one line."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from command_lines import own_lines
+from conftest import ROOT
+from test_workers import free_addresses
+
+from pixel_cnn_pp import distribution
+
+LINE = "-d npz --field=11x5 -n 2 -m 1 -b 2 -u 2 -p 0 -ns 0"
+
+
+def start(npz_path, folder, addresses, index, *flags):
+    """train.py as one of the workers, for one step."""
+    task = {"type": "worker", "index": index}
+    config = {"cluster": {"worker": addresses}, "task": task}
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *LINE.split(), "--max_steps=1"]
+        + ["-i", npz_path, "-o", folder / "run", *flags],
+        env=os.environ | {"TF_CONFIG": json.dumps(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    """Its exit status and the lines that the program itself wrote to stderr."""
+    _, stderr = process.communicate(timeout=120)
+    return process.returncode, own_lines(stderr)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_workers_come_up_in_either_order(first, npz_path, tmp_path):
+    addresses = free_addresses(2)
+    early = start(npz_path, tmp_path, addresses, first)
+    time.sleep(5)
+    late = start(npz_path, tmp_path, addresses, 1 - first)
+    assert end(early) == (0, [f"waiting for {addresses[1 - first]}"])
+    assert end(late) == (0, [])
+
+
+def test_worker_that_never_comes_ends_the_wait_in_one_line(npz_path, tmp_path):
+    addresses = free_addresses(2)
+    code, lines = end(start(npz_path, tmp_path, addresses, 0, "--worker_timeout=3"))
+    assert code == 1
+    waiting, error = lines
+    assert waiting == f"waiting for {addresses[1]}"
+    assert error.startswith(f"error: TF_CONFIG: {addresses[1]} did not answer for 3 s")
+    assert "--worker_timeout" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_wait_at_once(signum, npz_path, tmp_path):
+    addresses = free_addresses(2)
+    process = start(npz_path, tmp_path, addresses, 0)
+    while "waiting" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signum)
+    before = time.monotonic()
+    assert process.wait(timeout=30) == 128 + signum
+    assert time.monotonic() - before < 5
+    assert own_lines(process.stderr.read()) == [f"error: stopped by {signum.name}"]
+
+
+def test_port_that_is_taken_is_one_line(npz_path, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, lines = end(start(npz_path, tmp_path, [own, *free_addresses(1)], 0))
+    assert code == 1
+    (line,) = lines
+    assert line.startswith(f"error: TF_CONFIG: cannot listen at {own}")
+    assert "Address already in use" in line
+
+
+def in_environment(monkeypatch, workers, index=0):
+    config = {
+        "cluster": {"worker": workers},
+        "task": {"type": "worker", "index": index},
+    }
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+
+
+# 192.0.2.0/24 belongs to no machine, and .invalid to no network.
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]", "host.invalid"])
+@pytest.mark.parametrize("others", [[], ["127.0.0.1:2222"]])
+def test_address_of_another_machine_is_named(host, others, monkeypatch):
+    in_environment(monkeypatch, [f"{host}:2222", *others])
+    with pytest.raises(OSError, match="TF_CONFIG: cannot listen at ") as error:
+        distribution.make_strategy(None)
+    assert f"{host}:2222" in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["host.invalid", "192.0.2.1"])
+def test_address_that_answers_nobody_is_named(host, monkeypatch, capfd):
+    own = free_addresses(1)
+    in_environment(monkeypatch, [*own, f"{host}:2222"])
+    with pytest.raises(OSError, match=f"TF_CONFIG: {host}:2222 did not answer for 1 s"):
+        distribution.make_strategy(None, worker_timeout=1)
+    assert capfd.readouterr().err == f"waiting for {host}:2222\n"
+
+
+@pytest.mark.parametrize(
+    "workers, reason",
+    [
+        (["a:0"], "address 'a:0' is no host:port"),
+        (["a:65536"], "address 'a:65536' is no host:port"),
+        (["a:1", "b:1", "a:1"], "address 'a:1' is there twice"),
+    ],
+)
+def test_addresses_that_cannot_be_are_rejected(workers, reason, monkeypatch):
+    in_environment(monkeypatch, workers)
+    with pytest.raises(ValueError, match=f"^TF_CONFIG=.*{reason}"):
+        distribution.make_strategy(None)
