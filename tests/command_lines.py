@@ -36,7 +36,9 @@ SCRIPTS = (
 MODULES = {path.stem for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]}
 
 # TensorFlow writes these to stderr as it starts, whatever its log level.
-STARTUP_NOTE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl::")
+STARTUP_NOTE = re.compile(
+    r"[IWE]0000 00:00:|WARNING: All log messages before absl::|To enable the following "
+)
 
 
 def own_lines(stderr: str) -> list[str]:

@@ -23,13 +23,13 @@ def measure(run_command, tmp_path, script, arguments):
 
 
 @pytest.mark.slow
-def test_remat_takes_three_quarters_of_the_memory_or_less(run_command, tmp_path):
+def test_remat_takes_four_fifths_of_the_memory_or_less(run_command, tmp_path):
     small = "-q 1 -n 16 -b 128 --steps=1"
     plain, remat = (
         measure(run_command, tmp_path, "train_step", f"{small} {option}")
         for option in ("--noremat", "--remat")
     )
-    assert remat[1]["peak_gb"] < 0.75 * plain[1]["peak_gb"]
+    assert remat[1]["peak_gb"] < 0.8 * plain[1]["peak_gb"]
     for row, found in (plain, remat):
         assert row["memory"] == f"{found['peak_gb']:.1f} GB"
         assert row["size"] == "1, 16" and row["batch"] == "128"

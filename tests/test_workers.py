@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import ROOT
 from small_runs import rows
 
-from pixel_cnn_pp import checkpoint, distribution
+from pixel_cnn_pp import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_only_the_first_worker_tells_of_the_run(run_of_two):
     assert ends[1][0] == ""
 
 
-def test_two_workers_killed_and_gone_on_with_make_the_run_of_one_process(
+def test_two_workers_killed_and_resumed_equal_the_run_of_one_process(
     run_of_two, npz_path, run_command, tmp_path
 ):
     folder, *_ = run_of_two
@@ -112,10 +112,3 @@ def test_two_workers_killed_and_gone_on_with_make_the_run_of_one_process(
     for columns in (2, 3):
         values = [[float(row[columns] or 0) for row in run] for run in (ours, theirs)]
         np.testing.assert_allclose(*values, rtol=5e-3)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": 3}'])
-def test_tf_config_that_is_none_is_refused(text, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match="^TF_CONFIG=.*must be JSON"):
-        distribution.make_strategy(None)
