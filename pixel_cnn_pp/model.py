@@ -243,6 +243,8 @@ class PixelCNNPP(Network):
         seed = np.asarray(seed)
         if seed.shape != (2,) or seed.dtype.kind not in "iu":
             raise ValueError(f"seed={seed}: must be two integers, for example (0, 3).")
+        if not (abs(seed.astype(object)) < 2**31).all():
+            raise ValueError(f"seed={seed}: must be below 2147483648.")
         n, most = len(images), BATCH_SIZES[-1]
         if labels is not None:
             labels = self._check_labels(labels, n)

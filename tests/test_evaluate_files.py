@@ -272,44 +272,6 @@ def test_samples_cycle_through_the_labels_and_each_label_is_a_row(
     assert printed[name] == [f"{n} samples, rows of labels {order}: {files}"]
 
 
-def test_image_i_stands_in_row_i_modulo_the_number_of_rows():
-    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
-    grid = samples.tile_rows(images, 2)[1::2, 1::2, 0]
-    assert grid.tolist() == [[0, 2, 4], [1, 3, 255]]
-    assert samples.tile_rows(images[:2], 3)[1::2, 1::2, 0].tolist() == [[0], [1]]
-
-
-def test_scores_written_before_an_error_stay_beside_the_file(
-    load, test_images, tmp_path
-):
-    class Failing:
-        num_images = 11
-
-        def examples(self):
-            def some():
-                yield from ({"image": image} for image in test_images[:4])
-                raise RuntimeError("the disk is gone")
-
-            spec = {"image": tf.TensorSpec((8, 8, 3), tf.uint8)}
-            return tf.data.Dataset.from_generator(some, output_signature=spec)
-
-        def names(self):
-            return map(str, range(11))
-
-    model = load("plain")
-    defaults = dict.fromkeys(tasks.Tasks.__dataclass_fields__)
-    path = tmp_path / "scores.csv"
-    asked = defaults | {"batch_size": 2, "scores_csv": str(path), "split": "test"}
-    with pytest.raises(tf.errors.OpError, match="the disk is gone"):
-        tasks.Tasks(**asked).run(model, Failing())
-    assert not path.exists()
-    rows = read_csv(tmp_path / "scores.csv.new")
-    assert [row["image"] for row in rows] == list("0123")
-    scores = [float(row["bits_per_dim"]) for row in rows]
-    expected = bits_of(load("plain"), test_images[:4])
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def rejected(evaluate, folder, printed):
     """What the lines of REJECTED came to; the folder before and after."""

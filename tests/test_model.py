@@ -182,6 +182,7 @@ def test_energy_distance_model_draws_and_refuses_a_likelihood():
         (lambda m: m.log_prob(np.zeros((2, 8, 9, 3), np.uint8)), r"\[2, 8, 9, 3\]"),
         (lambda m: m.log_prob(np.zeros((0, 8, 8, 3), np.uint8)), r"\[0, 8, 8, 3\]"),
         (lambda m: m.sample(1, seed=3), "seed=3: must be two integers"),
+        (lambda m: m.sample(1, seed=(0, 2**31)), "seed=.*: must be below 2147483648"),
         (lambda m: m.sample(1, temperature=1e-46), "temperature=1e-46"),
         (lambda m: PixelCNNPP((8, 8)), r"image_shape=\(8, 8\)"),
         (lambda m: PixelCNNPP(nr_filters=0), "nr_filters=0: must be 1 or more"),

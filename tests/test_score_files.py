@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 import data
-from pixel_cnn_pp import files
+from pixel_cnn_pp import PixelCNNPP, files
+from pixel_cnn_pp.evaluation import samples, tasks
 from pixel_cnn_pp.evaluation.evaluator import open_csv
+from pixel_cnn_pp.likelihood import bits_per_dim
 
 
 def test_file_that_is_not_finished_leaves_the_one_before_it_as_it_was(tmp_path):
@@ -106,3 +108,43 @@ def test_labels_are_there_or_not_before_images_are_read(pictures, npz_path, tmp_
     assert not data.has_labels("folder", "gone", "test")
     assert data.has_labels("shapes", None, "test")
     assert not data.has_labels("imagenet32", None, "test")
+
+
+def test_image_i_stands_in_row_i_modulo_the_number_of_rows():
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+    grid = samples.tile_rows(images, 2)[1::2, 1::2, 0]
+    assert grid.tolist() == [[0, 2, 4], [1, 3, 255]]
+    assert samples.tile_rows(images[:2], 3)[1::2, 1::2, 0].tolist() == [[0], [1]]
+
+
+def test_scores_written_before_an_error_stay_beside_the_file(tmp_path):
+    model = PixelCNNPP((8, 8, 3), nr_filters=2, nr_logistic_mix=1, field="11x5")
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+
+    class Failing:
+        num_images, num_levels = 11, 256
+
+        def examples(self):
+            def some():
+                yield from ({"image": image} for image in images[:4])
+                raise RuntimeError("the disk is gone")
+
+            spec = {"image": tf.TensorSpec((8, 8, 3), tf.uint8)}
+            return tf.data.Dataset.from_generator(some, output_signature=spec)
+
+        def names(self):
+            return map(str, range(11))
+
+    defaults = dict.fromkeys(tasks.Tasks.__dataclass_fields__)
+    path = tmp_path / "scores.csv"
+    asked = defaults | {"batch_size": 2, "scores_csv": str(path), "split": "test"}
+    with pytest.raises(tf.errors.OpError, match="the disk is gone"):
+        tasks.Tasks(**asked).run(model, Failing())
+    assert not path.exists()
+    with open(tmp_path / "scores.csv.new", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == list("0123")
+    scores = [float(row["bits_per_dim"]) for row in rows]
+    nats = -model.log_prob(images).numpy().astype(np.float64)
+    expected = bits_per_dim(nats, (8, 8, 3))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
