@@ -10,11 +10,11 @@ from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
 from pixel_cnn_pp.config import (
     FIELDS,
     LIKELIHOODS,
-    MODEL,
+    MODEL_SETTINGS,
     NO_FLAGS,
     NONLINEARITIES,
     PRECISIONS,
-    RUN,
+    RUN_SETTINGS,
     Config,
     ModelConfig,
 )
@@ -227,7 +227,7 @@ def take_from_checkpoint(settings: dict) -> None:
     given = FLAGS.resnet_nonlinearity if FLAGS["resnet_nonlinearity"].present else None
     inferred = openai_checkpoint.infer(FLAGS.official_checkpoint, given)
     official = vars(ModelConfig(**inferred))
-    found = {name: official[name] for name in MODEL - FREE}
+    found = {name: official[name] for name in MODEL_SETTINGS - FREE}
     found["class_conditional"] = inferred["num_labels"] is not None
     for name, value in found.items():
         if FLAGS[name].present and FLAGS[name].value != value:
@@ -240,7 +240,7 @@ def take_from_checkpoint(settings: dict) -> None:
 
 def settings_from_flags() -> dict:
     """The settings of a Config that the flags give. ValueError for contradictions."""
-    names = (MODEL | RUN).difference(NO_FLAGS)
+    names = (MODEL_SETTINGS | RUN_SETTINGS).difference(NO_FLAGS)
     settings = {name: FLAGS[name].value for name in names}
     if FLAGS.official_checkpoint:
         take_from_checkpoint(settings)

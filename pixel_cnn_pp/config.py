@@ -176,7 +176,7 @@ class Config:
     @classmethod
     def of(cls, **settings: Any) -> "Config":
         """From the settings of the run and those of its model, by name."""
-        model = {name: settings.pop(name) for name in MODEL & set(settings)}
+        model = {name: settings.pop(name) for name in MODEL_SETTINGS & set(settings)}
         with _flag_names():
             model = ModelConfig(**model)
         return cls(model=model, **settings)
@@ -250,7 +250,7 @@ class Config:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"config {values!r:.60}: must be a JSON object.")
-        if unknown := sorted(set(values) - MODEL - RUN):
+        if unknown := sorted(set(values) - MODEL_SETTINGS - RUN_SETTINGS):
             raise ValueError(
                 f"config has {', '.join(unknown)}: unknown setting; was it written by "
                 "a newer version?"
@@ -278,10 +278,10 @@ def _names(config: type) -> frozenset[str]:
     return frozenset(field.name for field in dataclasses.fields(config))
 
 
-MODEL = _names(ModelConfig)
-RUN = _names(Config) - {"model"}
+MODEL_SETTINGS = _names(ModelConfig)
+RUN_SETTINGS = _names(Config) - {"model"}
 # Settings of the model that its parameters' shapes or meaning depend on.
-MODEL_SHAPE = sorted(MODEL - {"dropout_p"})
+MODEL_SHAPE = sorted(MODEL_SETTINGS - {"dropout_p"})
 # Settings that follow from the images, and those that have no flag.
 FROM_DATA = ("image_shape", "num_labels", "num_images")
 NO_FLAGS = (*FROM_DATA, "images_per_step", "class_names", "fingerprint", "run_id")

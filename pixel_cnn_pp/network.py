@@ -46,8 +46,8 @@ class Network(keras.Model):
         self.topology = topology(
             config.nr_resnet, config.short_cuts, config.field, config.nin_blocks
         )
-        # Height and width of the feature maps of the finest stage, padding included.
         self.coarsest = max(block.stride for block in self.topology)
+        # Height and width of the feature maps of the finest stage, padding included.
         self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
         make = LayerFactory(seed)
         blocks = [make_block(block, make, config) for block in self.topology]
@@ -91,8 +91,7 @@ class Network(keras.Model):
     def run_block(
         self, index: int, run: LayerRunner, x, a=None, h=None, dropout_seed=None
     ) -> tf.Tensor:
-        """Block `index` of the topology on its inputs: whole feature maps, or the rows
-        and pixels of the sampler."""
+        """Block `index` of the topology on whole feature maps."""
         layer = self.blocks[index]
         kind = self.topology[index].kind
         if kind == "input":

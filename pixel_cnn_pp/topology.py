@@ -17,7 +17,7 @@ class Block(NamedTuple):
     stream: str  # 'u' sees the rows above, 'ul' those and the pixels to the left
     stride: int  # its output is [N, H / stride, W / stride, F]
     x: int  # index of its input block
-    a: tuple[int, ...] = ()  # indices of its skip connections, concatenated
+    a: tuple[int, ...] = ()  # indices of its other inputs: u for ul, skip connections
     filter_size: tuple[int, int] | None = None  # by default that of its stream
 
 
@@ -43,8 +43,9 @@ def topology(
 
 
 def _official(nr_resnet: int, short_cuts: bool) -> list[Block]:
-    """The official `model_spec`. short_cuts=False removes the skip connections, the
-    dotted lines of the paper's figure 2 (section 3.4.2)."""
+    """The official `model_spec`. short_cuts=False removes the skip connections from the
+    downsampling to the upsampling path, the dotted lines of the paper's figure 2
+    (section 3.4.2); ul still reads u."""
     blocks = _Blocks()
 
     # Downsampling path: each output goes on the list of its stream.

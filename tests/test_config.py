@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from pixel_cnn_pp import config, topology
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.layers import activations
 
 
 def test_json_gives_back_the_config(tmp_path):
@@ -63,6 +65,11 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
 def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
     with pytest.raises(ValueError, match=f"--{name}={value}: must be"):
         Config.of(**{name: value})
+
+
+def test_names_of_nonlinearities_and_fields_are_those_that_are_defined():
+    assert set(config.NONLINEARITIES) == set(activations.NONLINEARITIES)
+    assert set(config.FIELDS) == set(topology.FIELDS)
 
 
 def test_defaults_are_the_official_ones():

@@ -1,7 +1,8 @@
 """Activation, padding, dropout and gating, with hand-written gradients.
 
 Each function here is one pass over memory, forward and backward, where XLA fuses it
-(`fusion`), and keeps for its gradient nothing that the convolutions do not keep anyway.
+(`fusion`), and keeps for its gradient only its output, which is the next convolution's
+input, and the dropout mask.
 """
 
 from collections.abc import Callable
@@ -135,7 +136,7 @@ def _forward(x, *mask, name, margins, scale):
 def _backward(upstream, y, *mask, name, margins, scale):
     for keep in mask:
         upstream *= tf.cast(keep, y.dtype) * scale
-        y /= scale  # Right where it was kept; elsewhere upstream is 0 now.
+        y /= scale  # Undoes the dropout scale; dropped elements have zero gradient.
     return _crop(NONLINEARITIES[name].gradient(upstream, y), margins)
 
 

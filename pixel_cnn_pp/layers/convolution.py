@@ -187,7 +187,7 @@ class _Spatial(WeightNorm):
         self.strides = tuple(strides)
 
     def margins(self) -> Margins:
-        """Padding that keeps the size at stride 1: top, left, right."""
+        """Padding of a conv, mirrored crop of a deconv: top, left, right; none here."""
         return NO_MARGINS
 
     def get_config(self):

@@ -18,7 +18,7 @@ def fusing(on: bool) -> Iterator[None]:
     """Within it, traced graphs let XLA compile their `fusable` functions.
 
     Compiling takes about .1 s per shape, and whoever runs the graph must have XLA, so
-    it is off by default.
+    it is off unless training or scoring asks for it.
     """
     token = _is_on.set(on)
     try:

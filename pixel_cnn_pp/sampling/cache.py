@@ -33,7 +33,7 @@ def cache_shapes(network: Network, index: int) -> dict[str, tuple[int, int, int]
 
     'NAME/rows': the last rows of the input of a conv, as many as its kernel has;
     'NAME/precomputed': the part of an output of ul that is computed for a row at once;
-    'NAME/map': the output of a deconv, which is read oftener than it is computed.
+    'NAME/map': the output of a deconv, which is read more often than computed.
     """
     block, layer = network.topology[index], network.blocks[index]
     width = network.map_shape[1] // block.stride
@@ -76,5 +76,5 @@ def image_margins(network: Network) -> list[int]:
 
 
 def keep_shapes(before: Cache, after: Cache) -> Cache:
-    """`after` with the static shapes of `before`, on which loops insist."""
+    """`after` with the static shapes of `before`, which tf.while_loop requires."""
     return {key: tf.ensure_shape(after[key], before[key].shape) for key in before}

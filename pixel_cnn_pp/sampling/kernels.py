@@ -82,6 +82,6 @@ class FoldedNetwork:
     def run_plain(
         self, layer: WeightNorm, x: tf.Tensor, prepare: Prepare = pad
     ) -> tf.Tensor:
-        """The layer runner of the head: a layer with its folded kernel."""
+        """A layer with its folded kernel; the layer runner of the head."""
         y = layer.linear(prepare(x, NO_MARGINS), self.kernel(layer))
         return y + self.bias(layer)

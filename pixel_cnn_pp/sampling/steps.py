@@ -50,7 +50,8 @@ class _Step(abc.ABC):
 
     @abc.abstractmethod
     def run_block(self, index: int, maps: dict, cache: Cache) -> tf.Tensor | None:
-        """Runs block `index`; returns its feature map here, None if it has none yet."""
+        """Runs block `index`; returns its feature map at this row or pixel, or None: a
+        deconv writes to the cache, and one stream has no map in the other's step."""
 
     def run(self, tree: list, cache: Cache) -> dict[int, tf.Tensor | None]:
         """Runs the blocks in order; returns their feature maps. Changes the cache.

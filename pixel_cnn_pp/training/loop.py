@@ -66,7 +66,7 @@ class Loop:
     def run(self) -> None:
         """Trains to the end and writes the run under `save_dir`.
 
-        Raises Stopped after a SIGTERM or SIGINT, the step finished and all saved;
+        Raises Stopped after a signal and ReadFailed, the step finished and all saved;
         Diverged after `max_bad_steps` in a row; OSError if the disk is full.
         """
         if self.is_chief:
@@ -192,7 +192,8 @@ class Loop:
         return every > 0 and step % every == 0 and not self.state.count("bad_steps")
 
     def _end_epoch(self, log: RunLog) -> None:
-        """A row of metrics, then a checkpoint at the start of the next epoch."""
+        """A row of metrics; every --save_interval epochs samples, and a checkpoint that
+        begins with the next epoch."""
         state = self.state
         epoch = state.count("epoch")
         self._report(log, "epoch", with_test=True)

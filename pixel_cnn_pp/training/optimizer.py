@@ -55,7 +55,7 @@ def _zeros_like(p: tf.Variable) -> tf.Variable:
 def learning_rate_at(
     step: tf.Tensor, learning_rate: float, lr_decay: float
 ) -> tf.Tensor:
-    """Rate of the step after `step` earlier ones: decayed before every step.
+    """Learning rate of step number step + 1: decayed before every step.
 
     A function of the step, so a resumed run goes on at its rate (the official code
     starts again from the full one).

@@ -1,4 +1,4 @@
-"""Ways that a run ends early: a signal, or losses that are not finite."""
+"""Ways that a run ends early: signals, lost images, losses that are not finite."""
 
 import re
 import signal
@@ -37,9 +37,8 @@ class StopSignals:
     """Handles SIGTERM, SIGINT, SIGHUP within a `with` block, in the main thread alone.
 
     A signal raises Stopped at the next `check`, or at once if `nothing_to_lose`. A
-    second one has its usual effect. With several workers, `any_of` tells all of them
-    that one has received a signal, so that they stop after the same step, and none at
-    once.
+    second one ends the process at once. With several workers, `any_of` tells all of
+    them that one has received a signal, so that they stop after the same step.
     """
 
     def __init__(self, any_of: Callable[[bool], bool] | None = None):

@@ -136,7 +136,7 @@ def prepare(
     official_checkpoint: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Loop:
-    """A run ready to go, its checks done, nothing written yet.
+    """A run ready to go, its checks done, nothing but its lock written yet.
 
     `strategy` is that of `distribution.make_strategy`, which several machines have to
     call before they load images.

@@ -186,8 +186,8 @@ class TrainStep:
             tf.strings.format(
                 # A progress bar may stand in the line.
                 ("\n" if sys.stderr.isatty() else "")
-                + "warning: step {} is skipped, {} in a row: loss {}, norm of the "
-                "gradients {}; its pixel values are from {} to {}, mean {}",
+                + "warning: step {} is skipped, {} in a row: loss {}, summed norms of "
+                "the gradients {}; its pixel values are from {} to {}, mean {}",
                 (
                     counters["step"] + 1,
                     counters["bad_steps"],
