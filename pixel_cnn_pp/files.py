@@ -32,7 +32,6 @@ def new_name(path: str | os.PathLike) -> str:
     return os.path.realpath(path) + ".new"
 
 
-@functools.cache
 def tensorflow_path(folder: str) -> str:
     """A path of the folder that TensorFlow does not take for a pattern.
 
@@ -40,8 +39,12 @@ def tensorflow_path(folder: str) -> str:
     TensorFlow finds other files or none: such a folder gets a link.
     """
     folder = os.path.abspath(folder)
-    if folder.isprintable() and not re.search(r"[*?\[\]\\]", folder):
-        return folder
+    is_plain = folder.isprintable() and not re.search(r"[*?\[\]\\]", folder)
+    return folder if is_plain else _link_to(folder)
+
+
+@functools.cache
+def _link_to(folder: str) -> str:
     links = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, links)
     os.symlink(folder, os.path.join(links, "folder"))
