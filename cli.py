@@ -5,6 +5,7 @@ Imported before TensorFlow, which reads its log level as it is loaded.
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -46,12 +47,27 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
     and with its `exit_code`, 1 without one."""
     try:
         yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        _exit(out_of_memory(error), 1)
     except tf.errors.OpError as error:
         # TensorFlow's first line says what failed, the others where in the graph.
         message = data.ReadError.of(error) or error.message.splitlines()[0]
         _exit(message, 1)
+    except KeyboardInterrupt:
+        _exit("stopped by SIGINT", 128 + signal.SIGINT)
     except kinds as error:
         _exit(error, getattr(error, "exit_code", 1))
+
+
+def out_of_memory(error: Exception) -> str:
+    """What to say of an allocation that failed, or of a full disk."""
+    (first, *_) = str(getattr(error, "message", error)).splitlines() or [""]
+    if "No space left" in first:
+        return first
+    return (
+        f"out of memory ({first or 'in Python'}); give a smaller --batch_size, fewer "
+        "or smaller images, or a smaller model."
+    )
 
 
 def _exit(message, code: int) -> None:

@@ -27,6 +27,7 @@ flags.DEFINE_integer(
     None,
     "Side of the images in pixels, for shapes and folder; by default as in the run if "
     "its --data_set is used.",
+    upper_bound=data.MAX_IMAGE_SIZE,
 )
 flags.DEFINE_bool(
     "skip_bad_images",

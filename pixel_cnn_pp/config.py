@@ -67,6 +67,7 @@ class ModelConfig:
         check_types(self)
         check_at_least(self, 1, "nr_resnet nr_filters nr_logistic_mix num_labels")
         check_at_least(self, 0, "nin_blocks")
+        check_at_most(self, 1000, "nr_resnet nin_blocks")
         if not 2 <= self.num_levels <= 256:
             raise ValueError(
                 f"num_levels={self.num_levels}: must be from 2 to 256, the number of "
@@ -161,17 +162,15 @@ class Config:
             )
             check_at_least(self, 0, "save_steps num_samples seed")
             check_one_of(self, "precision", PRECISIONS)
-            if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            if not 1e-38 < self.learning_rate < 3.4e38:  # In float32.
                 raise ValueError(
-                    f"learning_rate={self.learning_rate}: must be above 0."
+                    f"learning_rate={self.learning_rate}: must be above 0 and finite."
                 )
             for name in ("lr_decay", "polyak_decay"):
                 if not 0 < getattr(self, name) <= 1:
                     raise ValueError(
                         f"{name}={getattr(self, name)}: must be above 0 and at most 1."
                     )
-            if self.seed >= 2**31:
-                raise ValueError(f"seed={self.seed}: must be below 2147483648.")
 
     @classmethod
     def of(cls, **settings: Any) -> "Config":
@@ -306,6 +305,8 @@ def check_types(config) -> None:
         if not _is_a(value, kind):
             expected = getattr(kind, "__name__", str(kind))
             raise ValueError(f"{name}={value!r}: must be {expected}.")
+        if isinstance(value, int) and name != "run_id":
+            check_at_most(config, 2**31 - 1, name)
 
 
 def _is_a(value, kind) -> bool:
@@ -326,6 +327,14 @@ def check_at_least(config, bound: int, names: str) -> None:
         value = getattr(config, name)
         if value is not None and value < bound:
             raise ValueError(f"{name}={value}: must be {bound} or more.")
+
+
+def check_at_most(config, bound: int, names: str) -> None:
+    """Raises ValueError if one of the fields is above `bound`; None is allowed."""
+    for name in names.split():
+        value = getattr(config, name)
+        if value is not None and value > bound:
+            raise ValueError(f"{name}={value}: must be at most {bound}.")
 
 
 def check_one_of(config, name: str, allowed: tuple) -> None:

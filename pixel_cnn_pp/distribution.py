@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import time
 
 import tensorflow as tf
@@ -163,7 +164,35 @@ def _multi_worker_strategy(
             "hide some with CUDA_VISIBLE_DEVICES, or leave the flag out."
         )
     _wait_for_workers(worker_timeout)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    return _start_multi_worker(worker_timeout)
+
+
+def _start_multi_worker(timeout: int) -> tf.distribute.Strategy:
+    """The strategy, which waits for all workers once more: one may have ended since.
+
+    TensorFlow waits in C++, where no signal is handled, so it does so in a thread.
+    Raises OSError after `timeout` seconds.
+    """
+    made: list = []  # The strategy, or the exception of the thread.
+
+    def make():
+        try:
+            made.append(tf.distribute.MultiWorkerMirroredStrategy())
+        except (RuntimeError, ValueError, OSError, tf.errors.OpError) as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if not made:
+        raise OSError(
+            f"TF_CONFIG: the workers did not start together within {timeout} s, though "
+            "each answered; one of them has ended. Start train.py on all again, or wait "
+            "longer with --worker_timeout."
+        )
+    if isinstance(made[0], Exception):
+        raise made[0]
+    return made[0]
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -18,7 +18,7 @@ ROOMS = [
     ("sampling",),
     ("network",),
     ("layers", "likelihood"),
-    ("topology", "config", "images", "prng", "files", "distribution"),
+    ("memory", "topology", "config", "images", "prng", "files", "distribution"),
 ]
 
 
