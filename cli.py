@@ -79,6 +79,8 @@ class _PathParser(flags.ArgumentParser):
     """A path, ~ expanded: a shell leaves it in --save_dir=~/run."""
 
     def parse(self, argument: str) -> str:
+        if not argument:
+            raise ValueError("is empty; give a path, or leave the flag out")
         return os.path.expanduser(argument)
 
 

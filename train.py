@@ -31,7 +31,7 @@ from pixel_cnn_pp.training.step import skip_graph_optimizer
 # the two folders, which are its author's own, and --nr_gpu, 8 there.
 cli.DEFINE_path(
     "data_dir",
-    "",
+    None,
     "Where the images are: for npz the file, for folder the folder with train/ and "
     "test/, for cifar the folder of the original archive or of tensorflow-datasets.",
     short_name="i",
@@ -249,8 +249,7 @@ def settings_from_flags() -> dict:
             f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
             "number of blocks; leave one of the two out."
         )
-    if FLAGS.data_dir:
-        settings["data_dir"] = os.path.abspath(FLAGS.data_dir)
+    settings["data_dir"] = os.path.abspath(FLAGS.data_dir) if FLAGS.data_dir else ""
     return settings
 
 

@@ -186,8 +186,8 @@ def _start_multi_worker(timeout: int) -> tf.distribute.Strategy:
     thread.join(timeout)
     if not made:
         raise OSError(
-            f"TF_CONFIG: the workers did not start together within {timeout} s, though "
-            "each answered; one of them has ended. Start train.py on all again, or wait "
+            f"TF_CONFIG: the workers did not start together within {timeout} s; one of "
+            "them has ended since it answered. Start train.py on all again, or wait "
             "longer with --worker_timeout."
         )
     if isinstance(made[0], Exception):

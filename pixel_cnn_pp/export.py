@@ -14,7 +14,6 @@ from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import Sampler
 
-
 # A folder beside the new one, and what is in it until the model is whole.
 STAGING, MODEL = ".export-", "model"
 

@@ -39,7 +39,9 @@ def check_parameters(config: ModelConfig, copies: int = 1) -> None:
     count = 3 * f**2 * sum(areas) + f * _mixture_size(config)
     needed, there = count * copies * FLOAT, machine_bytes()
     if needed > there:
-        copied = f" in {copies} copies (EMA and Adam's among them)" if copies > 1 else ""
+        copied = (
+            f" in {copies} copies (EMA and Adam's among them)" if copies > 1 else ""
+        )
         raise ValueError(
             f"nr_resnet={config.nr_resnet}, nr_filters={f}, nr_logistic_mix="
             f"{config.nr_logistic_mix}: the parameters take at least "
@@ -65,7 +67,7 @@ def check_batch(
     if images > most:
         remedy = f"--{flag}={most} or less" if most else "a smaller model or images"
         raise ValueError(
-            f"--{flag}={images}: the feature maps of so many images of {height}×{width} "
+            f"--{flag}={images}: the feature maps of {height}×{width} images "
             f"take at least {images * floats * FLOAT / GIB:.3g} GiB, and this machine "
             f"has {machine_bytes() / GIB:.3g} GiB; give {remedy}."
         )

@@ -57,7 +57,7 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
         ("nr_resnet", 10**9),
         ("nr_filters", 2**31),
         ("nr_logistic_mix", 10**30),
-        ("learning_rate", 1e300),
+        ("learning_rate", 1e39),
         ("learning_rate", 1e-300),
         ("num_levels", 1),
         ("num_levels", 257),

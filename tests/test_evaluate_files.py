@@ -37,7 +37,7 @@ LINES = {
 # Command line, then the value and the remedy that the one line on stderr must name.
 REJECTED = [
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
-    ("-o plain --scores_csv=", "--scores_csv=: cannot", "give a file"),
+    ("-o plain --scores_csv=", "--scores_csv=: is empty", "give a path"),
     ("-o plain --scores_csv=a --output_json=./a", "--scores_csv=a", "another file"),
     (
         "-o plain --output_json=c.json --scores_csv=c.json.new",

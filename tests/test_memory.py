@@ -42,7 +42,9 @@ def test_estimate_of_the_official_parameters_is_nearly_half_of_them(machine):
     machine(4 * 4 * 53_000_000)  # It has 53.5 million.
     memory.check_parameters(OFFICIAL, copies=4)
     machine(4 * 4 * 24_000_000)
-    with pytest.raises(ValueError, match="take at least .* in 4 copies .* give smaller"):
+    with pytest.raises(
+        ValueError, match="take at least .* in 4 copies .* give smaller"
+    ):
         memory.check_parameters(OFFICIAL, copies=4)
 
 
@@ -104,7 +106,9 @@ def test_samples_of_batches_count_all_their_images():
             1,
         ),
         (
-            tf.errors.ResourceExhaustedError(None, None, "a/b; No space left on device"),
+            tf.errors.ResourceExhaustedError(
+                None, None, "a/b; No space left on device"
+            ),
             "a/b; No space left on device",
             1,
         ),
@@ -114,7 +118,7 @@ def test_samples_of_batches_count_all_their_images():
 def test_failed_allocation_and_interrupt_are_one_line(error, line, code, capsys):
     from command_lines import entry_point
 
-    cli = entry_point("plot.py").module.cli
+    cli = entry_point("export.py").module.cli
     with pytest.raises(SystemExit) as end, cli.errors_in_one_line():
         raise error
     printed = capsys.readouterr().err

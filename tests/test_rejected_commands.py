@@ -195,11 +195,26 @@ REJECTED = [
     ("export", "-o gone --export_dir=new", "--save_dir=gone", "that train.py wrote"),
     (
         "export",
-        f"--official_checkpoint=unconditional.ckpt --export_dir=new --image_size={10**9}",
+        "--official_checkpoint=unconditional.ckpt --export_dir=new "
+        f"--image_size={10**9}",
         "--image_size=1000000000",
         "[1, 8192]",
     ),
     ("export", "-o run --export_dir=new extra", "'extra'", "every setting is a flag"),
+]
+EMPTY = [
+    ("train", "save_dir data_dir official_checkpoint"),
+    (
+        "evaluate",
+        "save_dir data_dir official_checkpoint output_json scores_csv output_dir",
+    ),
+    ("export", "save_dir official_checkpoint export_dir"),
+    ("plot", "save_dir output"),
+]
+REJECTED += [
+    (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or leave the flag out")
+    for script, names in EMPTY
+    for flag in names.split()
 ]
 POINTER = "Pass --helpshort or --helpfull to see help on flags."
 
@@ -209,7 +224,7 @@ def rejected(command_folder, resumed, other_runs):
     """Results of REJECTED; all that is in the folder before and after."""
     write_damaged_runs(command_folder)
     before = contents_of(command_folder)
-    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "export": ""}
+    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "export": "", "plot": ""}
     found = {
         (script, arguments): run(
             f"{script}.py", firsts[script] + arguments, command_folder

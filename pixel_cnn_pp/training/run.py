@@ -84,8 +84,8 @@ def check_image_sets(
         accumulate = f" --accumulate={config.accumulate}" * (config.accumulate > 1)
         raise ValueError(
             f"--batch_size={config.batch_size}{accumulate}: {replicas} replicas take "
-            f"{batch} images a step, and the training set has {train.num_images}; give a "
-            "smaller one."
+            f"{batch} images a step, and the training set has {train.num_images}; give "
+            "a smaller one."
         )
     if train.num_images < config.init_batch_size:
         raise ValueError(
