@@ -1,12 +1,16 @@
 """Devices and machines: the strategy of a run, and its chief."""
 
+import contextlib
 import itertools
 import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -168,31 +172,55 @@ def _multi_worker_strategy(
 
 
 def _start_multi_worker(timeout: int) -> tf.distribute.Strategy:
-    """The strategy, which waits for all workers once more: one may have ended since.
+    """The strategy, for which TensorFlow waits for all workers once more.
 
-    TensorFlow waits in C++, where no signal is handled, so it does so in a thread.
-    Raises OSError after `timeout` seconds.
+    One may have ended since it answered. TensorFlow waits in C++ and holds Python's
+    lock, so that no handler of a signal and no thread runs. Meanwhile signals have
+    their default action, and another process ends this one after `timeout` seconds.
     """
-    made: list = []  # The strategy, or the exception of the thread.
-
-    def make():
-        try:
-            made.append(tf.distribute.MultiWorkerMirroredStrategy())
-        except (RuntimeError, ValueError, OSError, tf.errors.OpError) as error:
-            made.append(error)
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if not made:
+    line = (
+        f"error: TF_CONFIG: the workers did not start together within {timeout} s; one "
+        "of them has ended since it answered. Start train.py on all again, or wait "
+        "longer with --worker_timeout."
+    )
+    # Its stdin is closed when this process ends, and then it ends too.
+    watcher = subprocess.Popen(
+        [sys.executable, "-ISc", _WATCHER, str(timeout), line], stdin=subprocess.PIPE
+    )
+    try:
+        with _default_actions():
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
         raise OSError(
-            f"TF_CONFIG: the workers did not start together within {timeout} s; one of "
-            "them has ended since it answered. Start train.py on all again, or wait "
-            "longer with --worker_timeout."
-        )
-    if isinstance(made[0], Exception):
-        raise made[0]
-    return made[0]
+            f"TF_CONFIG: the workers could not start together "
+            f"({error.message.splitlines()[0]}); start train.py on all again."
+        ) from error
+    finally:
+        watcher.kill()
+        watcher.communicate()
+
+
+_WATCHER = """
+import os, select, signal, sys
+seconds, line = sys.argv[1:]
+if not select.select([0], [], [], float(seconds))[0]:
+    print(line, file=sys.stderr, flush=True)
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
+
+
+@contextlib.contextmanager
+def _default_actions() -> Iterator[None]:
+    """Within, signals that ask a process to end do so at once."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            before[signum] = signal.signal(signum, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

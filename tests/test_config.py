@@ -1,6 +1,7 @@
 """Config: checks and JSON."""
 
 import json
+import re
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
     ],
 )
 def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
-    with pytest.raises(ValueError, match=f"--{name}={value}: must be"):
+    with pytest.raises(ValueError, match=re.escape(f"--{name}={value}: must be")):
         Config.of(**{name: value})
 
 
