@@ -5,6 +5,7 @@ Imported before TensorFlow, which reads its log level as it is loaded.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -81,6 +82,11 @@ class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         if not argument:
             raise ValueError("is empty; give a path, or leave the flag out")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", argument):
+            raise ValueError(
+                "is an address, and only local files are read and written; copy the "
+                "files and give a path, for example /tmp/images"
+            )
         return os.path.expanduser(argument)
 
 

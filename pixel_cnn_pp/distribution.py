@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -57,13 +58,15 @@ def num_workers() -> int:
     if not text:
         return 0
     try:
+        if not isinstance(json.loads(text), dict):
+            raise ValueError("it is no JSON object")
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         jobs = resolver.cluster_spec().as_dict()
         job, index = resolver.task_type, resolver.task_id
         if not jobs:
             return 0
         _check_cluster(jobs, job, index)
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f"TF_CONFIG={text}: {error}; it is JSON such as "
             '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", '

@@ -10,7 +10,7 @@ import pytest
 
 import data
 
-IMAGES = np.arange(4 * 2 * 3 * 2, dtype=np.uint8).reshape(4, 2, 3, 2)
+IMAGES = 200 + np.arange(4 * 2 * 3 * 2, dtype=np.uint8).reshape(4, 2, 3, 2)
 GOOD = {
     "train_images": IMAGES,
     "test_images": IMAGES[::-1],

@@ -18,7 +18,8 @@ ROOMS = [
     ("sampling",),
     ("network",),
     ("layers", "likelihood"),
-    ("memory", "topology", "config", "images", "prng", "files", "distribution"),
+    ("memory", "topology", "config", "images", "prng", "distribution"),
+    ("checks", "files"),
 ]
 
 

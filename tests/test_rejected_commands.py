@@ -202,7 +202,7 @@ REJECTED = [
     ),
     ("export", "-o run --export_dir=new extra", "'extra'", "every setting is a flag"),
 ]
-EMPTY = [
+PATHS = [
     ("train", "save_dir data_dir official_checkpoint"),
     (
         "evaluate",
@@ -211,9 +211,14 @@ EMPTY = [
     ("export", "save_dir official_checkpoint export_dir"),
     ("plot", "save_dir output"),
 ]
-REJECTED += [
+ADDRESSES = [
+    (script, f"-o run --{flag}=gs://a/b", f"--{flag}=gs://a/b: is an address", "copy")
+    for script, names in PATHS
+    for flag in names.split()
+]
+REJECTED += ADDRESSES + [
     (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or leave the flag out")
-    for script, names in EMPTY
+    for script, names in PATHS
     for flag in names.split()
 ]
 POINTER = "Pass --helpshort or --helpfull to see help on flags."

@@ -156,3 +156,10 @@ def test_addresses_that_cannot_be_are_rejected(workers, reason, monkeypatch):
     in_environment(monkeypatch, workers)
     with pytest.raises(ValueError, match=f"^TF_CONFIG=.*{reason}"):
         distribution.make_strategy(None)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"worker"', "{", "nonsense"])
+def test_text_that_is_no_json_object_is_rejected(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="^TF_CONFIG=.*it is JSON such as"):
+        distribution.make_strategy(None)

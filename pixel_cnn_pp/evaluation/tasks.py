@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -142,10 +143,11 @@ class Tasks:
         if self.labels is None:
             return None
         names = model.class_names or ()
+        # Class names are in this form, and a shell may give another.
+        labels = [unicodedata.normalize("NFC", label) for label in self.labels or [""]]
         try:
             return [
-                names.index(label) if label in names else int(label)
-                for label in self.labels or [""]
+                names.index(label) if label in names else int(label) for label in labels
             ]
         except ValueError as error:
             raise ValueError(
