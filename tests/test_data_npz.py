@@ -163,7 +163,7 @@ def test_truncated_and_altered_files_are_rejected(tmp_path):
         whole = file.read()
     for contents in (
         whole[: len(whole) // 2],
-        flip(whole, whole.index(b"\x04\x05\x06")),
+        flip(whole, whole.index(IMAGES.tobytes())),
     ):
         with open(path, "wb") as file:
             file.write(contents)
