@@ -1,12 +1,15 @@
-"""What the entry points share: TensorFlow's log level, one-line errors, model flags.
+"""What the entry points share: TensorFlow's log level, one-line errors, flags.
 
 Imported before TensorFlow, which reads its log level as it is loaded.
 """
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
 
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -18,7 +21,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 import data
-from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
+from pixel_cnn_pp import PixelCNNPP, __version__, checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import NONLINEARITIES
 
 FLAGS = flags.FLAGS
@@ -31,6 +34,9 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
     # Before the flags are parsed, so that the user's has the last word. absl itself
     # would make it INFO.
     logging.set_verbosity(logging.WARNING)
+    if (argv or sys.argv)[1:] == ["--version"]:
+        print(__version__)
+        return
     app.run(main, argv)
 
 
@@ -42,21 +48,24 @@ def check_no_arguments(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
-    """Ends the process with one line for an error of these kinds, or of TensorFlow,
-    and with its `exit_code`, 1 without one."""
+    """Ends the process with one line for an error of these kinds, or of TensorFlow, and
+    with exit code 1; for Ctrl-C with the code that a shell gives it."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        sys.exit(getattr(stop, "exit_code", 128 + signal.SIGINT))
     except tf.errors.OpError as error:
         # TensorFlow's first line says what failed, the others where in the graph.
         message = data.ReadError.of(error) or error.message.splitlines()[0]
-        _exit(message, 1)
+        _exit(message)
     except kinds as error:
-        _exit(error, getattr(error, "exit_code", 1))
+        _exit(error)
 
 
-def _exit(message, code: int) -> None:
+def _exit(message) -> None:
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(1)
 
 
 class _PathParser(flags.ArgumentParser):
@@ -69,6 +78,29 @@ class _PathParser(flags.ArgumentParser):
 def DEFINE_path(name: str, default: str | None, help: str, short_name=None) -> None:
     """Defines a flag that is a path."""
     flags.DEFINE(_PathParser(), name, default, help, short_name=short_name)
+
+
+def DEFINE_field(
+    of: type,
+    name: str,
+    help: str,
+    short_name: str | None = None,
+    choices: Sequence[str] | None = None,
+    **limits: int,
+) -> None:
+    """Defines the flag of a dataclass's field, with its type and default."""
+    kind, default = typing.get_type_hints(of)[name], getattr(of, name)
+    if isinstance(kind, types.UnionType):
+        kind, _ = typing.get_args(kind)  # Of int | None, int.
+    if choices is not None:
+        flags.DEFINE_enum(name, default, choices, help, short_name=short_name)
+    else:
+        define = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+        }[kind]
+        define(name, default, help, short_name=short_name, **limits)
 
 
 def define_model_flags() -> None:
