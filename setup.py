@@ -7,8 +7,8 @@ from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
 README = ROOT / "README.md"
-PACKAGE = ROOT / "pixel_cnn_pp" / "__init__.py"
-VERSION = re.search(r'^__version__ = "(.+?)"', PACKAGE.read_text(encoding="utf-8"), re.M)
+PACKAGE = (ROOT / "pixel_cnn_pp" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.search(r'^__version__ = "(.+?)"', PACKAGE, re.M)
 
 setup(
     name="pixel_cnn_pp",

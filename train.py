@@ -119,9 +119,7 @@ of_model(
     "Train with the energy distance instead of the likelihood.",
     "ed",
 )
-of_model(
-    "short_cuts", "Skip connections from the downsampling to the upsampling path."
-)
+of_model("short_cuts", "Skip connections from the downsampling to the upsampling path.")
 of_model(
     "field",
     "A network of one stage that sees at most so many columns of so many rows above, "

@@ -141,7 +141,8 @@ def prepare(
     call before they load images.
 
     With `load_params` it resumes from the newest intact checkpoint under `save_dir`, as
-    if it had never stopped. Raises ValueError if settings, images and folder do not fit.
+    if it had never stopped. Raises ValueError if settings, images and folder do not
+    fit.
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync
