@@ -265,7 +265,7 @@ def load_splits(config: Config) -> list[data.Source]:
     return [
         data.load(
             config.data_set,
-            config.data_dir,
+            FLAGS.data_dir or config.data_dir,
             split,
             labels=config.class_conditional,
             image_size=config.image_size,

@@ -110,16 +110,44 @@ def printed_parts(row):
     return parts
 
 
-def test_train_prints_only_the_rows_with_a_test_result(trained):
-    lines = trained.stdout.splitlines()
-    tested = [row for row in trained.rows if row["test_bits_per_dim"]]
-    assert [row["step"] for row in tested] == ["10", "11"]
-    for line, row in zip(lines, tested, strict=True):
+def test_train_prints_what_it_trains_each_row_and_where_the_results_are(
+    trained, command_folder
+):
+    *first, row_4, row_8, row_10, row_11, results, one, two = (
+        trained.stdout.splitlines()
+    )
+    assert first == [
+        "devices: 1 CPU (TensorFlow finds no GPU)",
+        f"data: npz in {command_folder}/labelled.npz, 40 training and 11 test images, "
+        "8×8×3",
+        "folder: run",
+        "model: 1,968 parameters, images 8×8×3, unconditional",
+    ]
+    for line, row in zip((row_4, row_8, row_10, row_11), trained.rows, strict=True):
         assert all(part in line for part in printed_parts(row)), line
-    assert re.search(r"\d+\.\d images/s", lines[-1])
+        assert re.search(r"\d+\.\d images/s", line)
+    assert results == "checkpoints, samples and metrics.csv are in run; next:"
+    commands = [line.removeprefix("  python ").split() for line in (one, two)]
+    assert commands == [[f"{s}.py", "--save_dir=run"] for s in ("evaluate", "sample")]
+    for script, *arguments in commands:
+        assert entry_point(script).parse(arguments) == ""
 
 
-def test_verbosity_0_prints_every_row(resumed):
+def test_labels_are_printed_once(other_runs):
+    lines = other_runs["labelled"].stdout.splitlines()
+    assert [line for line in lines if "label" in line] == [
+        f"data: npz in {other_runs['labelled'].config.data_dir}, 40 training and 11 "
+        "test images, 8×8×3",
+        "labels: 0 0, 1 1, 2 2",
+        "folder: labelled",
+        "model: 2,040 parameters, images 8×8×3, 3 labels",
+        "checkpoints, samples and metrics.csv are in labelled; next:",
+        "  python evaluate.py --save_dir=labelled",
+        "  python sample.py --save_dir=labelled",
+    ]
+
+
+def test_resumed_run_prints_every_row(resumed):
     lines = [line for line in resumed.stdout.splitlines() if line.startswith("step ")]
     new = [row for row in resumed.rows if int(row["step"]) > 11]
     assert [row["step"] for row in new] == ["12", "13"]
@@ -138,7 +166,9 @@ def test_samples_in_the_png_are_those_in_the_npz(
     assert images.shape == (4, 8, 8, 3) and images.dtype == np.uint8
     assert len(np.unique(images)) > 9
     png = tf.io.decode_png(newest.with_suffix(".png").read_bytes())
-    np.testing.assert_array_equal(png, image_ops.tile(images))
+    # Pixels of 16×16 make 128 of 8.
+    grid = image_ops.enlarge(image_ops.tile(images), 16)
+    np.testing.assert_array_equal(png, grid)
 
 
 def test_load_params_resumes_to_a_larger_max_steps(trained, resumed):

@@ -32,7 +32,7 @@ def check_same_run(config: Config, saved: Config, images_are_known: bool) -> Non
     if images_are_known:
         problems += changed_images(config, saved)
     if problems:
-        raise ValueError("; ".join([*problems, "or give another --save_dir."]))
+        raise ValueError(f"{'; '.join(problems)}, or give another --save_dir.")
 
 
 def changed_images(config: Config, saved: Config) -> list[str]:
