@@ -78,12 +78,8 @@ class Gpu:
             self.visible = devices
 
         monkeypatch.setattr(config, "list_physical_devices", of_kind(lambda: gpus))
-        monkeypatch.setattr(
-            config, "list_logical_devices", of_kind(lambda: self.visible)
-        )
-        monkeypatch.setattr(
-            config, "get_visible_devices", of_kind(lambda: self.visible)
-        )
+        monkeypatch.setattr(config, "list_logical_devices", visible)
+        monkeypatch.setattr(config, "get_visible_devices", visible)
         monkeypatch.setattr(config, "set_visible_devices", set_visible)
         monkeypatch.setattr(
             experimental, "set_memory_growth", lambda gpu, on: self.grow.append(gpu)
