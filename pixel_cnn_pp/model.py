@@ -104,8 +104,11 @@ class PixelCNNPP(Network):
         which then is faster, after a second or two of compilation for each number of
         images. False: no XLA. By default it compiles sampling alone, where it can.
         """
-        self.fuses = self.samples_with_xla = jit_compile
-        self._compile()
+        self.fuses = jit_compile
+        self._compile_scores()
+        if self.samples_with_xla != jit_compile:
+            self.samples_with_xla = jit_compile
+            self.sampler = Sampler(self, jit_compile)
 
     def set_remat(self, remat: bool) -> None:
         """Recomputes the activations inside residual blocks for the gradient: less
