@@ -108,7 +108,7 @@ def test_another_architecture_is_refused_with_what_is_missing_and_left_over(save
         checkpoint.read(prefix, wider.groups())
     _, deeper = small_state(nin_blocks=1)
     with pytest.raises(
-        ValueError, match="missing: .*conv2d_12/V.* more; unknown: nothing"
+        ValueError, match="missing: .*conv2d_13/V.* more; unknown: nothing"
     ):
         checkpoint.read(prefix, deeper.groups())
     config, state = small_state()
