@@ -67,6 +67,10 @@ def test_extras_in_the_pages_are_those_of_setup_py():
     assert named >= {"gpu", "images", "plots", "tensorboard"} and named <= extras
 
 
+def test_readme_is_read_in_ten_minutes():
+    assert 900 <= len(README.split()) <= 1300
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_and_headings_that_exist(page):
     for link in links(PAGES[page]):

@@ -78,6 +78,11 @@ def test_notebook_uses_the_words_of_the_field():
     assert [found for text in texts for found in found_in(prose(text))] == []
 
 
+def test_comments_of_flagfiles_use_the_words_of_the_field():
+    texts = [path.read_text() for path in (ROOT / "configs").glob("*.cfg")]
+    assert [found for text in texts for found in found_in(text)] == []
+
+
 @pytest.mark.parametrize("script", OURS)
 def test_help_uses_the_words_of_the_field(script):
     flags = entry_point(script).key_flags
