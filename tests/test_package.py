@@ -223,7 +223,10 @@ def test_public_function_has_types_and_says_what_it_does(function):
 
 @pytest.mark.slow
 def test_five_lines_of_the_readme_write_a_png_of_samples(run_folder, tmp_path):
-    assert sum(map(bool, FIVE_LINES.splitlines())) == 5 and '"runs/quickstart"' in FIVE_LINES
+    assert (
+        sum(map(bool, FIVE_LINES.splitlines())) == 5
+        and '"runs/quickstart"' in FIVE_LINES
+    )
     lines = FIVE_LINES.replace("runs/quickstart", str(run_folder))
     with contextlib.chdir(tmp_path):
         exec(lines, {})
