@@ -18,6 +18,11 @@ def blocks(text: str, language: str) -> list[str]:
     return [code for name, code in _FENCE.findall(text) if name == language]
 
 
+def without_blocks(text: str, language: str) -> str:
+    """A page without the code blocks in a language."""
+    return _FENCE.sub(lambda m: "" if m[1] == language else m[0], text)
+
+
 def commands(text: str) -> list[list[str]]:
     """The shell commands of a page, as words, without comments."""
     lines = "\n".join(blocks(text, "bash")).splitlines()

@@ -8,14 +8,15 @@ import pytest
 import tensorflow as tf
 from command_lines import OURS, SCRIPTS, entry_point
 from golden import Golden
-from pages import PAGES, README, ROOT, anchors, commands, links
+from pages import PAGES, README, ROOT, anchors, commands, links, without_blocks
 from small_runs import SMALL
 
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training.state import TrainState
 
 OF_OPENAI = PAGES["docs/coming_from_openai.md"]
-ALL = "\n".join(PAGES.values())
+# Without the scripts for schedulers, which tests/test_schedulers.py runs.
+ALL = "\n".join(without_blocks(text, "sh") for text in PAGES.values())
 COMMANDS = [words for text in PAGES.values() for words in commands(text)]
 CLIENTS = {"client.py", "client_grpc.py"}  # Programs that docs/serving.md lists.
 # Of ruff, Docker, TensorFlow Serving and saved_model_cli.
