@@ -50,13 +50,21 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
         # TensorFlow's first line says what failed, the others where in the graph.
         message = data.ReadError.of(error) or error.message.splitlines()[0]
         _exit(message, 1)
+    except distribution.WorkerLost as error:
+        _print(error)
+        # At once: TensorFlow still holds threads and sockets for the lost worker.
+        os._exit(1)
     except kinds as error:
         _exit(error, getattr(error, "exit_code", 1))
 
 
 def _exit(message, code: int) -> None:
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    _print(message)
     sys.exit(code)
+
+
+def _print(message) -> None:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
 class _PathParser(flags.ArgumentParser):

@@ -296,9 +296,7 @@ def main(argv):
             FLAGS.official_checkpoint,
             strategy,
         )
-    with cli.errors_in_one_line(
-        (OSError, Stopped, Diverged, ReadFailed, distribution.WorkerLost)
-    ):
+    with cli.errors_in_one_line((OSError, Stopped, Diverged, ReadFailed)):
         loop.run()
 
 

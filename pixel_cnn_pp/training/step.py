@@ -34,12 +34,13 @@ def set_graph_optimizer() -> None:
     tf.config.optimizer.set_experimental_options(skipped)
 
 
-def new_values(old, gradient, learning_rate, corrections, decay, is_good):
+def new_values(old, gradient, learning_rate, v_correction, mg_correction, decay, good):
     """p, v, mg and the average of one parameter after the step; `old` if it is bad."""
     p, v, mg, average = old
+    corrections = v_correction, mg_correction
     p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
     new = (p, v, mg, ema_step(average, p, decay))
-    return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+    return [tf.where(good, a, b) for a, b in zip(new, old, strict=True)]
 
 
 # One for all runs of a process: XLA compiles it once for each shape. Without XLA each
@@ -182,6 +183,15 @@ class TrainStep:
         gradients = self.strategy.extended.batch_reduce_to(SUM, pairs)
         return Sums(*tf.unstack(total)), gradients
 
+    def traced_new_values(self, shape) -> Callable:
+        """`new_values` of parameters of this shape, traced once for all replicas."""
+        if not self.uses_xla:
+            return new_values
+        parameter, number = tf.TensorSpec(shape), tf.TensorSpec([])
+        return compiled_new_values.get_concrete_function(
+            [parameter] * 4, parameter, *[number] * 4, tf.TensorSpec([], tf.bool)
+        )
+
     def update(self, step, gradients, is_good) -> None:
         """Adam and EMA of all parameters, unless the step is bad."""
         config, state = self.config, self.state
@@ -191,20 +201,25 @@ class TrainStep:
                 Adam.corrections(step + 1),
                 ema_decay_at(step, config.polyak_decay, config.polyak_warmup),
             )
-        compute = compiled_new_values if self.uses_xla else new_values
+        settings = [*tf.nest.flatten(settings), is_good]
+        compute = {p.shape: self.traced_new_values(p.shape) for p in self.parameters}
 
-        def assign(_, variables, gradient):
+        def assign(_, variables, gradients):
             # Values, not variables: XLA would take the variables that a strategy has on
             # several devices for one another.
-            old = [tf.convert_to_tensor(variable) for variable in variables]
-            new = compute(old, gradient, *settings, is_good)
-            for variable, value in zip(variables, new, strict=True):
-                variable.assign(value)
+            for group, gradient in zip(
+                zip(*variables, strict=True), gradients, strict=True
+            ):
+                old = [tf.convert_to_tensor(variable) for variable in group]
+                new = compute[gradient.shape](old, gradient, *settings)
+                for variable, value in zip(group, new, strict=True):
+                    variable.assign(value)
 
-        for name, gradient in zip(state.parameters, gradients, strict=True):
-            groups = state.parameters, state.adam.v, state.adam.mg, state.averages
-            variables = [group[name] for group in groups]
-            self.strategy.extended.update(variables[0], assign, (variables, gradient))
+        groups = state.parameters, state.adam.v, state.adam.mg, state.averages
+        variables = [list(group.values()) for group in groups]
+        self.strategy.extended.update(
+            variables[0][0], assign, (variables, gradients), group=False
+        )
 
     def count(self, step, sums: Sums, is_good) -> None:
         """Adds a good step to the sums that the metrics are made of, counts a bad."""
