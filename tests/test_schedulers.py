@@ -59,7 +59,7 @@ def check_worker(cluster, command, index, monkeypatch):
 def test_slurm_script_starts_two_workers_and_resumes_what_is_there(
     run_bash, tmp_path, monkeypatch
 ):
-    script = code("bash")
+    script = code("sh")
     environment = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": "7"}
     lines = run_bash(script, **environment)
     assert len(lines) == 4 and '"n1:2222", "n2:2222"' in lines[0].replace(",", ", ")
