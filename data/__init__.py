@@ -4,8 +4,9 @@ from data import cifar, folder, imagenet, npz, shapes
 from data.layout import local_path
 from data.source import SPLITS, ReadError, Source
 
-__all__ = ["NAMES", "SPLITS", "ReadError", "Source", "has_labels", "load"]
+__all__ = ["NAMES", "RESIZED", "SPLITS", "ReadError", "Source", "has_labels", "load"]
 
+RESIZED = ("shapes", "folder")  # Data sets that take an image_size.
 NAMES = (
     "shapes",
     "npz",
@@ -27,6 +28,7 @@ def load(
     labels: bool = False,
     image_size: int | None = None,
     skip_bad_images: bool = False,
+    test_share: float | None = None,
 ) -> Source:
     """The split 'train' or 'test' of a data set, checked and ready to stream.
 
@@ -34,8 +36,10 @@ def load(
     folder of the original CIFAR-10 archive or of tensorflow_datasets for cifar; that of
     tensorflow_datasets for imagenet; shapes needs none. image_size is for shapes and
     folder. skip_bad_images is for folder: files that cannot be read as images are
-    skipped and reported. Raises ValueError or OSError, in one line, for whatever is not
-    right; no code in a file is run. A file of folder that vanishes later ends the
+    skipped and reported. test_share is for a folder of images without train/ and test/:
+    about this share of them is the split test, the rest train; without it all are test,
+    and there is no train. Raises ValueError or OSError, in one line, for whatever is
+    not right; no code in a file is run. A file of folder that vanishes later ends the
     streaming: see ReadError.
     """
     if name not in NAMES:
@@ -54,6 +58,15 @@ def load(
             f"--skip_bad_images: {name} does not read image files; leave it out, it is "
             "for folder."
         )
+    if test_share is not None and name != "folder":
+        raise ValueError(
+            f"--test_share={test_share}: {name} has test images of its own; leave it "
+            "out, it is for folder."
+        )
+    if test_share is not None and not 0 < test_share < 1:
+        raise ValueError(
+            f"--test_share={test_share}: must be between 0 and 1, for example 0.1."
+        )
     data_dir = local_path(data_dir)
 
     if name == "shapes":
@@ -61,7 +74,9 @@ def load(
     if name == "npz":
         return npz.load(name, data_dir, split, labels, image_size)
     if name == "folder":
-        return folder.load(name, data_dir, split, labels, image_size, skip_bad_images)
+        return folder.load(
+            name, data_dir, split, labels, image_size, skip_bad_images, test_share
+        )
     if name in ("cifar", "cifar10"):
         return cifar.load(name, data_dir, split, labels, image_size)
     return imagenet.load(name, data_dir, split, labels, image_size)

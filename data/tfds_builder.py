@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,12 @@ def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> Non
         raise ValueError(
             f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
             "rename the folder."
+        )
+    if not os.path.exists(data_dir):
+        raise FileNotFoundError(
+            f"data_dir={shown(data_dir)}: there is no such folder; to have "
+            f"{tfds_name} downloaded into it, make it first: mkdir -p "
+            f"{shown(shlex.quote(data_dir))}."
         )
     is_theirs = manual_dir or os.path.isdir(os.path.join(data_dir, tfds_name))
     if not is_theirs:

@@ -19,4 +19,6 @@ if _backend != "tensorflow":
 
 from pixel_cnn_pp.model import PixelCNNPP
 
-__all__ = ["PixelCNNPP"]
+__version__ = "0.2.0"  # setup.py reads it here.
+
+__all__ = ["PixelCNNPP", "__version__"]

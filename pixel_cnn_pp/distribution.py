@@ -224,6 +224,15 @@ def _multi_worker_strategy(
     )
 
 
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """The devices of all workers, such as '8 GPUs (NVIDIA H100 80GB HBM3)'."""
+    num, gpus = strategy.num_replicas_in_sync, tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"{num} CPU{'s' * (num > 1)} (TensorFlow finds no GPU)"
+    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    return f"{num} GPU{'s' * (num > 1)} ({name})"
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what the run writes: the only one, or the first."""
     resolver = strategy.cluster_resolver

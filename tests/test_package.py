@@ -19,6 +19,7 @@ from golden import Golden
 from pages import PAGES, blocks
 from small_models import initialized
 
+import pixel_cnn_pp
 from pixel_cnn_pp import PixelCNNPP, checkpoint, export, images, openai_checkpoint
 from pixel_cnn_pp.config import Config
 
@@ -192,10 +193,10 @@ def test_example_of_the_readme_gives_there_what_the_checkout_gives(found, run_fo
     np.testing.assert_allclose(arrays["official_log_prob"], nats, rtol=1e-5)
 
 
-def test_version_stands_in_setup_py_and_on_top_of_the_changelog(wheel):
+def test_version_of_the_package_is_that_of_the_wheel_and_on_top_of_the_changelog(wheel):
     version = re.search(r"pixel_cnn_pp-([\d.]+)-", wheel.name)[1]
     newest = re.search(r"^## \[?([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert newest[1] == version
+    assert newest[1] == version == pixel_cnn_pp.__version__
 
 
 API = [

@@ -30,18 +30,45 @@ REJECTED = [
     ("train", "--image_size=16", "image_size=16", "leave image_size out"),
     ("train", "-d folder -i gone", "data_dir=gone", "needs train/ and test/"),
     ("train", "-d folder -i file", "data_dir=file", "needs train/ and test/"),
+    (
+        "train",
+        "-d folder -i pictures/train",
+        "no folder pictures/train/train",
+        "try -d",
+    ),
+    ("train", "--test_share=0.1", "--test_share=0.1: npz", "leave it out"),
+    ("train", "--test_share=1", "--test_share=1.0", "for example 0.1"),
+    (
+        "train",
+        "-d folder -i pictures --test_share=0.1",
+        "--test_share=0.1: pictures has train/",
+        "leave it out",
+    ),
+    ("train", "-d cifar -i typo", "data_dir=typo: there is no", "mkdir -p typo"),
+    ("train", "-d imagenet64 -i a/b", "data_dir=a/b: there is no", "mkdir -p a/b"),
+    ("train", "--save_minutes=-1", "--save_minutes=-1.0", "for example 30"),
     ("train", "-d folder -i pictures", "pictures/test/torn.png", "mend it or take"),
     ("train", "--skip_bad_images", "--skip_bad_images: npz", "leave it out"),
     ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
     ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
-    ("train", f"-r {FIELD} -o run -n 5", "--nr_filters=5", "give --nr_filters=4"),
     (
         "train",
-        f"-r {FIELD} -o run -z elu -d cifar -n 5",
+        f"-r {FIELD} -o run -n 5",
         "--nr_filters=5",
-        "--nr_filters=4",
+        "has --nr_filters=4; leave it out",
     ),
-    ("train", f"-r {FIELD} -o run -z elu -s 6", "--seed=6", "give --seed=5"),
+    (
+        "train",
+        f"-r {FIELD} -o run -z relu -d cifar -n 5 -s 6",
+        "--nr_filters=5, --resnet_nonlinearity=relu, --seed=6: the run",
+        "has --nr_filters=4, --resnet_nonlinearity=elu, --seed=5; leave them out",
+    ),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -s 6",
+        "--seed=6",
+        "has --seed=5; leave it out",
+    ),
     (
         "train",
         f"-r {FIELD} -o run -z elu -s 5 -i fewer.npz",
@@ -59,7 +86,7 @@ REJECTED = [
         "train",
         f"-r {FIELD} -o run -z elu -c",
         "--class_conditional=True",
-        "give --class_conditional=False",
+        "has --class_conditional=False; leave it out",
     ),
     (
         "train",
@@ -111,7 +138,7 @@ REJECTED = [
         "train",
         f"-r {FIELD} -o run -z elu -s 5 --likelihood=softmax",
         "--likelihood=softmax",
-        "give --likelihood=mix_logistic",
+        "has --likelihood=mix_logistic; leave it out",
     ),
     (
         "evaluate",
@@ -178,6 +205,15 @@ REJECTED = [
         "pictures/test/torn.png",
         "--skip_bad_images",
     ),
+    ("evaluate", "-o run -d cifar -i typo", "data_dir=typo: there", "mkdir -p typo"),
+    ("evaluate", "-o run --test_share=0.5", "--test_share=0.5: npz", "leave it out"),
+    ("sample", "", "--save_dir and --official_checkpoint", "give one of"),
+    ("sample", "-o gone", "--save_dir=gone", "give the folder that train.py wrote"),
+    ("sample", "-o without_checkpoints", "=without_checkpoints", "train longer"),
+    ("sample", "-o run --complete_rows=8", "--complete_rows=8", "give fewer"),
+    ("sample", "-o run --labels=0", "--labels=0", "this model has no labels"),
+    ("sample", "-o run extra", "'extra'", "every setting is a flag"),
+    ("sample", "--official_checkpoint=unconditional.ckpt", "--output_dir", "give the"),
     ("export", "--export_dir=new", "--save_dir and --official", "give one of"),
     ("export", "-o run", "--export_dir", "give a new folder"),
     ("export", "-o run --export_dir=empty/..", "=empty/..", "give a new folder"),
@@ -193,7 +229,7 @@ def rejected(command_folder, resumed, other_runs):
     """Results of REJECTED; all that is in the folder before and after."""
     write_damaged_runs(command_folder)
     before = contents_of(command_folder)
-    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "export": ""}
+    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "sample": "", "export": ""}
     found = {
         (script, arguments): run(
             f"{script}.py", firsts[script] + arguments, command_folder

@@ -2,8 +2,10 @@
 
 import signal
 
+import command_lines
 import numpy as np
 import pytest
+from command_folder import FIELD, SMALL
 from small_runs import arrays, rows, run
 
 from pixel_cnn_pp import checkpoint
@@ -85,7 +87,10 @@ def test_run_stopped_by_a_signal_resumes_to_the_uninterrupted_run(
     before = signal.getsignal(signum)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, raising(getattr(owner, name), calls, signum))
-        with pytest.raises(preemption.Stopped, match=f"{signum.name} at step {step};"):
+        by = "" if signum == signal.SIGINT else " by SIGTERM"
+        message = f"interrupted{by} at step {step}; resume with python train.py "
+        message += f"--resume --save_dir={tmp_path}$"
+        with pytest.raises(preemption.Stopped, match=message):
             run(npz_path, tmp_path, **settings)
     assert signal.getsignal(signum) == before
     assert checkpoint.list_checkpoints(tmp_path)[0][0] == step
@@ -95,6 +100,33 @@ def test_run_stopped_by_a_signal_resumes_to_the_uninterrupted_run(
             np.testing.assert_array_equal(value, parts.groups()[group][key], key)
     ours, theirs = results(tmp_path), results(whole_folder)
     assert ours == (theirs if num_samples else (theirs[0], {}))
+
+
+def test_ctrl_c_ends_train_py_in_one_line_that_is_no_error(command_folder, monkeypatch):
+    interrupted = raising(metrics.RunLog.step_done, 2, signal.SIGINT)
+    monkeypatch.setattr(metrics.RunLog, "step_done", interrupted)
+    done = command_lines.run("train.py", f"{SMALL} {FIELD} -o stopped", command_folder)
+    assert (done.returncode, done.stderr) == (
+        130,
+        "interrupted at step 2; resume with python train.py --resume "
+        "--save_dir=stopped\n",
+    )
+    monkeypatch.undo()
+    line = "--resume --save_dir=stopped --max_steps=3 -ns 0"
+    done = command_lines.run("train.py", line, command_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resuming from step 2 with num_samples=0 (was 1)\n" in done.stdout
+
+
+def test_ctrl_c_ends_evaluate_py_in_one_word(command_folder, monkeypatch):
+    point = command_lines.entry_point("evaluate.py")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(point.module.cli, "check_model_flags", interrupt)
+    done = point.run("-o run", command_folder)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_exit_codes_are_those_that_a_shell_gives_to_signals():

@@ -1,10 +1,13 @@
 """The training loop: steps, epochs, checkpoints, metrics and samples."""
 
 import os
+import time
+from shlex import quote
 
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, distribution, prng
+from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.evaluation import samples as drawing
@@ -52,6 +55,7 @@ class Loop:
             distribution.make_any(self.strategy) if self.are_several else None
         )
         self.writer = checkpoint.BackgroundWriter()
+        self.saved_at = time.monotonic()  # When the last checkpoint was made.
         self.train_step = TrainStep(state, config, strategy)
         self.images_per_step = self.train_step.images_per_step
         # Images that all replicas hold together.
@@ -92,7 +96,8 @@ class Loop:
                 if not self.signals.nothing_to_lose:
                     self._save(log)
                 self.writer.wait()
-                where = f" at step {log.step}; resume with --load_params."
+                command = f"python train.py --resume --save_dir={quote(self.save_dir)}"
+                where = f" at step {log.step}; resume with {command}"
                 raise Stopped(stop.signum, where) from stop
             except ReadFailed:
                 if not self.signals.nothing_to_lose:
@@ -190,8 +195,14 @@ class Loop:
         self.writer.check()
 
     def _saves_at(self, step: int) -> bool:
-        every = self.config.save_steps
-        return every > 0 and step % every == 0 and not self.state.count("bad_steps")
+        """Whether it is time for a checkpoint by --save_steps or --save_minutes.
+
+        The time is that of this process; other workers write no checkpoints."""
+        steps, seconds = self.config.save_steps, 60 * self.config.save_minutes
+        is_due = steps > 0 and step % steps == 0
+        if self.is_chief and seconds > 0:
+            is_due = is_due or time.monotonic() - self.saved_at >= seconds
+        return is_due and not self.state.count("bad_steps")
 
     def _end_epoch(self, log: RunLog) -> None:
         """A row of metrics; every --save_interval epochs samples, and a checkpoint that
@@ -271,6 +282,7 @@ class Loop:
         self.state.counters["rows"].assign(log.rows)
         if self.is_chief:
             self.writer.write(self.save_dir, log.step, self.state.groups())
+        self.saved_at = time.monotonic()
         self.signals.nothing_to_lose = True
         log.restart_clock()
 
@@ -278,7 +290,7 @@ class Loop:
         return os.path.join(self.save_dir, "samples", f"step-{step:07d}")
 
     def _write_samples(self, log: RunLog) -> None:
-        """Samples of the EMA model: the first 100 as a PNG, all as an NPZ.
+        """Samples of the EMA model: the first 100 as a PNG, enlarged, all as an NPZ.
 
         TensorBoard shows them, and completions of the lower halves of test images.
         """
@@ -293,7 +305,8 @@ class Loop:
         show_progress(0, n)
         seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
-        settings = drawing.SampleSettings(seed, progress=show_progress)
+        scale = image_ops.scale_to_see(config.model.image_shape)
+        settings = drawing.SampleSettings(seed, progress=show_progress, scale=scale)
         shown = drawing.save_samples(model, n, path, settings)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)

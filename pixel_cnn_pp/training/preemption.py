@@ -11,11 +11,13 @@ import tensorflow as tf
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Stopped(Exception):
-    """A signal asked the run to end."""
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to end: Ctrl-C, or another one, which is named."""
 
     def __init__(self, signum: int, where: str = ""):
-        super().__init__(f"stopped by {signal.Signals(signum).name}{where}")
+        name = signal.Signals(signum).name
+        by = "" if signum == signal.SIGINT else f" by {name}"
+        super().__init__(f"interrupted{by}{where}")
         self.signum = signum
         self.exit_code = 128 + signum  # As a shell reports it.
 
