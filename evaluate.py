@@ -24,12 +24,14 @@ Flags by topic:
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
+import task_flags
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
 cli.define_model_flags()
-cli.define_image_flags()
-cli.define_sampling_flags(
+task_flags.define_image_flags()
+task_flags.define_compute_flags()
+task_flags.define_sampling_flags(
     num_samples="Sample so many images instead of scoring (as well as scoring with "
     "--output_json or --scores_csv), as sample.py does. In train.py it is the number "
     "of batches.",
@@ -83,20 +85,13 @@ flags.DEFINE_enum(
     PRECISIONS,
     "Of the network in scoring; mixed_bfloat16 computes activations in bfloat16.",
 )
-flags.DEFINE_bool(
-    "jit_compile",
-    None,
-    "Compile sampling, and in scoring activation, padding and gating, with XLA. By "
-    "default unless the GPU is too new for it; --nojit_compile does without XLA.",
-)
-cli.define_tf32(False)
 FLAGS = flags.FLAGS
 
 
 def main(argv):
     with cli.errors_in_one_line():
         cli.check_no_arguments(argv)
-    cli.run_tasks(cli.tasks_from_flags(), FLAGS.precision, FLAGS.jit_compile)
+    task_flags.run_tasks(task_flags.tasks_from_flags(), FLAGS.precision)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,7 @@ of_run(
     "unless they are too new for it; on CPUs only the optimizer, activations, gates "
     "and sampling. --nojit_compile does without XLA.",
 )
+cli.define_tf32(Config.tf32)
 of_run("nr_gpu", "GPUs to train on; by default all, or one CPU without a GPU.", "g")
 of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
 
@@ -214,7 +215,6 @@ cli.DEFINE_path(
     "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt), with "
     "the architecture and the number of steps that it has.",
 )
-cli.define_tf32(True)
 FLAGS = flags.FLAGS
 
 # Settings of the model that an official checkpoint does not fix.

@@ -226,7 +226,7 @@ def _multi_worker_strategy(
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The devices of all workers, such as '8 GPUs (NVIDIA H100 80GB HBM3)'."""
-    num, gpus = strategy.num_replicas_in_sync, tf.config.list_physical_devices("GPU")
+    num, gpus = strategy.num_replicas_in_sync, tf.config.get_visible_devices("GPU")
     if not gpus:
         return f"{num} CPU{'s' * (num > 1)} (TensorFlow finds no GPU)"
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
