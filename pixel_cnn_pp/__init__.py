@@ -18,5 +18,6 @@ if _backend != "tensorflow":
     )
 
 from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.training.optimizer import OfficialAdam
 
-__all__ = ["PixelCNNPP"]
+__all__ = ["OfficialAdam", "PixelCNNPP"]

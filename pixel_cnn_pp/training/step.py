@@ -13,7 +13,7 @@ from pixel_cnn_pp.training.optimizer import (
     ema_step,
     learning_rate_at,
 )
-from pixel_cnn_pp.training.state import DROPOUT, TrainState, seed_for
+from pixel_cnn_pp.training.state import TrainState, seed_for
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -70,7 +70,8 @@ class TrainStep:
 
     def step(self, batch) -> tf.Tensor:
         counters, step = self.state.counters, self.state.counters["step"]
-        seed = prng.fold_in(seed_for(self.config, DROPOUT), tf.cast(step, tf.int32))
+        seed = seed_for(self.config, prng.DROPOUT)
+        seed = prng.fold_in(seed, tf.cast(step, tf.int32))
         of_replicas = self.strategy.run(self.replica_gradients, args=(batch, seed))
         loss, gradients, norm = self.reduce(*of_replicas)
         is_good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
