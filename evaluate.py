@@ -127,8 +127,12 @@ flags.DEFINE_float(
     "Of samples and completions, above 0: 1 samples from the model, less keeps closer "
     "to the most probable images.",
 )
-flags.DEFINE_integer(
-    "seed", 0, "Samples and completions are a function of it.", short_name="s"
+flags.DEFINE_list(
+    "seed",
+    "0",
+    "Samples and completions are a function of it: one integer or two, 3 or 3,4, as "
+    "seed=3 or seed=(3, 4) in Python.",
+    short_name="s",
 )
 flags.DEFINE_enum(
     "precision",

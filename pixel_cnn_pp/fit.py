@@ -28,7 +28,7 @@ class TrainableNetwork(Network):
     """
 
     seed: int  # Of dropout and of the energy distance.
-    fuses: bool  # XLA fuses activation, padding and gating in scoring.
+    fuses: bool  # XLA fuses activation, padding and gating.
 
     def fit(self, x=None, y=None, batch_size: int | None = None, *args, **kwargs):
         """As keras.Model.fit; first initialises a model that has initial weights.
@@ -70,7 +70,7 @@ class TrainableNetwork(Network):
         seed = prng.fold_in(seed, context.replica_id_in_sync_group)
         n = context.all_reduce("SUM", tf.shape(images)[0])
         # Around the gradients too: with remat they run the blocks again.
-        with fusion.fusing(True):
+        with fusion.fusing(self.fuses):
             with tf.GradientTape() as tape:
                 losses = self.image_loss(images, labels, training=True, seed=seed)
                 loss = tf.reduce_sum(losses) / tf.cast(n, tf.float32)

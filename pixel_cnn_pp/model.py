@@ -108,7 +108,7 @@ class PixelCNNPP(TrainableNetwork):
         return "float32" if self.map_dtype == "float32" else "mixed_bfloat16"
 
     def set_fusion(self, fuses: bool) -> None:
-        """Lets XLA fuse activation, padding and gating in scoring.
+        """Lets XLA fuse activation, padding and gating in scoring and in `fit`.
 
         Faster, after a compilation of a second or two for each number of images.
         """

@@ -21,7 +21,7 @@ IMAGES = random_batch(24)
 def compiled(optimizer=None, **changes):
     model = PixelCNNPP(**(MODEL | changes))
     optimizer = optimizer or OfficialAdam(images_per_step=8)
-    model.compile(optimizer=optimizer, jit_compile=False)
+    model.compile(optimizer=optimizer)
     return model
 
 
@@ -37,7 +37,9 @@ def fitted():
 def test_three_steps_are_those_of_train_py(replicas):
     # Dropout too: the masks follow from the same seed, step and replica.
     images = random_batch(16)
-    state, losses = steps_on(replicas, 16 // replicas, 0.5, images, field="11x5")
+    state, losses = steps_on(
+        replicas, 16 // replicas, 0.5, images, field="11x5", jit_compile=False
+    )
     strategy = distribution.make_strategy(replicas)
     with strategy.scope():
         model = compiled(

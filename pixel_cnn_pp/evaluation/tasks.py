@@ -41,7 +41,7 @@ class Tasks:
     output_dir: str | None
     scale: int
     temperature: float
-    seed: int
+    seed: list[str]
 
     @property
     def completes(self) -> bool:
@@ -100,8 +100,7 @@ class Tasks:
             check_likelihood(model, self.dequantization_draws)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
-            if not 0 <= self.seed < 2**31:
-                raise ValueError(f"--seed={self.seed}: must be from 0 to 2147483647.")
+            samples.parse_seed(self.seed)
         if self.num_samples:
             check_memory(model, self.num_samples)
             labels = self._parse_labels(model)
@@ -190,7 +189,7 @@ class Tasks:
                 bar.total = n
                 bar.update(done - bar.n)
 
-            seed = self.seed, 0
+            seed = samples.parse_seed(self.seed)
             yield samples.SampleSettings(seed, self.temperature, show, self.scale)
 
     def _sample(self, model: PixelCNNPP) -> None:
