@@ -1,5 +1,6 @@
 """Keras's fit, evaluate and predict for a Network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -36,6 +37,12 @@ class TrainableNetwork(Network):
         The data-dependent initialisation takes the first batch. ValueError for images
         or labels that do not fit the model.
         """
+        if self.compiled:
+            self._prepare(lambda: _first_batch(x, y, batch_size or 32))
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def _prepare(self, first_batch: Callable) -> None:
+        """What comes before the first step: checks, initialisation, moments."""
         given = self.get_compile_config()
         for name in FIXED:
             if given.get(name) is not None:
@@ -44,13 +51,15 @@ class TrainableNetwork(Network):
                     "log-likelihood, and the metric bits_per_dim; give only optimizer."
                 )
         if not self.is_initialized():
-            images, labels = self._parts(_first_batch(x, y, batch_size or 32))
+            images, labels = self._parts(first_batch())
             self.initialize(
                 image_ops.to_float(self.check_images(images), self.num_levels),
                 None if labels is None else self.check_labels(labels, len(images)),
                 (self.seed, prng.INITIALIZATION),
             )
-        return super().fit(x, y, batch_size, *args, **kwargs)
+        if not self.optimizer.built:  # Else the step would be traced twice.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def is_initialized(self) -> bool:
         """False if every g is 1 and every b is 0, as they are made."""
