@@ -42,7 +42,7 @@ class TrainableNetwork(Network):
         return super().fit(x, y, batch_size, *args, **kwargs)
 
     def _prepare(self, first_batch: Callable) -> None:
-        """What comes before the first step: checks, initialisation, moments."""
+        """Checks what compile() was given, and initialises the model."""
         given = self.get_compile_config()
         for name in FIXED:
             if given.get(name) is not None:
@@ -57,9 +57,18 @@ class TrainableNetwork(Network):
                 None if labels is None else self.check_labels(labels, len(images)),
                 (self.seed, prng.INITIALIZATION),
             )
-        if not self.optimizer.built:  # Else the step would be traced twice.
+
+    def make_train_function(self, force: bool = False):
+        """As keras.Model's; makes the optimizer's variables first, or the step would be
+        traced twice."""
+        if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: all is built. On several replicas Keras would average their parts of
+        the first batch here, which fails if one has fewer images."""
 
     def is_initialized(self) -> bool:
         """False if every g is 1 and every b is 0, as they are made."""
