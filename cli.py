@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 import data
-from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
+from pixel_cnn_pp import PixelCNNPP, checkpoint, distribution, openai_checkpoint
 from pixel_cnn_pp.config import NONLINEARITIES
 
 FLAGS = flags.FLAGS
@@ -101,6 +101,23 @@ def define_model_flags() -> None:
         "For --official_checkpoint: elu or relu, which its shapes do not tell.",
         short_name="z",
     )
+
+
+def define_tf32(default: bool) -> None:
+    """Defines --tf32. The entry point adopts it."""
+    flags.DEFINE_bool(
+        "tf32",
+        default,
+        "On GPUs from Ampere on, round the factors of float32 products to 10 bits of "
+        "mantissa (TensorFloat-32): several times faster; bits/dim change by about "
+        "1e-5, those of single images by up to 3e-3.",
+    )
+
+
+def set_devices(num_gpus: int | None, tf32: bool) -> None:
+    """Makes TensorFlow use so many GPUs, by default all; before its first operation."""
+    distribution.show_gpus(num_gpus)
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
 
 
 def check_model_flags() -> None:

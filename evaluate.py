@@ -6,7 +6,7 @@ from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
 import data
-from pixel_cnn_pp import checkpoint, openai_checkpoint
+from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.images import quantized, relabel
@@ -142,10 +142,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool(
     "jit_compile",
-    True,
-    "In scoring, compile activation, padding and gating with XLA; --nojit_compile "
-    "scores without XLA. Sampling is compiled in any case.",
+    None,
+    "Compile sampling, and in scoring activation, padding and gating, with XLA. By "
+    "default unless the GPU is too new for it; --nojit_compile does without XLA.",
 )
+cli.define_tf32(False)
 FLAGS = flags.FLAGS
 
 
@@ -184,13 +185,14 @@ def main(argv):
         fields = dataclasses.fields(Tasks)
         tasks = Tasks(**{field.name: FLAGS[field.name].value for field in fields})
         tasks.check_flags()
+        cli.set_devices(1, FLAGS.tf32)
         images, size = None, (FLAGS.image_size or 32,) * 2
         if tasks.needs_images:
             images = load_images(tasks.scores_csv is not None)
             size = images.image_shape[:2]
         model = cli.model_from_flags(size)
         model.set_precision(FLAGS.precision)
-        model.set_fusion(FLAGS.jit_compile)
+        model.set_jit_compile(distribution.xla_scope(FLAGS.jit_compile) is not False)
         if images is not None and model.num_labels is not None:
             images = relabel(images, model.class_names)
         if images is not None:

@@ -25,7 +25,7 @@ from pixel_cnn_pp.training.preemption import (
     StopSignals,
 )
 from pixel_cnn_pp.training.run import check_save_dir, prepare
-from pixel_cnn_pp.training.step import skip_graph_optimizer
+from pixel_cnn_pp.training.step import set_graph_optimizer
 
 # The flags of the official train.py, with its names, short forms and defaults, but for
 # the two folders, which are its author's own, and --nr_gpu, 8 there.
@@ -176,9 +176,9 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "jit_compile",
     None,
-    "Compile the whole training step of the network with XLA. By default only the "
-    "optimizer, activations and gates, which helps on CPUs; --nojit_compile trains and "
-    "tests without XLA. Sampling is compiled anyway.",
+    "Compile the whole training step of the network with XLA. By default on GPUs, "
+    "unless they are too new for it; on CPUs only the optimizer, activations, gates "
+    "and sampling. --nojit_compile does without XLA.",
 )
 flags.DEFINE_integer(
     "save_steps", 0, "Steps between additional checkpoints; 0 for none."
@@ -213,6 +213,7 @@ cli.DEFINE_path(
     "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt), with "
     "the architecture and the number of steps that it has.",
 )
+cli.define_tf32(True)
 FLAGS = flags.FLAGS
 
 # Settings of the model that an official checkpoint does not fix.
@@ -276,9 +277,10 @@ def main(argv):
         config = Config.of(**settings)
         # Before the strategy, which waits for the other workers.
         check_save_dir(FLAGS.save_dir, FLAGS.load_params)
+        cli.set_devices(config.nr_gpu, config.tf32)
         with StopSignals():
             strategy = distribution.make_strategy(config.nr_gpu, config.worker_timeout)
-        skip_graph_optimizer()
+        set_graph_optimizer()
         if FLAGS.load_params:
             saved = checkpoint.load_config(FLAGS.save_dir)
             config.check_same_run(saved, data_is_known=False)

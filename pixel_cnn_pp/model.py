@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pixel_cnn_pp import distribution, prng
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp import prng
 from pixel_cnn_pp.config import PRECISIONS, ModelConfig
 from pixel_cnn_pp.fit import TrainableNetwork
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.layers.base import register
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
-from pixel_cnn_pp.sampling.sampler import BATCH_SIZES, Sampler
+from pixel_cnn_pp.sampling.sampler import Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
@@ -54,12 +54,15 @@ class PixelCNNPP(TrainableNetwork):
         # Names of the labels of a trained model, where its data set has any.
         self.class_names: tuple[str, ...] | None = None
         self.fuses = False
+        self.jit_compiles: bool | None = None  # See `set_jit_compile`.
+        self.samples_with_xla = distribution.xla_scope(None) is not False
+        self.supports_jit = self.samples_with_xla  # What Keras asks before fit.
         self.set_precision(getattr(dtype, "name", dtype))  # May be a DTypePolicy.
 
     def get_config(self) -> dict:
         """The arguments that it was made with, and what was set since."""
         set_since = {
-            "fuses": self.fuses,
+            "jit_compile": self.jit_compiles,
             "remat": self.remat,
             "kernels": self.linear_layers[0].rounded_to,
             "dequantization_draws": getattr(self.objective, "num_draws", None),
@@ -75,7 +78,8 @@ class PixelCNNPP(TrainableNetwork):
         since = config.pop("set_since", None)
         model = cls(**config)
         if since is not None:
-            model.set_fusion(since["fuses"])
+            if since["jit_compile"] is not None:
+                model.set_jit_compile(since["jit_compile"])
             model.set_remat(since["remat"])
             model.round_kernels(since["kernels"])
             if since["dequantization_draws"] is not None:
@@ -107,13 +111,17 @@ class PixelCNNPP(TrainableNetwork):
         """See `set_precision`."""
         return "float32" if self.map_dtype == "float32" else "mixed_bfloat16"
 
-    def set_fusion(self, fuses: bool) -> None:
-        """Lets XLA fuse activation, padding and gating in scoring and in `fit`.
-
-        Faster, after a compilation of a second or two for each number of images.
+    def set_jit_compile(self, jit_compile: bool) -> None:
+        """True: XLA compiles sampling, and activation, padding and gating in scoring
+        and in `fit`, which then are faster, after a second or two of compilation for
+        each number of images. False: no XLA. By default it compiles sampling alone,
+        where it can.
         """
-        self.fuses = fuses
+        self.jit_compiles = self.fuses = jit_compile
         self._compile_scores()
+        if self.samples_with_xla != jit_compile:
+            self.samples_with_xla = jit_compile
+            self.sampler = Sampler(self, jit_compile)
 
     def set_remat(self, remat: bool) -> None:
         """Recomputes the activations inside residual blocks for the gradient: less
@@ -143,7 +151,7 @@ class PixelCNNPP(TrainableNetwork):
 
     def _compile(self):
         self._compile_scores()
-        self.sampler = Sampler(self)
+        self.sampler = Sampler(self, self.samples_with_xla)
 
     def _compile_scores(self):
         functions = self._log_prob, self._log_prob_per_pixel
@@ -255,7 +263,7 @@ class PixelCNNPP(TrainableNetwork):
     def _sample(self, images, keep, labels, seed, temperature, progress):
         self.check_temperature(temperature)
         seed = self.last_seed = prng.new_seed() if seed is None else prng.seed_of(seed)
-        n, most = len(images), BATCH_SIZES[-1]
+        n, most = len(images), self.sampler.batch_sizes[-1]
         if labels is not None:
             labels = self.check_labels(labels, n)
         self.condition(labels)  # Checks that there are labels if and only if needed.

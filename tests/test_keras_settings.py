@@ -152,7 +152,7 @@ def test_copy_keeps_what_was_set_since_and_scores_and_samples_the_same(how, tmp_
     model.set_precision("mixed_bfloat16")
     model.round_kernels()
     model.set_dequantization_draws(2)
-    model.set_fusion(True)
+    model.set_jit_compile(True)
     model.set_remat(True)
     model.class_names = ("cat", "dog")
     if how == "pickle":

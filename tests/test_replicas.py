@@ -49,10 +49,10 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
     images = np.repeat(random_batch(1), 16, axis=0)
     masks = []
     strategy = distribution.make_strategy(2)
+    changes = {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}
+    config = Config.of(**(SMALL | SMALLEST | changes))
+    state = TrainState(config, strategy)
     with strategy.scope():
-        changes = {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}
-        config = Config.of(**(SMALL | SMALLEST | changes))
-        state = TrainState(config)
         step = TrainStep(state, config, tf.distribute.get_strategy())
         seen = prng.keep_mask
 

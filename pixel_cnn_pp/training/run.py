@@ -166,8 +166,8 @@ def prepare(
     if load_params and is_chief:
         lock.acquire()
     config, changes = with_run_id(config, save_dir if load_params else None)
+    state = TrainState(config, strategy)
     with strategy.scope():
-        state = TrainState(config)
         step = None
         if load_params:
             step = checkpoint.read_newest(save_dir, state.groups(), config.run_id)
