@@ -80,12 +80,12 @@ class TrainableNetwork(Network):
     def train_step(self, data) -> dict[str, tf.Tensor]:
         images, labels = self._checked_parts(data)
         context = tf.distribute.get_replica_context()
-        seed = tf.constant([self.seed, prng.DROPOUT], tf.int32)
         # Unlike `iterations` it counts every batch, also where gradients accumulate.
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        step = tf.convert_to_tensor(optimizer._iterations)
-        seed = prng.fold_in(seed, tf.cast(step, tf.int32))
-        seed = prng.fold_in(seed, context.replica_id_in_sync_group)
+        with tf.device(prng.HOST):
+            step = tf.cast(tf.convert_to_tensor(optimizer._iterations), tf.int32)
+            seed = prng.fold_in(tf.constant([self.seed, prng.DROPOUT]), step)
+            seed = prng.fold_in(seed, context.replica_id_in_sync_group)
         n = context.all_reduce("SUM", tf.shape(images)[0])
         # Around the gradients too: with remat they run the blocks again.
         with fusion.fusing(self.fuses):

@@ -73,6 +73,12 @@ class Network(keras.Model):
         self.map_dtype = "float32"
         self.remat = False
 
+    def save_own_variables(self, store):
+        """Nothing: `parameters` are the weights of its layers, which save them."""
+
+    def load_own_variables(self, store):
+        """Nothing, see `save_own_variables`."""
+
     def tf_variables(self) -> dict[str, tf.Variable]:
         """The tf.Variables of `parameters`, as checkpoints and optimizers take them."""
         return {name: parameter.value for name, parameter in self.parameters.items()}
