@@ -1,4 +1,9 @@
-"""Exports a trained PixelCNN++ as a SavedModel."""
+"""Exports a trained PixelCNN++ as a SavedModel, which samples, completes and scores.
+
+Examples:
+  python export.py --save_dir=runs/quickstart --export_dir=served/1
+  python export.py --official_checkpoint=params_cifar.ckpt --export_dir=served/1
+"""
 
 from absl import flags
 
