@@ -150,11 +150,10 @@ def find_split(
     name: str, builder: "tfds.core.DatasetBuilder", split: str, test: str | None
 ) -> dict[str, np.ndarray]:
     """As `find_positions`, of test, or of train without what `test` takes of it."""
-    if split == "test":
-        positions = find_positions(name, builder, split, test or "test")
-    else:
-        positions = find_positions(name, builder, split, "train")
-        tested = test and find_positions(name, builder, "test", test) or {}
+    tfds_split = "train" if split == "train" else test or "test"
+    positions = find_positions(name, builder, split, tfds_split)
+    if split == "train" and test is not None:
+        tested = find_positions(name, builder, "test", test)
         for path in positions.keys() & tested.keys():
             positions[path] = np.setdiff1d(positions[path], tested[path])
     positions = {path: some for path, some in positions.items() if len(some)}

@@ -38,8 +38,8 @@ REJECTED = [
     ),
     ("train", "--test_share=0.1", "--test_share=0.1: npz", "leave it out"),
     ("train", "--tfds_split_test=a", "--tfds_split_test=a: npz", "leave it out"),
-    ("train", "-d tfds:mnsit", "tfds:mnsit: tensorflow", "did you mean mnist"),
-    ("train", "-d tfds:glue", "tfds:glue has no images", "for example tfds:mnist"),
+    ("train", "-i= -d tfds:mnsit", "tfds:mnsit: tensorflow", "did you mean mnist"),
+    ("train", "-i= -d tfds:glue", "tfds:glue has no images", "for example tfds:mnist"),
     ("train", "--test_share=1", "--test_share=1.0", "for example 0.1"),
     (
         "train",
