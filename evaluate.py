@@ -14,7 +14,7 @@ Flags by topic:
   images      --data_set --data_dir --split --max_images --image_size --test_share
               --tfds_split_test --skip_bad_images
   scores      --output_json --scores_csv --dequantization_draws --batch_size
-              --precision --jit_compile
+              --precision --jit_compile --tf32
   heat maps   --heatmap --heatmap_max
   samples     --num_samples --labels --temperature --seed
   completions --complete_rows --num_completions
@@ -24,12 +24,14 @@ Flags by topic:
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
+import task_flags
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
 cli.define_model_flags()
-cli.define_image_flags()
-cli.define_sampling_flags(
+task_flags.define_image_flags()
+task_flags.define_compute_flags()
+task_flags.define_sampling_flags(
     num_samples="Sample so many images instead of scoring (as well as scoring with "
     "--output_json or --scores_csv), as sample.py does. In train.py it is the number "
     "of batches.",
@@ -83,19 +85,13 @@ flags.DEFINE_enum(
     PRECISIONS,
     "Of the network in scoring; mixed_bfloat16 computes activations in bfloat16.",
 )
-flags.DEFINE_bool(
-    "jit_compile",
-    True,
-    "In scoring, compile activation, padding and gating with XLA; --nojit_compile "
-    "scores without XLA. Sampling is compiled in any case.",
-)
 FLAGS = flags.FLAGS
 
 
 def main(argv):
     with cli.errors_in_one_line():
         cli.check_no_arguments(argv)
-    cli.run_tasks(cli.tasks_from_flags(), FLAGS.precision, FLAGS.jit_compile)
+    task_flags.run_tasks(task_flags.tasks_from_flags(), FLAGS.precision)
 
 
 if __name__ == "__main__":

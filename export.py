@@ -37,6 +37,7 @@ def main(argv):
         if not FLAGS.export_dir:
             raise ValueError("--export_dir: give a new folder for the SavedModel.")
         export.check_export_dir(FLAGS.export_dir)
+        cli.set_devices(1, tf32=False)
         model = cli.model_from_flags((FLAGS.image_size, FLAGS.image_size))
     with cli.errors_in_one_line(OSError):
         export.export(model, FLAGS.export_dir, FLAGS.jit_compile)

@@ -14,6 +14,7 @@ Flags by topic:
               --data_dir --split --max_images --image_size --test_share
               --tfds_split_test --skip_bad_images
   output      --output_dir --scale
+  speed       --jit_compile --tf32
 """
 
 import dataclasses
@@ -22,11 +23,13 @@ import os
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
+import task_flags
 
 NUM_SAMPLES, FOLDER = 16, "sampled"
 cli.define_model_flags()
-cli.define_image_flags()
-cli.define_sampling_flags(
+task_flags.define_image_flags()
+task_flags.define_compute_flags()
+task_flags.define_sampling_flags(
     num_samples=f"Number of images to sample; {NUM_SAMPLES} by default, none with "
     "--complete_rows. The PNG shows the first 100; for a class-conditional model each "
     "label has a row. In train.py it is the number of batches.",
@@ -39,13 +42,13 @@ FLAGS = flags.FLAGS
 def main(argv):
     with cli.errors_in_one_line():
         cli.check_no_arguments(argv)
-    tasks = cli.tasks_from_flags()
+    tasks = task_flags.tasks_from_flags()
     if tasks.num_samples is None and not tasks.completes:
         tasks = dataclasses.replace(tasks, num_samples=NUM_SAMPLES)
     if tasks.output_dir is None and FLAGS.save_dir is not None:
         folder = os.path.join(FLAGS.save_dir, FOLDER)
         tasks = dataclasses.replace(tasks, output_dir=folder)
-    cli.run_tasks(tasks)
+    task_flags.run_tasks(tasks)
 
 
 if __name__ == "__main__":

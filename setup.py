@@ -62,6 +62,8 @@ setup(
             # A test runs the notebook.
             "ipykernel",
             "nbclient",
+            # Reads the Kubernetes example of docs/gpu.md.
+            "pyyaml",
         ],
         "images": ["pillow>=11"],
         "plots": ["matplotlib"],

@@ -21,7 +21,7 @@ Flags by topic:
   optimization  --learning_rate --lr_decay --batch_size --accumulate
                 --init_batch_size --polyak_decay --polyak_warmup --seed
   length        --max_epochs --max_steps --max_bad_steps
-  speed         --precision --remat --jit_compile
+  speed         --precision --remat --jit_compile --tf32
   devices       --nr_gpu --worker_timeout
   output        --save_dir --save_interval --save_steps --save_minutes
                 --log_interval --num_samples
@@ -52,7 +52,7 @@ from pixel_cnn_pp.training.metrics import say
 from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, StopSignals
 from pixel_cnn_pp.training.resume import check_same_run
 from pixel_cnn_pp.training.run import check_save_dir, prepare
-from pixel_cnn_pp.training.step import skip_graph_optimizer
+from pixel_cnn_pp.training.step import set_graph_optimizer
 
 # Types and defaults of the flags are those of the fields. Names, short forms and
 # defaults of the official train.py are kept, but for the two folders, which are its
@@ -184,10 +184,11 @@ of_run(
 )
 of_run(
     "jit_compile",
-    "Compile the whole training step of the network with XLA. By default only the "
-    "optimizer, activations and gates, which helps on CPUs; --nojit_compile trains and "
-    "tests without XLA. Sampling is compiled anyway.",
+    "Compile the whole training step of the network with XLA. By default on GPUs, "
+    "unless they are too new for it; on CPUs only the optimizer, activations, gates "
+    "and sampling. --nojit_compile does without XLA.",
 )
+cli.define_tf32(Config.tf32)
 of_run("nr_gpu", "GPUs to train on; by default all, or one CPU without a GPU.", "g")
 of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
 
@@ -294,9 +295,10 @@ def main(argv):
         config = Config.of(**settings)
         if saved is not None:
             check_same_run(config, saved, images_are_known=False)
+        cli.set_devices(config.nr_gpu, config.tf32)
         with StopSignals():
             strategy = distribution.make_strategy(config.nr_gpu, config.worker_timeout)
-        skip_graph_optimizer()
+        set_graph_optimizer()
         train_images, test_images = load_splits(config)
         settings["image_shape"] = train_images.image_shape
         settings["num_labels"] = train_images.num_labels
@@ -308,9 +310,7 @@ def main(argv):
             FLAGS.load_params,
             strategy,
         )
-    with cli.errors_in_one_line(
-        (OSError, Diverged, ReadFailed, distribution.WorkerLost)
-    ):
+    with cli.errors_in_one_line((OSError, Diverged, ReadFailed)):
         loop.run()
     if loop.is_chief:
         save_dir = quote(FLAGS.save_dir)

@@ -143,6 +143,7 @@ class Config:
     precision: str = "float32"
     remat: bool = False
     jit_compile: bool | None = None
+    tf32: bool = True
     nr_gpu: int | None = None
     worker_timeout: int = 600
     polyak_decay: float = 0.9995

@@ -18,6 +18,57 @@ class WorkerLost(Exception):
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
+# Up to here XLA of TensorFlow 2.21 compiles for a GPU; for newer ones it ends the
+# process (tensorflow#111958).
+XLA_COMPUTE_CAPABILITY = (9, 0)
+
+
+def show_gpus(count: int | None = None) -> None:
+    """Lets TensorFlow use the first `count` GPUs alone, by default all, and take their
+    memory when it needs it. To be called before the first operation.
+
+    Warns where there is an NVIDIA driver, but no GPU that TensorFlow can use.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.set_visible_devices(gpus[:count], "GPU")
+        for gpu in gpus[:count]:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    elif os.path.exists(DRIVER) and os.environ.get("CUDA_VISIBLE_DEVICES") is None:
+        print(
+            "warning: this machine has an NVIDIA driver, but TensorFlow finds no GPU "
+            "that it can use: the CPU is used. `pip install 'tensorflow[and-cuda]'` "
+            "installs the libraries that it needs; TF_CPP_MIN_LOG_LEVEL=0 shows which "
+            "it misses.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+DRIVER = "/proc/driver/nvidia/version"
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow uses a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def xla_scope(jit_compile: bool | None) -> bool | None:
+    """What XLA compiles of a training step: True for all, None for parts, False for
+    nothing.
+
+    `jit_compile` is what the user asked for. None: parts on CPUs, all on GPUs, nothing
+    on GPUs that are too new for XLA.
+    """
+    if jit_compile is not None or not has_gpu():
+        return jit_compile
+    details = map(
+        tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU")
+    )
+    newest = max(d.get("compute_capability", (0, 0)) for d in details)
+    return newest <= XLA_COMPUTE_CAPABILITY
+
+
 def make_strategy(
     nr_gpu: int | None, worker_timeout: int = 600
 ) -> tf.distribute.Strategy:
@@ -163,12 +214,19 @@ def _multi_worker_strategy(
             "hide some with CUDA_VISIBLE_DEVICES, or leave the flag out."
         )
     _wait_for_workers(worker_timeout)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    # By default gradients go through the hosts.
+    kind = tf.distribute.experimental.CommunicationImplementation
+    implementation = kind.NCCL if tf.config.list_physical_devices("GPU") else kind.AUTO
+    return tf.distribute.MultiWorkerMirroredStrategy(
+        communication_options=tf.distribute.experimental.CommunicationOptions(
+            implementation=implementation
+        )
+    )
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The devices of all workers, such as '8 GPUs (NVIDIA H100 80GB HBM3)'."""
-    num, gpus = strategy.num_replicas_in_sync, tf.config.list_physical_devices("GPU")
+    num, gpus = strategy.num_replicas_in_sync, tf.config.get_visible_devices("GPU")
     if not gpus:
         return f"{num} CPU{'s' * (num > 1)} (TensorFlow finds no GPU)"
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

@@ -8,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pixel_cnn_pp import distribution
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import PRECISIONS, ModelConfig
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.network import Network
-from pixel_cnn_pp.sampling.sampler import BATCH_SIZES, Sampler
+from pixel_cnn_pp.sampling.sampler import Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 # Attributes that are set after a model is made.
-SET_LATER = ("map_dtype", "fuses", "remat", "class_names")
+SET_LATER = ("map_dtype", "fuses", "samples_with_xla", "remat", "class_names")
 
 
 class PixelCNNPP(Network):
@@ -49,6 +50,7 @@ class PixelCNNPP(Network):
         # Names of the labels of a trained model, where its data set has any.
         self.class_names: tuple[str, ...] | None = None
         self.fuses = False
+        self.samples_with_xla = distribution.xla_scope(None) is not False
         self._compile()
 
     def get_config(self) -> dict:
@@ -97,13 +99,16 @@ class PixelCNNPP(Network):
         self.map_dtype = "float32" if precision == "float32" else "bfloat16"
         self._compile()
 
-    def set_fusion(self, fuses: bool) -> None:
-        """Lets XLA fuse activation, padding and gating in scoring.
-
-        Faster, after a compilation of a second or two for each number of images.
+    def set_jit_compile(self, jit_compile: bool) -> None:
+        """True: XLA compiles sampling, and activation, padding and gating in scoring,
+        which then is faster, after a second or two of compilation for each number of
+        images. False: no XLA. By default it compiles sampling alone, where it can.
         """
-        self.fuses = fuses
+        self.fuses = jit_compile
         self._compile_scores()
+        if self.samples_with_xla != jit_compile:
+            self.samples_with_xla = jit_compile
+            self.sampler = Sampler(self, jit_compile)
 
     def set_remat(self, remat: bool) -> None:
         """Recomputes the activations inside residual blocks for the gradient: less
@@ -133,7 +138,7 @@ class PixelCNNPP(Network):
 
     def _compile(self):
         self._compile_scores()
-        self.sampler = Sampler(self)
+        self.sampler = Sampler(self, self.samples_with_xla)
 
     def _compile_scores(self):
         functions = self._log_prob, self._log_prob_per_pixel
@@ -245,7 +250,7 @@ class PixelCNNPP(Network):
             raise ValueError(f"seed={seed}: must be two integers, for example (0, 3).")
         if not (abs(seed.astype(object)) < 2**31).all():
             raise ValueError(f"seed={seed}: must be below 2147483648.")
-        n, most = len(images), BATCH_SIZES[-1]
+        n, most = len(images), self.sampler.batch_sizes[-1]
         if labels is not None:
             labels = self._check_labels(labels, n)
         self.condition(labels)  # Checks that there are labels if and only if needed.

@@ -4,15 +4,20 @@ import math
 
 import tensorflow as tf
 
+# Where seeds are computed: a GPU would wait for the host after each such operation.
+HOST = "CPU:0"
+
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     """A seed, int32 [2], of its own for each (seed, data)."""
-    return tf.random.experimental.stateless_fold_in(seed, data)
+    with tf.device(HOST):
+        return tf.random.experimental.stateless_fold_in(seed, data)
 
 
 def split(seed: tf.Tensor, n: int) -> list[tf.Tensor]:
     """n seeds from one."""
-    return tf.unstack(tf.bitcast(bits([n, 2], seed), tf.int32))
+    with tf.device(HOST):
+        return tf.unstack(tf.bitcast(bits([n, 2], seed), tf.int32))
 
 
 def bits(shape: tuple | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -27,9 +32,10 @@ def bits(shape: tuple | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             shape=shape, key=key, counter=counter, alg=_PHILOX, dtype=dtype
         )
 
-    counter = tf.cast(seed, tf.uint64)
-    key, counter = tf.split(draw([2], tf.uint64, [_SCRAMBLING], counter), 2)
-    counter = tf.concat([tf.constant([0], tf.uint64), counter], axis=0)
+    with tf.device(HOST):
+        counter = tf.cast(seed, tf.uint64)
+        key, counter = tf.split(draw([2], tf.uint64, [_SCRAMBLING], counter), 2)
+        counter = tf.concat([tf.constant([0], tf.uint64), counter], axis=0)
     return draw(shape, tf.uint32, key, counter)
 
 

@@ -140,12 +140,12 @@ def loaded(tmp_path, monkeypatch):
 
     def load(line):
         asked = {}
-        module = point.module.cli.data
+        module = point.module.task_flags.data
         monkeypatch.setattr(module, "load", lambda *a, **kw: asked.update(kw, of=a))
         with point.registered(), monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             FLAGS(["evaluate", "-o", "run", *line.split()])
-            point.module.cli.load_images(with_labels=False)
+            point.module.task_flags.load_images(with_labels=False)
         return asked
 
     return load

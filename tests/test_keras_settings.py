@@ -95,7 +95,7 @@ def test_copy_keeps_what_was_set_since_and_scores_and_samples_the_same():
     model.set_precision("mixed_bfloat16")
     model.round_kernels()
     model.set_dequantization_draws(2)
-    model.set_fusion(True)
+    model.set_jit_compile(True)
     model.set_remat(True)
     model.class_names = ("cat", "dog")
     twin = pickle.loads(pickle.dumps(model))
@@ -118,6 +118,11 @@ SETTINGS = {
     "mixed_bfloat16": set_policy("mixed_bfloat16"),
     "float64 policy": set_policy("float64"),
 }
+
+
+def set_several():
+    for name in ("float16", "channels_first", "epsilon", "mixed_bfloat16"):
+        SETTINGS[name]()
 
 
 @pytest.fixture
@@ -143,27 +148,35 @@ def all_results(variant):
     results += [loss, *tape.gradient(loss, list(model.tf_variables().values()))]
     if not model.energy_distance:
         results.append(model.log_prob(images, labels))
-    if variant in ("mixture", "softmax"):
-        results.append(model.sample(1, None if labels is None else labels[:1]))
+    if variant == "softmax":
+        results.append(model.sample(1))
     return [np.asarray(result) for result in results]
 
 
-@pytest.fixture(scope="module")
-def default_results():
-    return {variant: all_results(variant) for variant in VARIANTS}
+def assert_same_results(variant, expected):
+    for ours, theirs in zip(all_results(variant), expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_keras_settings_change_no_bit(
-    variant, setting, default_results, restored_settings
-):
+def test_keras_settings_change_no_bit_of(variant, restored_settings):
+    expected = all_results(variant)
+    set_several()
+    assert_same_results(variant, expected)
+
+
+@pytest.fixture(scope="module")
+def softmax_results():
+    return all_results("softmax")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_bit_is_changed_by(setting, softmax_results, restored_settings):
     SETTINGS[setting]()
-    for ours, expected in zip(
-        all_results(variant), default_results[variant], strict=True
-    ):
-        assert ours.dtype == expected.dtype
-        np.testing.assert_array_equal(ours, expected)
+    assert_same_results("softmax", softmax_results)
 
 
 def run_python(code, **environment):
@@ -199,7 +212,8 @@ def test_command_line_trains_the_same_whatever_keras_is_told(
         '{"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}'
     )
     line = (
-        "-d shapes --image_size=8 --field=11x5 -n 2 -m 1 -b 2 -u 2 --max_steps=1 -ns 1"
+        "-d shapes --image_size=8 --field=11x5 -n 2 -m 1 -b 2 -u 2 --max_steps=1 -ns 0 "
+        "--nojit_compile"
     )
     found = []
     for name in ("default", "told"):

@@ -190,9 +190,12 @@ def test_nothing_of_a_step_is_read_between_the_rows(npz_path, tmp_path):
     loop = training.prepare(config, *splits, str(tmp_path))
     step, done, read_at = loop.train_step, [0], set()
 
-    def train_step_that_tells_nothing(batch):
-        step(batch)
-        done[0] += 1
+    class StepThatCounts:
+        bad_report = step.bad_report
+
+        def __call__(self, batch, stop):
+            done[0] += 1
+            return step(batch, stop)
 
     def recorded(read):
         def read_and_record():
@@ -201,8 +204,8 @@ def test_nothing_of_a_step_is_read_between_the_rows(npz_path, tmp_path):
 
         return read_and_record
 
-    loop.train_step = train_step_that_tells_nothing
-    for counter in loop.state.counters.values():
+    loop.train_step = StepThatCounts()
+    for counter in [*loop.state.counters.values(), step.num_bad]:
         counter.numpy = recorded(counter.numpy)
     loop.run()
     assert read_at == {0, 4, 8, 9}
@@ -217,7 +220,10 @@ def test_skipped_steps_are_warned_of_in_lines_of_stderr_before_the_error(
     done = command_lines.run("train.py", line, command_folder)
     assert done.returncode == 1
     *warnings, error = done.stderr.splitlines()
-    begins = [f"warning: step {step} is skipped, {step - 1} in" for step in (2, 3, 4)]
+    begins = [
+        f"warning: 1 steps are skipped, the last of them step {step}: loss "
+        for step in (2, 3, 4)
+    ]
     for written, begin in zip(warnings, begins, strict=True):
         assert written.startswith(begin)
     assert error.startswith("error: --max_bad_steps=3:")

@@ -129,7 +129,7 @@ def test_any_size_number_of_channels_and_bit_depth(image_shape, num_levels):
 
 
 def test_draws_of_many_channels_and_few_levels_are_levels():
-    model = PixelCNNPP((3, 10, 5), num_levels=8, **SMALL)
+    model = PixelCNNPP((3, 10, 5), num_levels=8, field="11x5", **SMALL)
     drawn = model.sample(2, seed=(1, 2)).numpy()
     assert drawn.shape == (2, 3, 10, 5) and drawn.dtype == np.uint8
     assert drawn.max() < 8
@@ -166,7 +166,7 @@ def test_class_conditional_model_depends_on_the_label():
 
 
 def test_energy_distance_model_draws_and_refuses_a_likelihood():
-    model = initialized((4, 4, 3), energy_distance=True)
+    model = initialized((4, 4, 3), energy_distance=True, field="11x5")
     drawn = model.sample(2, seed=(0, 1)).numpy()
     assert drawn.shape == (2, 4, 4, 3) and (drawn[0] != drawn[1]).any()
     with pytest.raises(ValueError, match="no likelihood"):

@@ -15,7 +15,7 @@ from test_workers import free_addresses
 
 from pixel_cnn_pp import distribution
 
-LINE = "-d npz --field=11x5 -n 2 -m 1 -b 2 -u 2 -p 0 -ns 0"
+LINE = "-d npz --field=11x5 -n 2 -m 1 -b 2 -u 2 -p 0 -ns 0 --nojit_compile"
 
 
 def start(npz_path, folder, addresses, index, *flags):

@@ -81,6 +81,7 @@ def test_short_forms_of_the_official_flags_set_what_they_name(trained, command_f
         seed=5,
         log_interval=4,
         max_steps=11,
+        jit_compile=False,
     )
 
 

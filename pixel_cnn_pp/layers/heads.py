@@ -111,9 +111,7 @@ class EnergyHead(Float32Layer):
     def forward(self, run: LayerRunner, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → [S, N, H, W, C]."""
         f = run(self.nin_ul, ops.elu(ul))
-        n = ops.shape(f)[0]
-        copies = ops.shape(noise)[0] // n
-        f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
+        shape = (-1, *ops.shape(f))
+        f = f + ops.reshape(run(self.nin_noise, noise), shape)  # [S, N, H, W, 64]
         f = run(self.nin_inner, activate(f, "concat_elu"))
-        x = ops.tanh(run(self.nin_out, activate(f, "concat_elu")))
-        return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))
+        return ops.tanh(run(self.nin_out, activate(f, "concat_elu")))

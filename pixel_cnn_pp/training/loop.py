@@ -127,14 +127,16 @@ class Loop:
         log.show_state("building the graph")
         # A run killed after its last step has yet to write its end.
         while self._has_steps_left() or not self._is_finished():
+            stops = None
             for batch in self._batches() if self._has_steps_left() else ():
                 # Building the graph, before the first step, can end at once.
                 self.signals.nothing_to_lose = log.step + 1 == first_step
-                self.train_step(batch)
+                before, stops = stops, self.train_step(batch, self.signals.asked).stops
                 self.signals.nothing_to_lose = False
                 log.step_done()
                 self._after_step(log)
-                self.signals.check()
+                # Of the step before, which is done: this one need not be waited for.
+                self.signals.check_step(before)
                 if log.step == self.config.max_steps:
                     break
             self._check_divergence(log)
@@ -236,9 +238,13 @@ class Loop:
             raise ReadFailed(error) from error
 
     def _check_divergence(self, log: RunLog) -> None:
-        """Raises Diverged after max_bad_steps in a row; saves nothing.
+        """Reports bad steps; raises Diverged after max_bad_steps in a row, and saves
+        nothing.
 
-        Reading the count waits for the step, so it is not read after each."""
+        Reading the counts waits for the step, so they are not read after each."""
+        report = self.train_step.bad_report()
+        if report and self.is_chief:
+            log.warn(report)
         bad = self.state.count("bad_steps")
         if bad >= self.config.max_bad_steps:
             raise Diverged(

@@ -196,6 +196,12 @@ class RunLog:
             self._print("  ".join(begin + self._shown(self._train, test)))
         self.show_state()
 
+    def warn(self, line: str) -> None:
+        """Prints a line on stderr, not within the progress bar."""
+        self.bar.clear()
+        print(line, file=sys.stderr, flush=True)
+        self.bar.refresh()
+
     def _print(self, line: str) -> None:
         self.bar.clear()
         say(line)

@@ -166,8 +166,8 @@ def prepare(
     if load_params and is_chief:
         lock.acquire()
     config, changes = with_run_id(config, save_dir if load_params else None)
+    state = TrainState(config, strategy)
     with strategy.scope():
-        state = TrainState(config)
         if is_chief:
             print_model(state)
         step = None
