@@ -111,7 +111,9 @@ def test_each_flag_has_its_help(script):
 
 def test_each_flag_that_a_page_names_is_there():
     there = {name for s in SCRIPTS for name in entry_point(s).key_flags} | OF_OTHERS
-    there |= {"help", "flagfile", "verbosity"} | {f"no{name}" for name in there}
+    there |= {"help", "flagfile", "verbosity", "version"} | {
+        f"no{name}" for name in there
+    }
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", ALL))
     assert "save_dir" in named and named - there == set()
     shorts = {
