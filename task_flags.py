@@ -96,8 +96,12 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
         "Of samples and completions, above 0: 1 samples from the model, less keeps "
         "closer to the most probable images.",
     )
-    cli.DEFINE_field(
-        Tasks, "seed", "Samples and completions are a function of it.", short_name="s"
+    flags.DEFINE_list(
+        "seed",
+        ",".join(Tasks.seed),
+        "Seed of samples and completions: one integer or two, 3 or 3,4, as seed=3 or "
+        "seed=(3, 4) in Python.",
+        short_name="s",
     )
 
 

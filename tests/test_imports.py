@@ -15,6 +15,7 @@ ROOMS = [
     ("openai_checkpoint",),
     ("checkpoint",),
     ("model",),
+    ("fit",),
     ("sampling",),
     ("network",),
     ("layers", "likelihood"),

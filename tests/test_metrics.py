@@ -17,9 +17,10 @@ import data
 from pixel_cnn_pp import checkpoint, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.prng import COMPLETIONS
 from pixel_cnn_pp.training import metrics
 from pixel_cnn_pp.training import run as training
-from pixel_cnn_pp.training.state import COMPLETIONS, seed_for
+from pixel_cnn_pp.training.state import seed_for
 
 # 40 images in batches of 4: an epoch is 10 steps.
 SETTINGS = {

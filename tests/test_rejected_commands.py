@@ -195,6 +195,7 @@ REJECTED = [
         "leave it out",
     ),
     ("evaluate", "-o run -ns 2 --output_dir=new -s -1", "--seed=-1", "from 0 to"),
+    ("evaluate", "-o run -ns 2 --output_dir=new -s 1,2,3", "--seed=1,2,3", "3 or 3,4"),
     (
         "evaluate",
         "-o run --complete_rows=8 --output_dir=new",

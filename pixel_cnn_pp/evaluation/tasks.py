@@ -42,7 +42,7 @@ class Tasks:
     output_dir: str | None = None
     scale: int | None = None
     temperature: float = 1.0
-    seed: int = 0
+    seed: Sequence[str] = ("0",)
 
     @property
     def completes(self) -> bool:
@@ -101,8 +101,7 @@ class Tasks:
             check_likelihood(model, self.dequantization_draws)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
-            if not 0 <= self.seed < 2**31:
-                raise ValueError(f"--seed={self.seed}: must be from 0 to 2147483647.")
+            samples.parse_seed(self.seed)
         if self.num_samples:
             check_memory(model, self.num_samples)
             labels = self._parse_labels(model)
@@ -194,7 +193,7 @@ class Tasks:
                 bar.total = n
                 bar.update(done - bar.n)
 
-            seed, scale = (self.seed, 0), self._scale(model)
+            seed, scale = samples.parse_seed(self.seed), self._scale(model)
             yield samples.SampleSettings(seed, self.temperature, show, scale)
 
     def _sample(self, model: PixelCNNPP) -> None:

@@ -16,13 +16,7 @@ from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.training.metrics import RunLog
 from pixel_cnn_pp.training.optimizer import learning_rate_at
 from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, Stopped, StopSignals
-from pixel_cnn_pp.training.state import (
-    COMPLETIONS,
-    EVALUATION,
-    SAMPLES,
-    TrainState,
-    seed_for,
-)
+from pixel_cnn_pp.training.state import TrainState, seed_for
 from pixel_cnn_pp.training.step import TrainStep
 
 # Test images that are completed for TensorBoard, and completions of each, at most.
@@ -64,7 +58,7 @@ class Loop:
             state.averaged,
             self.images_at_a_time,
             strategy,
-            seed_for(config, EVALUATION),
+            seed_for(config, prng.EVALUATION),
         )
 
     def run(self) -> None:
@@ -303,7 +297,7 @@ class Loop:
             log.show_state(f"sampling {done}/{n}")
 
         show_progress(0, n)
-        seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
+        seed = prng.fold_in(seed_for(config, prng.SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
         scale = image_ops.scale_to_see(config.model.image_shape)
         settings = drawing.SampleSettings(seed, progress=show_progress, scale=scale)
@@ -311,7 +305,7 @@ class Loop:
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
-            seed = prng.fold_in(seed_for(config, COMPLETIONS), log.step).numpy()
+            seed = prng.fold_in(seed_for(config, prng.COMPLETIONS), log.step).numpy()
             rows, most = config.model.image_shape[0] // 2, COMPLETED
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))

@@ -13,11 +13,12 @@ from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import FolderLock, check_folder_writable
 from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.prng import INITIALIZATION
 from pixel_cnn_pp.training.loop import Loop
 from pixel_cnn_pp.training.metrics import METRICS, read_rows, say
 from pixel_cnn_pp.training.optimizer import start_ema
 from pixel_cnn_pp.training.resume import changes_since, check_same_run
-from pixel_cnn_pp.training.state import INITIALIZATION, TrainState, seed_for
+from pixel_cnn_pp.training.state import TrainState, seed_for
 
 
 def initialize(state: TrainState, config: Config, train: ImageSet) -> None:

@@ -7,9 +7,6 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.training.optimizer import Adam
 
-# Purposes of the random numbers that follow from --seed, each with seeds of its own.
-INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
-
 
 def seed_for(config: Config, purpose: int) -> tf.Tensor:
     return tf.constant([config.seed, purpose], tf.int32)

@@ -15,7 +15,7 @@ from pixel_cnn_pp.training.optimizer import (
     ema_step,
     learning_rate_at,
 )
-from pixel_cnn_pp.training.state import DROPOUT, TrainState, seed_for
+from pixel_cnn_pp.training.state import TrainState, seed_for
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -97,7 +97,8 @@ class TrainStep:
         counters = self.state.counters
         with tf.device(prng.HOST):
             step = tf.identity(counters["step"])
-            seed = prng.fold_in(seed_for(self.config, DROPOUT), tf.cast(step, tf.int32))
+            seed = seed_for(self.config, prng.DROPOUT)
+            seed = prng.fold_in(seed, tf.cast(step, tf.int32))
         self.gradients_of = self.trace_gradients()
         parts = self.strategy.run(self.replica_gradients, args=(batch, seed, stop))
         sums, gradients = self.reduce(*parts)
