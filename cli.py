@@ -94,6 +94,21 @@ def DEFINE_path(name: str, default: str | None, help: str, short_name=None) -> N
     flags.DEFINE(_PathParser(), name, default, help, short_name=short_name)
 
 
+class _DataSetParser(flags.ArgumentParser):
+    """The name of a data set."""
+
+    def parse(self, argument: str) -> str:
+        data.check_name(argument)
+        return argument
+
+
+def DEFINE_data_set(default: str | None, help: str) -> None:
+    """Defines --data_set."""
+    names = f"<{'|'.join((*data.NAMES, 'tfds:NAME'))}>: "
+    parser = _DataSetParser()
+    flags.DEFINE(parser, "data_set", default, names + help, short_name="d")
+
+
 def DEFINE_field(
     of: type,
     name: str,
@@ -113,6 +128,7 @@ def DEFINE_field(
             bool: flags.DEFINE_bool,
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
         }[kind]
         define(name, default, help, short_name=short_name, **limits)
 

@@ -12,7 +12,7 @@ Flags by topic:
   model       --save_dir --official_checkpoint --resnet_nonlinearity --averaged
               --kernels
   images      --data_set --data_dir --split --max_images --image_size --test_share
-              --skip_bad_images
+              --tfds_split_test --skip_bad_images
   scores      --output_json --scores_csv --dequantization_draws --batch_size
               --precision --jit_compile --tf32
   heat maps   --heatmap --heatmap_max

@@ -12,7 +12,7 @@ Flags by topic:
   samples     --num_samples --labels --temperature --seed
   completions --complete_rows --num_completions, and of which images: --data_set
               --data_dir --split --max_images --image_size --test_share
-              --skip_bad_images
+              --tfds_split_test --skip_bad_images
   output      --output_dir --scale
   speed       --jit_compile --tf32
 """

@@ -19,13 +19,7 @@ flags.disclaim_key_flags()
 
 def define_image_flags() -> None:
     """Defines the flags that name images, by default those of the run."""
-    flags.DEFINE_enum(
-        "data_set",
-        None,
-        data.NAMES,
-        "The images; by default those of the run.",
-        short_name="d",
-    )
+    cli.DEFINE_data_set(None, "The images; by default those of the run.")
     cli.DEFINE_path(
         "data_dir",
         None,
@@ -36,8 +30,8 @@ def define_image_flags() -> None:
     flags.DEFINE_integer(
         "image_size",
         None,
-        "Side of the images in pixels, for shapes and folder; by default that of the "
-        "model.",
+        "Side of the images in pixels, for shapes, folder and sets of "
+        "tensorflow-datasets; by default that of the model.",
     )
     flags.DEFINE_bool(
         "skip_bad_images",
@@ -51,6 +45,12 @@ def define_image_flags() -> None:
         "For a folder of images without train/ and test/: divide it as a run with this "
         "--test_share does; by default as in the run for its --data_dir, while all "
         "images of another folder are taken.",
+    )
+    flags.DEFINE_string(
+        "tfds_split_test",
+        None,
+        "For sets of tensorflow-datasets: their split that --split=test takes; by "
+        "default as in the run for its --data_set, else test.",
     )
     cli.DEFINE_field(Tasks, "split", "Which images.", choices=data.SPLITS)
     cli.DEFINE_field(
@@ -129,18 +129,22 @@ def load_images(with_labels: bool) -> data.Source:
         inferred = openai_checkpoint.infer(prefix, nonlinearity)
         config, num_labels, shape = Config(), inferred["num_labels"], None
     names = "data_set", "data_dir", "image_size", "skip_bad_images", "test_share"
+    names = *names, "tfds_split_test"
     given = {name: FLAGS[name].value for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     # What is said of a data set holds for no other.
     ours = config if "data_set" not in given else Config()
     settings = {name: getattr(ours, name) for name in names} | given
     places = [os.path.abspath(of) for of in (settings["data_dir"], config.data_dir)]
+    is_same = settings["data_set"] == config.data_set
     if "test_share" not in given:
-        is_same = settings["data_set"] == config.data_set and places[0] == places[1]
-        settings["test_share"] = config.test_share if is_same else None
+        is_it = is_same and places[0] == places[1]
+        settings["test_share"] = config.test_share if is_it else None
+    if "tfds_split_test" not in given and is_same:
+        settings["tfds_split_test"] = config.tfds_split_test
     if "image_size" not in given:
         has_side = shape is not None and shape[0] == shape[1]
-        is_resized = has_side and settings["data_set"] in data.RESIZED
+        is_resized = has_side and data.is_resized(settings["data_set"])
         settings["image_size"] = shape[0] if is_resized else None
     source = settings.pop("data_set"), settings.pop("data_dir"), FLAGS.split
     labels = num_labels is not None or (with_labels and data.has_labels(*source))

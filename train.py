@@ -3,6 +3,7 @@
 Examples:
   python train.py --flagfile=configs/quickstart.cfg --save_dir=runs/quickstart
   python train.py -d cifar -i ~/cifar -o runs/cifar --nr_gpu=8
+  python train.py -d fashion_mnist -c -o runs/clothes
   python train.py -d folder -i ~/pictures --image_size=32 --test_share=0.1 -o runs/own
   python train.py --resume --save_dir=runs/cifar --max_steps=200000
 
@@ -11,8 +12,8 @@ config.json. Flags with a short form are those of the official train.py, with it
 defaults; --version prints the version.
 
 Flags by topic:
-  images        --data_set --data_dir --image_size --test_share --skip_bad_images
-                --num_levels --class_conditional
+  images        --data_set --data_dir --image_size --test_share --tfds_split_test
+                --skip_bad_images --num_levels --class_conditional
   model         --nr_resnet --nr_filters --nr_logistic_mix --resnet_nonlinearity
                 --dropout_p
   variants      --likelihood --energy_distance --short_cuts --field --nin_blocks
@@ -60,26 +61,32 @@ of_model = functools.partial(cli.DEFINE_field, ModelConfig)
 of_run = functools.partial(cli.DEFINE_field, Config)
 
 # Images.
-of_run(
-    "data_set",
+cli.DEFINE_data_set(
+    Config.data_set,
     "The images. shapes needs no download. cifar and cifar10 are one; imagenet and "
     "imagenet32 are the 32x32 set of van den Oord et al. (downsampled_imagenet), whose "
-    "bits/dim do not compare with those of imagenet_resized.",
-    "d",
-    data.NAMES,
+    "bits/dim do not compare with those of imagenet_resized. tfds:NAME, such as "
+    "tfds:emnist/letters, is any image data set of tensorflow-datasets; mnist, "
+    "fashion_mnist, svhn_cropped and cifar100 are some by their own names.",
 )
 cli.DEFINE_path(
     "data_dir",
     "",
     "Where the images are: for npz the file; for folder the folder with train/ and "
     "test/, or with images and --test_share; for cifar the folder of the original "
-    "archive or of tensorflow-datasets.",
+    "archive or of tensorflow-datasets; for sets of tensorflow-datasets the folder it "
+    "keeps them in, by default ~/tensorflow_datasets.",
     short_name="i",
 )
 of_run(
     "image_size",
-    "Side of the images in pixels, for shapes (32 by default) and folder (by default "
-    "that of the files, if they have one size).",
+    "Side of the images in pixels, for shapes (32 by default), folder and sets of "
+    "tensorflow-datasets (by default their own, if all have one size).",
+)
+of_run(
+    "tfds_split_test",
+    "For sets of tensorflow-datasets: their split to test on; test by default. A part "
+    "of train, for example 'train[90%:]', is not trained on.",
 )
 of_run(
     "test_share",
@@ -272,6 +279,7 @@ def load_splits(config: Config) -> list[data.Source]:
             image_size=config.image_size,
             skip_bad_images=config.skip_bad_images,
             test_share=config.test_share,
+            tfds_split_test=config.tfds_split_test,
         )
         for split in ("train", "test")
     ]

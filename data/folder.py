@@ -18,23 +18,13 @@ from absl import logging
 from data import image_file
 from data.image_split import check_folder, find_files, is_one_folder
 from data.image_tree import class_of, find_classes, find_images
+from data.resize import crop_and_resize
 from data.source import IndexedSource, ReadError, shown
 
 # Errors of the system that will be the same tomorrow, unlike those of a failing disk:
 # broken links, loops of links, files of somebody else.
 LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
 NAMED = 3  # Bad files that are named; the others are counted.
-
-
-def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """The square in the centre, averaged down to uint8 [size, size, C]."""
-    h, w = tf.shape(image)[0], tf.shape(image)[1]
-    side = tf.minimum(h, w)
-    square = tf.image.crop_to_bounding_box(
-        image, (h - side) // 2, (w - side) // 2, side, side
-    )
-    small = tf.image.resize(square, (size, size), method="area")
-    return tf.cast(tf.round(small), tf.uint8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

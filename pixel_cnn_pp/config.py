@@ -125,6 +125,7 @@ class Config:
     image_size: int | None = None
     skip_bad_images: bool = False
     test_share: float | None = None
+    tfds_split_test: str | None = None
     official_checkpoint: str | None = None
     save_interval: int = 20
     save_steps: int = 0

@@ -10,7 +10,7 @@ from image_bytes import GREY, png
 import data
 
 IMAGE = png(1, 1, 8, GREY, b"\0\7")
-TFDS_SETS = ("cifar", "imagenet", "imagenet64")
+TFDS_SETS = ("cifar", "imagenet", "imagenet64", "mnist", "tfds:emnist/letters")
 
 
 @pytest.fixture(autouse=True)

@@ -156,6 +156,7 @@ def test_size_of_the_images_is_that_of_the_model(loaded):
     assert loaded("")["image_size"] == 8
     assert loaded("-d shapes")["image_size"] == 8
     assert loaded("-d folder -i other --image_size=9")["image_size"] == 9
+    assert loaded("-d tfds:imagenet_v2")["image_size"] == 8
     assert loaded("-d npz -i other.npz")["image_size"] is None
 
 

@@ -37,6 +37,9 @@ REJECTED = [
         "try -d",
     ),
     ("train", "--test_share=0.1", "--test_share=0.1: npz", "leave it out"),
+    ("train", "--tfds_split_test=a", "--tfds_split_test=a: npz", "leave it out"),
+    ("train", "-i= -d tfds:mnsit", "tfds:mnsit: tensorflow", "did you mean mnist"),
+    ("train", "-i= -d tfds:glue", "tfds:glue has no images", "for example tfds:mnist"),
     ("train", "--test_share=1", "--test_share=1.0", "for example 0.1"),
     (
         "train",
@@ -113,7 +116,7 @@ REJECTED = [
     ("train", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
     ("train", GOLDEN_LABELLED, "--resnet_nonlinearity=None", "give elu or relu"),
     ("train", "extra", "'extra'", "every setting is a flag"),
-    ("train", "-d mnist", "--data_set=mnist", "one of <shapes|npz|folder|"),
+    ("train", "-d mnsit", "--data_set=mnsit", "use shapes, npz, folder, "),
     ("train", "-z tanh", "--resnet_nonlinearity=tanh", "<concat_elu|elu|relu>"),
     ("train", "-q five", "--nr_resnet=five", "int"),
     ("train", "--nr_filter=4", "'nr_filter'", "Did you mean: nr_filters"),

@@ -11,6 +11,7 @@ FIXED = [
     *sorted(MODEL_SETTINGS - {"dropout_p", *FROM_DATA}),
     "seed",
     "test_share",
+    "tfds_split_test",
 ]
 
 
