@@ -1,24 +1,33 @@
-# Two commands for a fresh machine: `make quickstart` and `make test`.
+# Shortcuts. `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 
-.PHONY: install quickstart test
+.PHONY: help install quickstart test address
 
-install: $(VENV)/installed
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed  ## make a virtual environment in .venv
 
 $(VENV)/installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 
-quickstart: install
+quickstart: install  ## train a small model and measure it, about six minutes
 	rm -rf $(RUN)
 	$(VENV)/bin/python train.py --flagfile=configs/quickstart.cfg --save_dir=$(RUN)
 	$(VENV)/bin/python evaluate.py --save_dir=$(RUN)
 	@echo "samples: $$(ls $(RUN)/samples/*.png | tail -n 1)"
 
-test: install
+test: install  ## lint, format, all tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+address:  ## OWNER=name: set the address of the repository on GitHub, everywhere
+	@test -n "$(OWNER)" || { echo "give the account, for example: make address OWNER=name"; exit 1; }
+	sed -i -E 's|(github(\.com)?/)[^/ "]+(/pixel_cnn_pp)|\1$(OWNER)\3|g' $(ADDRESSED)
+
+ADDRESSED = README.md docs/development.md notebooks/pixel_cnn_pp_colab.ipynb

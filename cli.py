@@ -1,4 +1,4 @@
-"""What the entry points share: TensorFlow's log level, one-line errors, model flags.
+"""What the entry points share: TensorFlow's log level, one-line errors, flags.
 
 Imported before TensorFlow, which reads its log level as it is loaded.
 """
@@ -8,7 +8,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
 
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,7 +22,13 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 import data
-from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
+from pixel_cnn_pp import (
+    PixelCNNPP,
+    __version__,
+    checkpoint,
+    distribution,
+    openai_checkpoint,
+)
 from pixel_cnn_pp.config import NONLINEARITIES
 
 FLAGS = flags.FLAGS
@@ -33,6 +41,9 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
     # Before the flags are parsed, so that the user's has the last word. absl itself
     # would make it INFO.
     logging.set_verbosity(logging.WARNING)
+    if (argv or sys.argv)[1:] == ["--version"]:
+        print(__version__)
+        return
     app.run(main, argv)
 
 
@@ -44,20 +55,25 @@ def check_no_arguments(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
-    """Ends the process with one line for an error of these kinds, or of TensorFlow,
-    and with its `exit_code`, 1 without one."""
+    """Ends the process with one line for an error of these kinds, or of TensorFlow, and
+    with exit code 1; for Ctrl-C with the code that a shell gives it."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        sys.exit(getattr(stop, "exit_code", 128 + signal.SIGINT))
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        _exit(out_of_memory(error), 1)
+        _exit(out_of_memory(error))
     except tf.errors.OpError as error:
         # TensorFlow's first line says what failed, the others where in the graph.
         message = data.ReadError.of(error) or error.message.splitlines()[0]
-        _exit(message, 1)
-    except KeyboardInterrupt:
-        _exit("stopped by SIGINT", 128 + signal.SIGINT)
+        _exit(message)
+    except distribution.WorkerLost as error:
+        _print(error)
+        # At once: TensorFlow still holds threads and sockets for the lost worker.
+        os._exit(1)
     except kinds as error:
-        _exit(error, getattr(error, "exit_code", 1))
+        _exit(error)
 
 
 def out_of_memory(error: Exception) -> str:
@@ -71,9 +87,13 @@ def out_of_memory(error: Exception) -> str:
     )
 
 
-def _exit(message, code: int) -> None:
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(code)
+def _exit(message) -> None:
+    _print(message)
+    sys.exit(1)
+
+
+def _print(message) -> None:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
 class _PathParser(flags.ArgumentParser):
@@ -93,6 +113,45 @@ class _PathParser(flags.ArgumentParser):
 def DEFINE_path(name: str, default: str | None, help: str, short_name=None) -> None:
     """Defines a flag that is a path."""
     flags.DEFINE(_PathParser(), name, default, help, short_name=short_name)
+
+
+class _DataSetParser(flags.ArgumentParser):
+    """The name of a data set."""
+
+    def parse(self, argument: str) -> str:
+        data.check_name(argument)
+        return argument
+
+
+def DEFINE_data_set(default: str | None, help: str) -> None:
+    """Defines --data_set."""
+    names = f"<{'|'.join((*data.NAMES, 'tfds:NAME'))}>: "
+    parser = _DataSetParser()
+    flags.DEFINE(parser, "data_set", default, names + help, short_name="d")
+
+
+def DEFINE_field(
+    of: type,
+    name: str,
+    help: str,
+    short_name: str | None = None,
+    choices: Sequence[str] | None = None,
+    **limits: int,
+) -> None:
+    """Defines the flag of a dataclass's field, with its type and default."""
+    kind, default = typing.get_type_hints(of)[name], getattr(of, name)
+    if isinstance(kind, types.UnionType):
+        kind, _ = typing.get_args(kind)  # Of int | None, int.
+    if choices is not None:
+        flags.DEFINE_enum(name, default, choices, help, short_name=short_name)
+    else:
+        define = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }[kind]
+        define(name, default, help, short_name=short_name, **limits)
 
 
 def define_model_flags() -> None:
@@ -125,6 +184,23 @@ def define_model_flags() -> None:
         "For --official_checkpoint: elu or relu, which its shapes do not tell.",
         short_name="z",
     )
+
+
+def define_tf32(default: bool) -> None:
+    """Defines --tf32. The entry point adopts it."""
+    flags.DEFINE_bool(
+        "tf32",
+        default,
+        "On GPUs from Ampere on, round the factors of float32 products to 10 bits of "
+        "mantissa (TensorFloat-32): several times faster; bits/dim change by about "
+        "1e-5, those of single images by up to 3e-3.",
+    )
+
+
+def set_devices(num_gpus: int | None, tf32: bool) -> None:
+    """Makes TensorFlow use so many GPUs, by default all; before its first operation."""
+    distribution.show_gpus(num_gpus)
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
 
 
 def check_model_flags() -> None:

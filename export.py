@@ -1,4 +1,9 @@
-"""Exports a trained PixelCNN++ as a SavedModel."""
+"""Exports a trained PixelCNN++ as a SavedModel, which samples, completes and scores.
+
+Examples:
+  python export.py --save_dir=runs/quickstart --export_dir=served/1
+  python export.py --official_checkpoint=params_cifar.ckpt --export_dir=served/1
+"""
 
 from absl import flags
 
@@ -34,6 +39,7 @@ def main(argv):
         if not FLAGS.export_dir:
             raise ValueError("--export_dir: give a new folder for the SavedModel.")
         export.check_export_dir(FLAGS.export_dir)
+        cli.set_devices(1, tf32=False)
         model = cli.model_from_flags((FLAGS.image_size, FLAGS.image_size))
     with cli.errors_in_one_line(OSError):
         export.export(model, FLAGS.export_dir, FLAGS.jit_compile)

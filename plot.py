@@ -1,4 +1,8 @@
-"""Plots the training curve of a run: its metrics.csv as a picture."""
+"""Plots the training curve of a run: its metrics.csv as a picture.
+
+Example:
+  python plot.py --save_dir=runs/quickstart --output=curve.pdf
+"""
 
 import importlib.util
 import os

@@ -1,14 +1,18 @@
 """Installs the package pixel_cnn_pp; the entry points run from the checkout."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
-README = pathlib.Path(__file__).with_name("README.md")
+ROOT = pathlib.Path(__file__).parent
+README = ROOT / "README.md"
+PACKAGE = (ROOT / "pixel_cnn_pp" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.search(r'^__version__ = "(.+?)"', PACKAGE, re.M)
 
 setup(
     name="pixel_cnn_pp",
-    version="0.2.0",
+    version=VERSION[1],
     description="PixelCNN++ for TensorFlow 2, a faithful port of openai/pixel-cnn",
     long_description=README.read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -58,6 +62,8 @@ setup(
             # A test runs the notebook.
             "ipykernel",
             "nbclient",
+            # Reads the Kubernetes example of docs/gpu.md.
+            "pyyaml",
         ],
         "images": ["pillow>=11"],
         "plots": ["matplotlib"],

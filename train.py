@@ -1,6 +1,36 @@
-"""Trains a PixelCNN++: flags → Config → one run."""
+"""Trains a PixelCNN++ and writes the run to --save_dir.
 
+Examples:
+  python train.py --flagfile=configs/quickstart.cfg --save_dir=runs/quickstart
+  python train.py -d cifar -i ~/cifar -o runs/cifar --nr_gpu=8
+  python train.py -d fashion_mnist -c -o runs/clothes
+  python train.py -d folder -i ~/pictures --image_size=32 --test_share=0.1 -o runs/own
+  python train.py --resume --save_dir=runs/cifar --max_steps=200000
+
+--resume takes every setting that the command line leaves out from the run's
+config.json. Flags with a short form are those of the official train.py, with its
+defaults; --version prints the version.
+
+Flags by topic:
+  images        --data_set --data_dir --image_size --test_share --tfds_split_test
+                --skip_bad_images --num_levels --class_conditional
+  model         --nr_resnet --nr_filters --nr_logistic_mix --resnet_nonlinearity
+                --dropout_p
+  variants      --likelihood --energy_distance --short_cuts --field --nin_blocks
+                --autoregressive_channels
+  optimization  --learning_rate --lr_decay --batch_size --accumulate
+                --init_batch_size --polyak_decay --polyak_warmup --seed
+  length        --max_epochs --max_steps --max_bad_steps
+  speed         --precision --remat --jit_compile --tf32
+  devices       --nr_gpu --worker_timeout
+  output        --save_dir --save_interval --save_steps --save_minutes
+                --log_interval --num_samples
+  start         --load_params --resume --official_checkpoint
+"""
+
+import functools
 import os
+from shlex import quote
 
 from absl import flags
 
@@ -18,195 +48,174 @@ from pixel_cnn_pp.config import (
     Config,
     ModelConfig,
 )
-from pixel_cnn_pp.training.preemption import (
-    Diverged,
-    ReadFailed,
-    Stopped,
-    StopSignals,
-)
+from pixel_cnn_pp.training.metrics import say
+from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, StopSignals
+from pixel_cnn_pp.training.resume import check_same_run
 from pixel_cnn_pp.training.run import check_save_dir, prepare
-from pixel_cnn_pp.training.step import skip_graph_optimizer
+from pixel_cnn_pp.training.step import set_graph_optimizer
 
-# The flags of the official train.py, with its names, short forms and defaults, but for
-# the two folders, which are its author's own, and --nr_gpu, 8 there.
+# Types and defaults of the flags are those of the fields. Names, short forms and
+# defaults of the official train.py are kept, but for the two folders, which are its
+# author's own, and --nr_gpu, 8 there.
+of_model = functools.partial(cli.DEFINE_field, ModelConfig)
+of_run = functools.partial(cli.DEFINE_field, Config)
+
+# Images.
+cli.DEFINE_data_set(
+    Config.data_set,
+    "The images. shapes needs no download. cifar and cifar10 are one; imagenet and "
+    "imagenet32 are the 32x32 set of van den Oord et al. (downsampled_imagenet), whose "
+    "bits/dim do not compare with those of imagenet_resized. tfds:NAME, such as "
+    "tfds:emnist/letters, is any image data set of tensorflow-datasets; mnist, "
+    "fashion_mnist, svhn_cropped and cifar100 are some by their own names.",
+)
 cli.DEFINE_path(
     "data_dir",
     None,
-    "Where the images are: for npz the file, for folder the folder with train/ and "
-    "test/, for cifar the folder of the original archive or of tensorflow-datasets.",
+    "Where the images are: for npz the file; for folder the folder with train/ and "
+    "test/, or with images and --test_share; for cifar the folder of the original "
+    "archive or of tensorflow-datasets; for sets of tensorflow-datasets the folder it "
+    "keeps them in, by default ~/tensorflow_datasets.",
     short_name="i",
 )
+of_run(
+    "image_size",
+    "Side of the images in pixels, for shapes (32 by default), folder and sets of "
+    "tensorflow-datasets (by default their own, if all have one size).",
+)
+of_run(
+    "tfds_split_test",
+    "For sets of tensorflow-datasets: their split to test on; test by default. A part "
+    "of train, for example 'train[90%:]', is not trained on.",
+)
+of_run(
+    "test_share",
+    "For a folder of images without train/ and test/: hold out this share of them for "
+    "the test, for example 0.1; their file names decide which.",
+)
+of_run(
+    "skip_bad_images",
+    "For folder: skip files that cannot be read as images, and report them.",
+)
+of_model(
+    "num_levels",
+    "Number of pixel values: 8-bit images are quantized to fewer than 256; an npz with "
+    "the key num_levels must have as many, and is used as it is.",
+)
+of_run("class_conditional", "Condition the model on the labels.", "c")
+
+# Model.
+of_model("nr_resnet", "Residual blocks per stage.", "q")
+of_model("nr_filters", "Filters of every layer.", "n")
+of_model("nr_logistic_mix", "Logistic components of the mixture.", "m")
+of_model(
+    "resnet_nonlinearity", "Nonlinearity of the residual blocks.", "z", NONLINEARITIES
+)
+of_model("dropout_p", "Share of activations that training drops.", "p")
+
+# Variants of the paper.
+of_model(
+    "likelihood",
+    "Distribution of a sub-pixel: the discretized mixture of logistics; a softmax over "
+    "the pixel values; or the density of the mixture at dequantized images, an upper "
+    "bound on the bits/dim.",
+    choices=LIKELIHOODS,
+)
+of_model(
+    "energy_distance",
+    "Train with the energy distance instead of the likelihood.",
+    "ed",
+)
+of_model("short_cuts", "Skip connections from the downsampling to the upsampling path.")
+of_model(
+    "field",
+    "A network of one stage that sees at most so many columns of so many rows above, "
+    "instead of the one with --nr_resnet blocks per stage.",
+    choices=FIELDS,
+)
+of_model(
+    "nin_blocks",
+    "With --field: 1x1 gated resnets between two larger ones; the paper has 3.",
+)
+of_model(
+    "autoregressive_channels",
+    "Let a channel depend on the pixel's earlier ones through gated resnets too.",
+)
+
+# Optimization.
+of_run("learning_rate", "Base learning rate.", "l")
+of_run("lr_decay", "Factor on the learning rate before every step.", "e")
+of_run("batch_size", "Images per step on each GPU.", "b")
+of_run(
+    "accumulate",
+    "Batches of --batch_size images that each GPU takes in turn in a step; their "
+    "gradients are summed.",
+)
+of_run("init_batch_size", "Images for the data-dependent initialisation.", "u")
+of_run("polyak_decay", "Decay of the Polyak averages (EMA) per step.")
+of_run(
+    "polyak_warmup",
+    "Let the decay of the EMA grow: min(polyak_decay, (1 + t) / (10 + t)). "
+    "--nopolyak_warmup is the official rule.",
+)
+of_run("seed", "Seed of everything random.", "s")
+
+# Length.
+of_run("max_epochs", "Epochs in all.", "x")
+of_run("max_steps", "End the run at this step; by default after --max_epochs.")
+of_run(
+    "max_bad_steps",
+    "End the run after so many steps in a row with a loss or gradients that are not "
+    "finite; each is skipped and reported.",
+)
+
+# Speed and devices.
+of_run(
+    "precision",
+    "Of training steps. mixed_bfloat16 computes activations in bfloat16; parameters, "
+    "EMA, weight norms, output layer and likelihood stay in float32, and so do test "
+    "results and samples.",
+    choices=PRECISIONS,
+)
+of_run(
+    "remat",
+    "Recompute the activations inside residual blocks for the gradients: less memory, "
+    "about a third more time.",
+)
+of_run(
+    "jit_compile",
+    "Compile the whole training step of the network with XLA. By default on GPUs, "
+    "unless they are too new for it; on CPUs only the optimizer, activations, gates "
+    "and sampling. --nojit_compile does without XLA.",
+)
+cli.define_tf32(Config.tf32)
+of_run("nr_gpu", "GPUs to train on; by default all, or one CPU without a GPU.", "g")
+of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
+
+# Output.
 cli.DEFINE_path(
     "save_dir",
     "save",
     "Folder of the run: checkpoints, samples, metrics.",
     short_name="o",
 )
-flags.DEFINE_enum(
-    "data_set",
-    "cifar",
-    data.NAMES,
-    "The images. shapes needs no download. cifar and cifar10 are one; imagenet and "
-    "imagenet32 are the 32x32 set of van den Oord et al. (downsampled_imagenet), whose "
-    "bits/dim do not compare with those of imagenet_resized.",
-    short_name="d",
+of_run("save_interval", "Epochs between checkpoints and samples.", "t")
+of_run("save_steps", "Steps between additional checkpoints; 0 for none.")
+of_run(
+    "save_minutes",
+    "Minutes after which a checkpoint is written if none was; 0 for none.",
 )
-flags.DEFINE_integer(
-    "save_interval", 20, "Epochs between checkpoints and samples.", short_name="t"
-)
-flags.DEFINE_bool("load_params", False, "Resume the run in --save_dir.", short_name="r")
-flags.DEFINE_integer("nr_resnet", 5, "Residual blocks per stage.", short_name="q")
-flags.DEFINE_integer("nr_filters", 160, "Filters of every layer.", short_name="n")
-flags.DEFINE_integer(
-    "nr_logistic_mix", 10, "Logistic components of the mixture.", short_name="m"
-)
-flags.DEFINE_enum(
-    "resnet_nonlinearity",
-    "concat_elu",
-    NONLINEARITIES,
-    "Nonlinearity of the residual blocks.",
-    short_name="z",
-)
-flags.DEFINE_bool(
-    "class_conditional", False, "Condition the model on the labels.", short_name="c"
-)
-flags.DEFINE_bool(
-    "energy_distance",
-    False,
-    "Train with the energy distance instead of the likelihood.",
-    short_name="ed",
-)
-flags.DEFINE_float("learning_rate", 0.001, "Base learning rate.", short_name="l")
-flags.DEFINE_float(
-    "lr_decay",
-    0.999995,
-    "Factor on the learning rate before every step.",
-    short_name="e",
-)
-flags.DEFINE_integer("batch_size", 16, "Images per step on each GPU.", short_name="b")
-flags.DEFINE_integer(
-    "init_batch_size",
-    16,
-    "Images for the data-dependent initialisation.",
-    short_name="u",
-)
-flags.DEFINE_float(
-    "dropout_p", 0.5, "Share of activations that training drops.", short_name="p"
-)
-flags.DEFINE_integer("max_epochs", 5000, "Epochs in all.", short_name="x")
-flags.DEFINE_integer(
-    "nr_gpu",
-    None,
-    "GPUs to train on; by default all, or one CPU without a GPU.",
-    short_name="g",
-)
-flags.DEFINE_integer(
-    "worker_timeout", 600, "Seconds to wait for each other worker of TF_CONFIG."
-)
-flags.DEFINE_float(
-    "polyak_decay", 0.9995, "Decay of the Polyak averages (EMA) per step."
-)
-flags.DEFINE_integer(
+of_run("log_interval", "Steps between rows of metrics.csv.")
+of_run(
     "num_samples",
-    1,
-    "Batches (of all GPUs together) to sample every --save_interval epochs and at the "
-    "end.",
-    short_name="ns",
+    "Batches of --batch_size images on each GPU to sample every --save_interval epochs "
+    "and at the end. In evaluate.py and sample.py it is the number of images.",
+    "ns",
 )
-flags.DEFINE_integer("seed", 1, "Seed of everything random.", short_name="s")
 
-# Flags of this port, the variants of the paper first.
-flags.DEFINE_enum(
-    "likelihood",
-    "mix_logistic",
-    LIKELIHOODS,
-    "Distribution of a sub-pixel: the discretized mixture of logistics; a softmax over "
-    "the pixel values; or the density of the mixture at dequantized images, an upper "
-    "bound on the bits/dim.",
-)
-flags.DEFINE_bool(
-    "short_cuts", True, "Skip connections from the downsampling to the upsampling path."
-)
-flags.DEFINE_enum(
-    "field",
-    None,
-    FIELDS,
-    "A network of one stage that sees at most so many columns of so many rows above, "
-    "instead of the one with --nr_resnet blocks per stage.",
-)
-flags.DEFINE_integer(
-    "nin_blocks",
-    0,
-    "With --field: 1x1 gated resnets between two larger ones; the paper has 3.",
-)
-flags.DEFINE_bool(
-    "autoregressive_channels",
-    False,
-    "Let a channel depend on the pixel's earlier ones through gated resnets too.",
-)
-flags.DEFINE_integer(
-    "max_steps", None, "End the run at this step; by default after --max_epochs."
-)
-flags.DEFINE_integer(
-    "max_bad_steps",
-    10,
-    "End the run after so many steps in a row with a loss or gradients that are not "
-    "finite; each is skipped and reported.",
-)
-flags.DEFINE_enum(
-    "precision",
-    "float32",
-    PRECISIONS,
-    "Of training steps. mixed_bfloat16 computes activations in bfloat16; parameters, "
-    "EMA, weight norms, output layer and likelihood stay in float32, and so do test "
-    "results and samples.",
-)
-flags.DEFINE_bool(
-    "remat",
-    False,
-    "Recompute the activations inside residual blocks for the gradients: less memory, "
-    "about a third more time.",
-)
-flags.DEFINE_integer(
-    "accumulate",
-    1,
-    "Batches of --batch_size images that each GPU takes in turn in a step; their "
-    "gradients are summed.",
-)
-flags.DEFINE_bool(
-    "jit_compile",
-    None,
-    "Compile the whole training step of the network with XLA. By default only the "
-    "optimizer, activations and gates, which helps on CPUs; --nojit_compile trains and "
-    "tests without XLA. Sampling is compiled anyway.",
-)
-flags.DEFINE_integer(
-    "save_steps", 0, "Steps between additional checkpoints; 0 for none."
-)
-flags.DEFINE_integer("log_interval", 100, "Steps between rows of metrics.csv.")
-flags.DEFINE_bool(
-    "polyak_warmup",
-    True,
-    "Let the decay of the EMA grow: min(polyak_decay, (1 + t) / (10 + t)). "
-    "--nopolyak_warmup is the official rule.",
-)
-flags.DEFINE_integer(
-    "num_levels",
-    256,
-    "Number of pixel values: 8-bit images are quantized to fewer than 256; an npz with "
-    "the key num_levels must have as many, and is used as it is.",
-)
-flags.DEFINE_integer(
-    "image_size",
-    None,
-    "Side of the images in pixels, for shapes (32 by default) and folder (by default "
-    "that of the files, if they have one size).",
-)
-flags.DEFINE_bool(
-    "skip_bad_images",
-    False,
-    "For folder: skip files that cannot be read as images, and report them.",
-)
+# Start.
+flags.DEFINE_bool("load_params", False, "Resume the run in --save_dir.", short_name="r")
+flags.DEFINE_alias("resume", "load_params")
 cli.DEFINE_path(
     "official_checkpoint",
     None,
@@ -238,10 +247,18 @@ def take_from_checkpoint(settings: dict) -> None:
     settings |= found
 
 
-def settings_from_flags() -> dict:
-    """The settings of a Config that the flags give. ValueError for contradictions."""
+def settings_from_flags(saved: Config | None = None) -> dict:
+    """The settings of a Config that the flags give, and where they are left out those
+    of the run that is resumed. ValueError for contradictions."""
     names = (MODEL_SETTINGS | RUN_SETTINGS).difference(NO_FLAGS)
     settings = {name: FLAGS[name].value for name in names}
+    settings["data_dir"] = settings["data_dir"] or ""
+    for name in ("data_dir", "official_checkpoint"):
+        if settings[name]:
+            settings[name] = os.path.abspath(settings[name])
+    if saved is not None:
+        left_out = {name for name in names if not FLAGS[name].present}
+        settings |= {name: saved.settings()[name] for name in left_out}
     if FLAGS.official_checkpoint:
         take_from_checkpoint(settings)
     if FLAGS.field and FLAGS["nr_resnet"].present:
@@ -249,7 +266,6 @@ def settings_from_flags() -> dict:
             f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
             "number of blocks; leave one of the two out."
         )
-    settings["data_dir"] = os.path.abspath(FLAGS.data_dir) if FLAGS.data_dir else ""
     return settings
 
 
@@ -257,30 +273,33 @@ def load_splits(config: Config) -> list[data.Source]:
     """The training and the test images."""
     return [
         data.load(
-            FLAGS.data_set,
-            FLAGS.data_dir,
+            config.data_set,
+            FLAGS.data_dir or config.data_dir,
             split,
             labels=config.class_conditional,
-            image_size=FLAGS.image_size,
-            skip_bad_images=FLAGS.skip_bad_images,
+            image_size=config.image_size,
+            skip_bad_images=config.skip_bad_images,
+            test_share=config.test_share,
+            tfds_split_test=config.tfds_split_test,
         )
         for split in ("train", "test")
     ]
 
 
 def main(argv):
-    with cli.errors_in_one_line((ValueError, OSError, Stopped)):
+    with cli.errors_in_one_line():
         cli.check_no_arguments(argv)
-        settings = settings_from_flags()
-        config = Config.of(**settings)
-        # Before the strategy, which waits for the other workers.
+        # All before the strategy, which waits for the other workers.
         check_save_dir(FLAGS.save_dir, FLAGS.load_params)
+        saved = checkpoint.load_config(FLAGS.save_dir) if FLAGS.load_params else None
+        settings = settings_from_flags(saved)
+        config = Config.of(**settings)
+        if saved is not None:
+            check_same_run(config, saved, images_are_known=False)
+        cli.set_devices(config.nr_gpu, config.tf32)
         with StopSignals():
             strategy = distribution.make_strategy(config.nr_gpu, config.worker_timeout)
-        skip_graph_optimizer()
-        if FLAGS.load_params:
-            saved = checkpoint.load_config(FLAGS.save_dir)
-            config.check_same_run(saved, data_is_known=False)
+        set_graph_optimizer()
         train_images, test_images = load_splits(config)
         settings["image_shape"] = train_images.image_shape
         settings["num_labels"] = train_images.num_labels
@@ -290,13 +309,16 @@ def main(argv):
             test_images,
             FLAGS.save_dir,
             FLAGS.load_params,
-            FLAGS.official_checkpoint,
             strategy,
         )
-    with cli.errors_in_one_line(
-        (OSError, Stopped, Diverged, ReadFailed, distribution.WorkerLost)
-    ):
+    with cli.errors_in_one_line((OSError, Diverged, ReadFailed)):
         loop.run()
+    if loop.is_chief:
+        save_dir = quote(FLAGS.save_dir)
+        say(f"checkpoints, samples and metrics.csv are in {save_dir}; next:")
+        if not config.model.energy_distance:
+            say(f"  python evaluate.py --save_dir={save_dir}")
+        say(f"  python sample.py --save_dir={save_dir}")
 
 
 if __name__ == "__main__":

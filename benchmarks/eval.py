@@ -35,7 +35,7 @@ def main(argv):
     n = FLAGS.batch_size
     model = PixelCNNPP(nr_resnet=FLAGS.nr_resnet, nr_filters=FLAGS.nr_filters)
     model.set_precision(FLAGS.precision)
-    model.set_fusion(FLAGS.fuse)
+    model.set_jit_compile(FLAGS.fuse)
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
     first = seconds(lambda: model.log_prob(images))
     times = [seconds(lambda: model.log_prob(images)) for _ in range(FLAGS.calls)]

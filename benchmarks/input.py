@@ -14,12 +14,12 @@ sys.path.insert(0, str(ROOT))
 import report
 from absl import app, flags
 
-import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
+import cli  # Before TensorFlow: it sets its log level.
 import data
 
-flags.DEFINE_enum("data_set", "shapes", data.NAMES, "The images.", short_name="d")
+cli.DEFINE_data_set("shapes", "The images.")
 flags.DEFINE_string("data_dir", "", "Where they are, as in train.py.", short_name="i")
-flags.DEFINE_integer("image_size", None, "Side in pixels, for shapes and folder.")
+flags.DEFINE_integer("image_size", None, "Side in pixels, where images are resized.")
 flags.DEFINE_integer("batch_size", 16, "Images of a batch.", short_name="b")
 flags.DEFINE_integer("num_images", 20_000, "Images that are timed, or all there are.")
 flags.adopt_module_key_flags(report)

@@ -23,7 +23,7 @@ import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import distribution
 from pixel_cnn_pp.config import PRECISIONS, Config
 from pixel_cnn_pp.training.state import TrainState
-from pixel_cnn_pp.training.step import TrainStep, skip_graph_optimizer
+from pixel_cnn_pp.training.step import TrainStep, set_graph_optimizer
 
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
 flags.DEFINE_enum("precision", "float32", PRECISIONS, "As in train.py.")
@@ -38,7 +38,7 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    skip_graph_optimizer()
+    set_graph_optimizer()
     if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
@@ -59,8 +59,8 @@ def main(argv):
     n = config.batch_size * FLAGS.replicas * config.accumulate
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
     start = time.perf_counter()
+    state = TrainState(config, strategy)
     with strategy.scope():
-        state = TrainState(config)
         step = TrainStep(state, config, strategy)
         examples = tf.data.Dataset.from_tensors({"image": images})
         (batch,) = distribution.distribute(examples, strategy)

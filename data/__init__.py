@@ -1,11 +1,21 @@
 """Data sets behind one door: load(name, …) checks everything and returns a Source."""
 
-from data import cifar, folder, imagenet, npz, shapes
+from data import cifar, folder, imagenet, npz, shapes, tfds_images
 from data.layout import local_path
 from data.source import SPLITS, ReadError, Source
 
-__all__ = ["NAMES", "SPLITS", "ReadError", "Source", "has_labels", "load"]
+__all__ = [
+    "NAMES",
+    "SPLITS",
+    "ReadError",
+    "Source",
+    "check_name",
+    "has_labels",
+    "is_resized",
+    "load",
+]
 
+TFDS_NAMES = ("mnist", "fashion_mnist", "svhn_cropped", "cifar100")
 NAMES = (
     "shapes",
     "npz",
@@ -15,8 +25,28 @@ NAMES = (
     "imagenet",
     "imagenet32",
     "imagenet64",
+    *TFDS_NAMES,
 )
 MAX_IMAGE_SIZE = 8192
+
+
+def is_of_tfds(name: str) -> bool:
+    """Whether tensorflow_datasets has a data set under its own name."""
+    return name in TFDS_NAMES or name.startswith(tfds_images.PREFIX)
+
+
+def is_resized(name: str) -> bool:
+    """Whether a data set takes an image_size."""
+    return name in ("shapes", "folder") or is_of_tfds(name)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for the name of a data set that cannot be one."""
+    if name not in NAMES and not is_of_tfds(name):
+        raise ValueError(
+            f"data set {name!r} is not known; use {', '.join(NAMES)}, or tfds:NAME for "
+            "any image data set of tensorflow_datasets."
+        )
 
 
 def load(
@@ -27,19 +57,25 @@ def load(
     labels: bool = False,
     image_size: int | None = None,
     skip_bad_images: bool = False,
+    test_share: float | None = None,
+    tfds_split_test: str | None = None,
 ) -> Source:
     """The split 'train' or 'test' of a data set, checked and ready to stream.
 
     data_dir is the .npz file of npz; the folder with train/ and test/ of folder; the
     folder of the original CIFAR-10 archive or of tensorflow_datasets for cifar; that of
-    tensorflow_datasets for imagenet; shapes needs none. image_size is for shapes and
-    folder. skip_bad_images is for folder: files that cannot be read as images are
-    skipped and reported. Raises ValueError or OSError, in one line, for whatever is not
-    right; no code in a file is run. A file of folder that vanishes later ends the
-    streaming: see ReadError.
+    tensorflow_datasets for imagenet, tfds:NAME and the sets under their names there;
+    shapes needs none. image_size is for shapes, folder and sets of tensorflow_datasets,
+    whose images it crops to a square and resizes. tfds_split_test is the split of such
+    a set to test on, 'test' without it; what it takes of train is not in train.
+    skip_bad_images is for folder: files that cannot be read as images are skipped and
+    reported. test_share is for a folder of images without train/ and test/: about this
+    share of them is the split test, the rest train; without it all are test, and there
+    is no train. Raises ValueError or OSError, in one line, for whatever is not right;
+    no code in a file is run. A file of folder that vanishes later ends the streaming:
+    see ReadError.
     """
-    if name not in NAMES:
-        raise ValueError(f"data set {name!r} is not known; use {', '.join(NAMES)}.")
+    check_name(name)
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; use {' or '.join(SPLITS)}.")
     if image_size is not None and not (
@@ -54,6 +90,20 @@ def load(
             f"--skip_bad_images: {name} does not read image files; leave it out, it is "
             "for folder."
         )
+    if test_share is not None and name != "folder":
+        raise ValueError(
+            f"--test_share={test_share}: {name} has test images of its own; leave it "
+            "out, it is for folder."
+        )
+    if test_share is not None and not 0 < test_share < 1:
+        raise ValueError(
+            f"--test_share={test_share}: must be between 0 and 1, for example 0.1."
+        )
+    if tfds_split_test is not None and not is_of_tfds(name):
+        raise ValueError(
+            f"--tfds_split_test={tfds_split_test}: {name} has test images of its own; "
+            "leave it out, it is for data sets of tensorflow_datasets."
+        )
     data_dir = local_path(data_dir)
 
     if name == "shapes":
@@ -61,10 +111,14 @@ def load(
     if name == "npz":
         return npz.load(name, data_dir, split, labels, image_size)
     if name == "folder":
-        return folder.load(name, data_dir, split, labels, image_size, skip_bad_images)
+        return folder.load(
+            name, data_dir, split, labels, image_size, skip_bad_images, test_share
+        )
     if name in ("cifar", "cifar10"):
         return cifar.load(name, data_dir, split, labels, image_size)
-    return imagenet.load(name, data_dir, split, labels, image_size)
+    if name in imagenet.SIZES:
+        return imagenet.load(name, data_dir, split, labels, image_size)
+    return tfds_images.load(name, data_dir, split, labels, image_size, tfds_split_test)
 
 
 def has_labels(name: str, data_dir: str | None, split: str) -> bool:
@@ -77,4 +131,6 @@ def has_labels(name: str, data_dir: str | None, split: str) -> bool:
         return npz.has_labels(data_dir, split)
     if name == "folder":
         return folder.has_labels(data_dir, split)
+    if is_of_tfds(name):
+        return tfds_images.has_labels(name, data_dir)
     return name in ("shapes", "cifar", "cifar10")

@@ -10,9 +10,9 @@ import tarfile
 
 import numpy as np
 
-from data import cifar_pickle, tfds_builder
+from data import cifar_pickle, tfds_images
 from data.arrays import ArraySource
-from data.source import check_image_size
+from data.source import Source, check_image_size
 
 IMAGE_SHAPE = (32, 32, 3)
 CLASS_NAMES = (
@@ -151,29 +151,17 @@ def read_original(path: str, version: str, split: str) -> tuple[np.ndarray, np.n
     return planes.transpose(0, 2, 3, 1).copy(), np.concatenate(labels)  # [N, H, W, C]
 
 
-def read_tfds(data_dir: str | None, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N, 32, 32, 3] and labels [N] from tensorflow_datasets."""
-    builder = tfds_builder.prepare(
-        "cifar10", data_dir, f"put {ARCHIVES[PYTHON]} into data_dir."
-    )
-    with tfds_builder.errors_in_one_line(builder):
-        examples = builder.as_dataset(split=split).batch(1000)
-        batches = list(examples.as_numpy_iterator())
-    images = np.concatenate([batch["image"] for batch in batches])  # [N, H, W, C]
-    labels = np.concatenate([batch["label"] for batch in batches])  # [N]
-    return images, labels
-
-
 def load(
     name: str, data_dir: str | None, split: str, labels: bool, image_size: int | None
-) -> ArraySource:
-    """The split asked for, in memory."""
+) -> Source:
+    """The split asked for, in memory, or streamed from tensorflow_datasets."""
     check_image_size(name, IMAGE_SHAPE, image_size)
     original = find_original(data_dir) if data_dir is not None else None
     if original is None:
-        images, all_labels = read_tfds(data_dir, split)
-    else:
-        images, all_labels = read_original(*original, split)
+        remedy = f"put {ARCHIVES[PYTHON]} into data_dir."
+        of = name, data_dir, split, labels, image_size
+        return tfds_images.load(*of, tfds_name="cifar10", remedy=remedy)
+    images, all_labels = read_original(*original, split)
     if labels:
         return ArraySource.of(name, split, images, all_labels, CLASS_NAMES)
     return ArraySource.of(name, split, images)

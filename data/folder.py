@@ -1,7 +1,7 @@
-"""folder: train/ and test/ folders of image files, read lazily.
+"""folder: train/ and test/ folders of image files, or one folder, read lazily.
 
-The folders inside train/ that hold images are the classes. image_tree.py says which
-files are found, image_file.py what is read of a file.
+The folders inside train/, or inside the one folder, that hold images are the classes.
+image_tree.py says which files are found, image_file.py what is read of a file.
 """
 
 import dataclasses
@@ -16,25 +16,15 @@ import tensorflow as tf
 from absl import logging
 
 from data import image_file
+from data.image_split import check_folder, find_files, is_one_folder
 from data.image_tree import class_of, find_classes, find_images
-from data.layout import other_data_set
+from data.resize import crop_and_resize
 from data.source import IndexedSource, ReadError, shown, warn_if_quantized
 
 # Errors of the system that will be the same tomorrow, unlike those of a failing disk:
 # broken links, loops of links, files of somebody else.
 LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
 NAMED = 3  # Bad files that are named; the others are counted.
-
-
-def crop_and_resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """The square in the centre, averaged down to uint8 [size, size, C]."""
-    h, w = tf.shape(image)[0], tf.shape(image)[1]
-    side = tf.minimum(h, w)
-    square = tf.image.crop_to_bounding_box(
-        image, (h - side) // 2, (w - side) // 2, side, side
-    )
-    small = tf.image.resize(square, (size, size), method="area")
-    return tf.cast(tf.round(small), tf.uint8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,37 +219,16 @@ def check_classes(root: str, class_names: tuple[str, ...], labels: list[int]) ->
 
 def has_labels(data_dir: str | None, split: str) -> bool:
     """Whether every image of a split lies in the folder of a class of train."""
-    root, train = (os.path.join(data_dir or "", name) for name in (split, "train"))
-    if data_dir is None or not (os.path.isdir(root) and os.path.isdir(train)):
+    if data_dir is None:
+        return False
+    root, train = (os.path.join(data_dir, name) for name in (split, "train"))
+    if is_one_folder(data_dir):
+        root = train = data_dir
+    if not (os.path.isdir(root) and os.path.isdir(train)):
         return False
     class_names = set(find_classes(find_images(train)[0]))
     files, _ = find_images(root)
     return bool(files) and {class_of(file) for file in files} <= class_names
-
-
-def check_folder(name: str, data_dir: str, split: str) -> str:
-    """Path of the folder of a split, which exists."""
-    root = os.path.join(data_dir, split)
-    if not os.path.isdir(root):
-        flags = other_data_set(data_dir)
-        raise FileNotFoundError(
-            f"data_dir={shown(data_dir)}: no folder {shown(root)}; {name} needs train/ "
-            "and test/ folders of images there" + (f"; try {flags}." if flags else ".")
-        )
-    return root
-
-
-def find_split(root: str) -> list[str]:
-    """The image files of a split, at least one; a warning says what is skipped."""
-    files, skipped = find_images(root)
-    if not files:
-        raise ValueError(
-            f"{shown(root)} holds no images (skipped: {skipped or 'nothing'}); put "
-            f"{', '.join(image_file.EXTENSIONS)} files in it or in folders below it."
-        )
-    if skipped:
-        logging.warning("%s: skipped %s.", shown(root), skipped)
-    return files
 
 
 def load(
@@ -269,8 +238,12 @@ def load(
     labels: bool,
     image_size: int | None,
     skip_bad_images: bool = False,
+    test_share: float | None = None,
 ) -> FolderSource:
     """Finds the images, decodes each once, and keeps their paths and labels alone.
+
+    A folder of images without train/ and test/ is the split test, or with a test_share
+    divided into the two by file names.
 
     With skip_bad_images those that cannot be read are as if they were not there: the
     order of the others, and num_images, are what they would be without them.
@@ -280,12 +253,12 @@ def load(
         raise ValueError(
             f"{name} needs data_dir, a folder with train/ and test/ in it; give it."
         )
-    root = check_folder(name, data_dir, split)
-    files = find_split(root)
+    root, files = find_files(name, data_dir, split, test_share)
     class_names = None
     if labels:
         warn_of_merged_classes(root, files)
-        train = check_folder(name, data_dir, "train")
+        is_one = is_one_folder(data_dir)
+        train = data_dir if is_one else check_folder(name, data_dir, "train")
         class_names = find_classes(find_images(train)[0])
         label_of = find_labels(root, files, class_names)
     checked = check_files(root, files, skip_bad_images)

@@ -43,7 +43,7 @@ def other_data_set(data_dir: str) -> str | None:
     if any(os.path.isdir(os.path.join(data_dir, split)) for split in SPLITS):
         return f"-d folder -i {shown(data_dir)}"
     if has_images(data_dir):
-        return f"-d folder -i {shown(data_dir)} and put them into its train/ and test/"
+        return f"-d folder -i {shown(data_dir)} (and --test_share=0.1 to train)"
     files = sorted(file for file in os.listdir(data_dir) if file.endswith(".npz"))
     return f"-d npz -i {shown(os.path.join(data_dir, files[0]))}" if files else None
 

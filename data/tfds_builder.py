@@ -1,17 +1,28 @@
-"""Data sets of tensorflow_datasets, made ready to read."""
+"""Data sets of tensorflow_datasets, found, and made ready to read."""
 
 import contextlib
+import difflib
 import os
+import re
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from data.layout import check_no_other_data_set
-from data.source import shown
+from data.source import DAMAGE, shown
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
+
+CATALOG = "https://www.tensorflow.org/datasets/catalog"
+
+
+def reason_of(error: Exception) -> str:
+    """The text of an error, of any length, in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return shown(text if len(text) <= 300 else f"{text[:300]} …")
 
 
 def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> None:
@@ -21,47 +32,89 @@ def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> Non
             f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
             "rename the folder."
         )
-    is_theirs = manual_dir or os.path.isdir(os.path.join(data_dir, tfds_name))
+    if not os.path.exists(data_dir):
+        raise FileNotFoundError(
+            f"data_dir={shown(data_dir)}: there is no such folder; to have "
+            f"{tfds_name} downloaded into it, make it first: mkdir -p "
+            f"{shown(shlex.quote(data_dir))}."
+        )
+    folder = re.split("[/:]", tfds_name)[0]
+    is_theirs = manual_dir or os.path.isdir(os.path.join(data_dir, folder))
     if not is_theirs:
         check_no_other_data_set(data_dir)
 
 
-def prepare(
-    tfds_name: str, data_dir: str | None, remedy: str, manual_dir: str | None = None
+def find(
+    tfds_name: str, data_dir: str | None, manual_dir: str | None = None
 ) -> "tfds.core.DatasetBuilder":
-    """The builder of a data set, downloaded and prepared where it was not.
+    """The builder of a data set, by its name, prepared or not.
 
-    Raises FileNotFoundError, which ends with `remedy`, where that fails.
+    Raises ValueError where there is none of that name, and for a data_dir that is not
+    for it.
     """
     import tensorflow_datasets as tfds  # Here, as the other sources do without it.
 
     if data_dir is not None:
         check_data_dir(tfds_name, data_dir, manual_dir)
-    builder = tfds.builder(tfds_name, data_dir=data_dir)
-    if builder.is_prepared():
-        state = "reads"
-    else:
-        state = "prepares, which can take long,"
-    print(f"tensorflow_datasets {state} {tfds_name} in {builder.data_dir}", flush=True)
+    try:
+        return tfds.builder(tfds_name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        names = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(tfds_name, names)
+        meant = f"did you mean {' or '.join(close)}? All are" if close else "all are"
+        raise ValueError(
+            f"tfds:{shown(tfds_name)}: tensorflow_datasets has no data set of this "
+            f"name; {meant} at {CATALOG}."
+        ) from error
+    except (*DAMAGE, ImportError) as error:
+        raise ValueError(
+            f"tfds:{shown(tfds_name)} cannot be had ({reason_of(error)}); all are at "
+            f"{CATALOG}."
+        ) from error
+
+
+def prepare(
+    builder: "tfds.core.DatasetBuilder", remedy: str, manual_dir: str | None = None
+) -> None:
+    """Downloads and prepares a data set where it is not prepared.
+
+    Raises FileNotFoundError, which ends with `remedy`, where that fails.
+    """
+    import tensorflow_datasets as tfds
+
+    name, folder = builder.info.full_name, builder.data_dir
+    state = "reads" if builder.is_prepared() else "prepares, which can take long,"
+    print(f"tensorflow_datasets {state} {name} in {folder}", flush=True)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+    kinds = (
+        tfds.download.DownloadError,
+        tfds.core.download.download_manager.NonMatchingChecksumError,
+        tf.errors.OpError,
+        ImportError,
+        *DAMAGE,
+    )
     try:
         builder.download_and_prepare(download_config=config)
-    except (tfds.download.DownloadError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except kinds as error:
         raise FileNotFoundError(
-            f"{tfds_name} is not prepared in {builder.data_dir} and cannot be had "
-            f"({reason}); {remedy}"
+            f"{name} is not prepared in {folder} and cannot be had "
+            f"({reason_of(error)}); {remedy}"
         ) from error
-    return builder
+    file_format = builder.info.file_format.value
+    if file_format != "tfrecord":
+        raise ValueError(
+            f"{folder} is prepared as {file_format}, and tfrecord is read; prepare "
+            f"{name} in another data_dir."
+        )
 
 
 @contextlib.contextmanager
 def errors_in_one_line(builder: "tfds.core.DatasetBuilder") -> Iterator[None]:
-    """Turns errors of TensorFlow while prepared files are read into a ValueError."""
+    """Turns what is raised for damaged prepared files into a ValueError."""
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = shown(error.message.splitlines()[0])
+    except (tf.errors.OpError, OSError, EOFError) as error:
+        reason = shown(str(error).splitlines()[0])
         raise ValueError(
             f"{builder.data_dir} cannot be read ({reason:.200}); remove that folder to "
             "prepare it again."

@@ -18,5 +18,8 @@ if _backend != "tensorflow":
     )
 
 from pixel_cnn_pp.model import PixelCNNPP
+from pixel_cnn_pp.training.optimizer import OfficialAdam
 
-__all__ = ["PixelCNNPP"]
+__version__ = "0.2.0"  # setup.py reads it here.
+
+__all__ = ["OfficialAdam", "PixelCNNPP", "__version__"]

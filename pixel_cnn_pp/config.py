@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -130,8 +130,12 @@ class Config:
     data_dir: str = ""
     image_size: int | None = None
     skip_bad_images: bool = False
+    test_share: float | None = None
+    tfds_split_test: str | None = None
+    official_checkpoint: str | None = None
     save_interval: int = 20
     save_steps: int = 0
+    save_minutes: float = 30.0
     log_interval: int = 100
     class_conditional: bool = False
     learning_rate: float = 0.001
@@ -145,6 +149,7 @@ class Config:
     precision: str = "float32"
     remat: bool = False
     jit_compile: bool | None = None
+    tf32: bool = True
     nr_gpu: int | None = None
     worker_timeout: int = 600
     polyak_decay: float = 0.9995
@@ -175,6 +180,16 @@ class Config:
                     raise ValueError(
                         f"{name}={getattr(self, name)}: must be above 0 and at most 1."
                     )
+            if not 0 <= self.save_minutes < math.inf:
+                raise ValueError(
+                    f"save_minutes={self.save_minutes}: must be 0 (no checkpoints by "
+                    "time) or more, for example 30."
+                )
+            if self.test_share is not None and not 0 < self.test_share < 1:
+                raise ValueError(
+                    f"test_share={self.test_share}: must be between 0 and 1, for "
+                    "example 0.1."
+                )
 
     @classmethod
     def of(cls, **settings: Any) -> "Config":
@@ -183,60 +198,6 @@ class Config:
         with _flag_names():
             model = ModelConfig(**model)
         return cls(model=model, **settings)
-
-    def check_same_run(self, saved: "Config", data_is_known: bool = True) -> None:
-        """Raises ValueError if a run with the settings `saved` cannot be resumed with
-        these: its parameters have other shapes, or its images another order."""
-        now, then = self.settings(), saved.settings()
-        # class_conditional first: it decides on num_labels, which has no flag.
-        for name in ("class_conditional", *MODEL_SHAPE, "seed", "num_images"):
-            if now[name] == then[name] or name in FROM_DATA and not data_is_known:
-                continue
-            flag, remedy = f"--{name}={now[name]}", f"--{name}={then[name]}"
-            if name in FROM_DATA:
-                flag, remedy = f"images with {name}={now[name]}", "the images it had"
-            raise ValueError(
-                f"{flag}: the run in this --save_dir has {then[name]}; give {remedy} "
-                "to resume it, or another --save_dir."
-            )
-        if data_is_known:
-            self._check_same_images(saved)
-        if data_is_known and self.images_per_step != saved.images_per_step:
-            raise ValueError(
-                f"--batch_size={self.batch_size}: a step of all replicas takes "
-                f"{self.images_per_step} images, and one of the run in this --save_dir "
-                f"{saved.images_per_step}, on which their order depends; give a "
-                "--batch_size that makes it so, or another --save_dir."
-            )
-
-    def _check_same_images(self, saved: "Config") -> None:
-        """Raises ValueError for other images or classes than those of the run."""
-        if None not in (self.class_names, saved.class_names):
-            for label, (now, then) in enumerate(
-                itertools.zip_longest(self.class_names, saved.class_names)
-            ):
-                if now != then:
-                    raise ValueError(
-                        f"class {label} of the images is {now!r}, and {then!r} in the "
-                        "run in this --save_dir; give the images it had, their class "
-                        "folders named as they were, or another --save_dir."
-                    )
-        if None not in (self.fingerprint, saved.fingerprint):
-            if self.fingerprint != saved.fingerprint:
-                raise ValueError(
-                    "--data_dir: the images are not those of the run in this "
-                    "--save_dir, though as many and of the same shape; give the images "
-                    "it had, or another --save_dir."
-                )
-
-    def changes_since(self, saved: "Config") -> list[str]:
-        """What a resumed run does in another way: 'learning_rate=0.001 (was 0.002)'."""
-        now, then = self.settings(), saved.settings()
-        return [
-            f"{name}={now[name]} (was {then[name]})"
-            for name in sorted(now)
-            if now[name] != then[name] and then[name] is not None
-        ]
 
     def settings(self) -> dict:
         """All settings by name, those of the model among them."""
@@ -307,8 +268,6 @@ def _names(config: type) -> frozenset[str]:
 
 MODEL_SETTINGS = _names(ModelConfig)
 RUN_SETTINGS = _names(Config) - {"model"}
-# Settings of the model that its parameters' shapes or meaning depend on.
-MODEL_SHAPE = sorted(MODEL_SETTINGS - {"dropout_p"})
 # Settings that follow from the images, and those that have no flag.
 FROM_DATA = ("image_shape", "num_labels", "num_images")
 NO_FLAGS = (*FROM_DATA, "images_per_step", "class_names", "fingerprint", "run_id")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from pixel_cnn_pp.files import open_atomic
 
 MAX_PNG_PIXELS = 2**27  # 400 MB of memory while the PNG is written.
+SEEN_SIZE = 128  # Pixels a side of an image in a PNG, at least.
 
 LOOKED_AT = 1000  # Images whose pixel values are looked at.
 
@@ -159,6 +160,11 @@ def visible(image: np.ndarray) -> np.ndarray:
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
     """[H, W, C] with each pixel a square of `scale`×`scale`."""
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def scale_to_see(image_shape: tuple[int, int, int]) -> int:
+    """For `enlarge`: images of less than SEEN_SIZE pixels a side become that large."""
+    return max(1, -(-SEEN_SIZE // max(image_shape[:2])))
 
 
 def check_png_size(image_shape: tuple[int, int, int], n: int, scale: int) -> None:

@@ -8,25 +8,27 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pixel_cnn_pp import distribution, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import PRECISIONS, ModelConfig
+from pixel_cnn_pp.fit import TrainableNetwork
 from pixel_cnn_pp.layers import fusion
+from pixel_cnn_pp.layers.base import register
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
-from pixel_cnn_pp.network import Network
-from pixel_cnn_pp.sampling.sampler import BATCH_SIZES, Sampler
+from pixel_cnn_pp.sampling.sampler import Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
-# Attributes that are set after a model is made.
-SET_LATER = ("map_dtype", "fuses", "remat", "class_names")
 
 
-class PixelCNNPP(Network):
+@register
+class PixelCNNPP(TrainableNetwork):
     """PixelCNN++ of Salimans et al. 2017, as openai/pixel-cnn builds it.
 
     Args:
         *architecture, **settings: those of `config.ModelConfig`: image_shape,
             nr_resnet, nr_filters, nr_logistic_mix, num_labels, dropout_p, …
-        seed: of the initial weights.
+        seed: of the initial weights and, in `fit`, of dropout; 0 … 2147483647.
+        dtype: 'float32' or 'mixed_bfloat16', see `set_precision`.
         first_weights: False makes them zeros, for weights to be loaded.
 
     Raises ValueError with the value and the rule for a setting that is not allowed.
@@ -39,45 +41,52 @@ class PixelCNNPP(Network):
         self,
         *architecture: Any,
         seed: int = 0,
+        dtype: str = "float32",
         first_weights: bool = True,
         name: str = "pixel_cnn_pp",
         **settings: Any,
     ) -> None:
         config = ModelConfig(*architecture, **settings)
+        prng.check_seed(seed)
         super().__init__(config, seed if first_weights else None, name)
         self.seed = seed
+        self.last_seed: tuple[int, int] | None = None
         # Names of the labels of a trained model, where its data set has any.
         self.class_names: tuple[str, ...] | None = None
         self.fuses = False
-        self._compile()
+        self.jit_compiles: bool | None = None  # See `set_jit_compile`.
+        self.samples_with_xla = distribution.xla_scope(None) is not False
+        self.supports_jit = self.samples_with_xla  # What Keras asks before fit.
+        self.set_precision(getattr(dtype, "name", dtype))  # May be a DTypePolicy.
 
     def get_config(self) -> dict:
-        """The arguments that it was made with."""
-        return dataclasses.asdict(self.config) | {"seed": self.seed}
+        """The arguments that it was made with, and what was set since."""
+        set_since = {
+            "jit_compile": self.jit_compiles,
+            "remat": self.remat,
+            "kernels": self.linear_layers[0].rounded_to,
+            "dequantization_draws": getattr(self.objective, "num_draws", None),
+            "class_names": self.class_names,
+        }
+        made_with = {"seed": self.seed, "dtype": self.precision, "name": self.name}
+        return dataclasses.asdict(self.config) | made_with | {"set_since": set_since}
 
     @classmethod
     def from_config(cls, config: dict) -> "PixelCNNPP":
-        """A new model with these arguments."""
-        return cls(**config)
-
-    def __reduce__(self):
-        """For pickle and copy: the arguments, the weights and what was set since."""
-        config = self.get_config() | {"name": self.name, "first_weights": False}
-        state = {
-            "weights": self.get_weights(),
-            "kernels": self.linear_layers[0].rounded_to,
-            "draws": getattr(self.objective, "num_draws", None),
-            "attributes": {name: getattr(self, name) for name in SET_LATER},
-        }
-        return self.from_config, (config,), state
-
-    def __setstate__(self, state: dict) -> None:
-        self.set_weights(state["weights"])
-        for name, value in state["attributes"].items():
-            setattr(self, name, value)
-        if state["draws"] is not None:
-            self.set_dequantization_draws(state["draws"])
-        self.round_kernels(state["kernels"])
+        """A new model with these arguments, and what was set since."""
+        config = dict(config)
+        since = config.pop("set_since", None)
+        model = cls(**config)
+        if since is not None:
+            if since["jit_compile"] is not None:
+                model.set_jit_compile(since["jit_compile"])
+            model.set_remat(since["remat"])
+            model.round_kernels(since["kernels"])
+            if since["dequantization_draws"] is not None:
+                model.set_dequantization_draws(since["dequantization_draws"])
+            names = since["class_names"]
+            model.class_names = None if names is None else tuple(names)
+        return model
 
     # What a traced function reads as a Python value is set here, so that a change takes
     # effect: the functions are traced again.
@@ -97,13 +106,22 @@ class PixelCNNPP(Network):
         self.map_dtype = "float32" if precision == "float32" else "bfloat16"
         self._compile()
 
-    def set_fusion(self, fuses: bool) -> None:
-        """Lets XLA fuse activation, padding and gating in scoring.
+    @property
+    def precision(self) -> str:
+        """See `set_precision`."""
+        return "float32" if self.map_dtype == "float32" else "mixed_bfloat16"
 
-        Faster, after a compilation of a second or two for each number of images.
+    def set_jit_compile(self, jit_compile: bool) -> None:
+        """True: XLA compiles sampling, and activation, padding and gating in scoring
+        and in `fit`, which then are faster, after a second or two of compilation for
+        each number of images. False: no XLA. By default it compiles sampling alone,
+        where it can.
         """
-        self.fuses = fuses
+        self.jit_compiles = self.fuses = jit_compile
         self._compile_scores()
+        if self.samples_with_xla != jit_compile:
+            self.samples_with_xla = jit_compile
+            self.sampler = Sampler(self, jit_compile)
 
     def set_remat(self, remat: bool) -> None:
         """Recomputes the activations inside residual blocks for the gradient: less
@@ -133,7 +151,7 @@ class PixelCNNPP(Network):
 
     def _compile(self):
         self._compile_scores()
-        self.sampler = Sampler(self)
+        self.sampler = Sampler(self, self.samples_with_xla)
 
     def _compile_scores(self):
         functions = self._log_prob, self._log_prob_per_pixel
@@ -141,6 +159,8 @@ class PixelCNNPP(Network):
             tf.function(function, reduce_retracing=True, autograph=False)
             for function in functions
         )
+        # Keras makes them again.
+        self.train_function = self.test_function = self.predict_function = None
 
     def log_prob(
         self, images: npt.ArrayLike, labels: npt.ArrayLike | None = None
@@ -153,7 +173,7 @@ class PixelCNNPP(Network):
         for a model of the energy distance, which has no likelihood. Salimans et al.
         2017, eq. 2.
         """
-        return self._compiled_log_prob(*self._check_scored(images, labels))
+        return self._compiled_log_prob(*self.check_scored(images, labels))
 
     def log_prob_per_pixel(
         self, images: npt.ArrayLike, labels: npt.ArrayLike | None = None
@@ -162,7 +182,7 @@ class PixelCNNPP(Network):
 
         [N, H, W] for uint8 images [N, H, W, C]; their sums are the images' `log_prob`.
         """
-        return self._compiled_log_prob_per_pixel(*self._check_scored(images, labels))
+        return self._compiled_log_prob_per_pixel(*self.check_scored(images, labels))
 
     def _log_prob(self, images, labels):
         with fusion.fusing(self.fuses):
@@ -177,7 +197,7 @@ class PixelCNNPP(Network):
         self,
         n: int,
         labels: npt.ArrayLike | None = None,
-        seed: npt.ArrayLike = (0, 0),
+        seed: npt.ArrayLike | None = None,
         temperature: float = 1.0,
         progress: Progress | None = None,
     ) -> tf.Tensor:
@@ -186,7 +206,9 @@ class PixelCNNPP(Network):
         Args:
             n: 1 or more. Batches of 1, 4, 16 and 64 are compiled when first sampled.
             labels: int [n], for a class-conditional model.
-            seed: two integers; image i is a function of (seed, i), not of n.
+            seed: an integer or two; 3 is (3, 0). Image i is a function of (seed, i),
+                not of n. None takes other images each time; `last_seed` then has the
+                seed that gives them again.
             temperature: above 0; divides logits, multiplies the scales of logistics.
             progress: called with the numbers of images done and in all, now and then.
 
@@ -204,7 +226,7 @@ class PixelCNNPP(Network):
         images: npt.ArrayLike,
         rows: int | None = None,
         labels: npt.ArrayLike | None = None,
-        seed: npt.ArrayLike = (0, 0),
+        seed: npt.ArrayLike | None = None,
         temperature: float = 1.0,
         mask: npt.ArrayLike | None = None,
         progress: Progress | None = None,
@@ -218,7 +240,7 @@ class PixelCNNPP(Network):
         it, and then the result is no sample from that conditional distribution.
         uint8 [N, H, W, C]; other arguments and errors as in `sample`.
         """
-        images = self._check_images(images).numpy()
+        images = self.check_images(images).numpy()
         n, height, width, _ = images.shape
         if (rows is None) == (mask is None):
             raise ValueError(f"rows={rows}, mask={mask}: give one of the two.")
@@ -240,14 +262,10 @@ class PixelCNNPP(Network):
 
     def _sample(self, images, keep, labels, seed, temperature, progress):
         self.check_temperature(temperature)
-        seed = np.asarray(seed)
-        if seed.shape != (2,) or seed.dtype.kind not in "iu":
-            raise ValueError(f"seed={seed}: must be two integers, for example (0, 3).")
-        if not (abs(seed.astype(object)) < 2**31).all():
-            raise ValueError(f"seed={seed}: must be below 2147483648.")
-        n, most = len(images), BATCH_SIZES[-1]
+        seed = self.last_seed = prng.new_seed() if seed is None else prng.seed_of(seed)
+        n, most = len(images), self.sampler.batch_sizes[-1]
         if labels is not None:
-            labels = self._check_labels(labels, n)
+            labels = self.check_labels(labels, n)
         self.condition(labels)  # Checks that there are labels if and only if needed.
         labels = np.zeros([n], np.int32) if labels is None else labels
         batches = []
@@ -280,43 +298,3 @@ class PixelCNNPP(Network):
                 f"temperature={temperature}: must be 1 for a model trained with the "
                 "energy distance; leave it out."
             )
-
-    def _check_scored(self, images, labels) -> tuple[tf.Tensor, tf.Tensor | None]:
-        if self.energy_distance:
-            raise ValueError(
-                "energy_distance=True: such a model samples images but has no "
-                "likelihood; train without it."
-            )
-        images = self._check_images(images)
-        if labels is not None:
-            labels = self._check_labels(labels, len(images))
-        return images, labels
-
-    def _check_images(self, images) -> tf.Tensor:
-        images = np.asarray(images)
-        fits = images.dtype == np.uint8 and images.shape[1:] == self.image_shape
-        if not fits or not len(images):
-            raise ValueError(
-                f"images {images.dtype} {list(images.shape)}: this model takes uint8 "
-                f"{['N', *self.image_shape]}, N ≥ 1."
-            )
-        if images.max() >= self.num_levels:
-            raise ValueError(
-                f"pixel value {images.max()}: this model has the values 0 … "
-                f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."
-            )
-        return tf.constant(images)
-
-    def _check_labels(self, labels, n: int) -> tf.Tensor:
-        labels = np.asarray(labels)
-        if labels.shape != (n,) or labels.dtype.kind not in "iu":
-            raise ValueError(
-                f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "
-                f"[{n}]."
-            )
-        if n and not 0 <= labels.min() <= labels.max() < (self.num_labels or 0):
-            raise ValueError(
-                f"labels from {labels.min()} to {labels.max()}: this model has "
-                f"num_labels={self.num_labels}."
-            )
-        return tf.constant(labels, tf.int32)

@@ -1,6 +1,7 @@
 """Network: the blocks of a topology, run on whole images. Knows no sampler."""
 
 import keras
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
@@ -72,6 +73,12 @@ class Network(keras.Model):
         self.built = True
         self.map_dtype = "float32"
         self.remat = False
+
+    def save_own_variables(self, store):
+        """Nothing: `parameters` are the weights of its layers, which save them."""
+
+    def load_own_variables(self, store):
+        """Nothing, see `save_own_variables`."""
 
     def tf_variables(self) -> dict[str, tf.Variable]:
         """The tf.Variables of `parameters`, as checkpoints and optimizers take them."""
@@ -175,10 +182,10 @@ class Network(keras.Model):
     ) -> tf.Tensor:
         """Data-dependent initialisation, once, on x [N, H, W, C] in [-1, 1].
 
-        Runs with dropout, as the official code does, its masks from `seed`, two
+        Runs with dropout, as the official code does, its masks from `seed`, one or two
         integers; returns the network's output. Salimans & Kingma 2016.
         """
-        seed = tf.constant(seed, tf.int32)
+        seed = tf.constant(prng.seed_of(seed), tf.int32)
         return self.call(x, labels, training=True, seed=seed, run=initialize_layer)
 
     def image_loss(
@@ -215,3 +222,52 @@ class Network(keras.Model):
             l = self.head.forward(run, ul, x)
             x = self.objective.sample(l, u, temperature)
         return x
+
+    def check_has_likelihood(self) -> None:
+        """Raises ValueError for a model of the energy distance."""
+        if self.energy_distance:
+            raise ValueError(
+                "energy_distance=True: such a model samples images but has no "
+                "likelihood; train without it."
+            )
+
+    def check_scored(
+        self, images: npt.ArrayLike, labels: npt.ArrayLike | None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Both as tensors; ValueError if they cannot be scored."""
+        self.check_has_likelihood()
+        images = self.check_images(images)
+        if labels is not None:
+            labels = self.check_labels(labels, len(images))
+        return images, labels
+
+    def check_images(self, images: npt.ArrayLike) -> tf.Tensor:
+        """uint8 images [N, H, W, C] as a tensor; ValueError if they do not fit."""
+        images = np.asarray(images)
+        fits = images.dtype == np.uint8 and images.shape[1:] == self.image_shape
+        if not fits or not len(images):
+            raise ValueError(
+                f"images {images.dtype} {list(images.shape)}: this model takes uint8 "
+                f"{['N', *self.image_shape]}, N ≥ 1."
+            )
+        if images.max() >= self.num_levels:
+            raise ValueError(
+                f"pixel value {images.max()}: this model has the values 0 … "
+                f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."
+            )
+        return tf.constant(images)
+
+    def check_labels(self, labels: npt.ArrayLike, n: int) -> tf.Tensor:
+        """Labels of n images as int32 [n]; ValueError if they do not fit."""
+        labels = np.asarray(labels)
+        if labels.shape != (n,) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "
+                f"[{n}]."
+            )
+        if n and not 0 <= labels.min() <= labels.max() < (self.num_labels or 0):
+            raise ValueError(
+                f"labels from {labels.min()} to {labels.max()}: this model has "
+                f"num_labels={self.num_labels}."
+            )
+        return tf.constant(labels, tf.int32)

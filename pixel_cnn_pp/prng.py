@@ -1,18 +1,57 @@
 """Stateless random numbers: each is a function of a seed, int32 [2]."""
 
 import math
+import numbers
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+
+# Where seeds are computed: a GPU would wait for the host after each such operation.
+HOST = "CPU:0"
+
+# Purposes of the random numbers that follow from a run's seed: (seed, purpose).
+INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
+
+LIMIT = 2**31
+
+
+def check_seed(seed: int) -> None:
+    """ValueError if it is no integer from 0 to 2147483647."""
+    is_integer = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not is_integer or not 0 <= seed < LIMIT:
+        raise ValueError(f"seed={seed!r}: must be an integer from 0 to {LIMIT - 1}.")
+
+
+def seed_of(seed: npt.ArrayLike) -> tuple[int, int]:
+    """A seed of two integers from one, 3 → (3, 0), or two; ValueError for others."""
+    values = np.asarray(seed)
+    if values.dtype.kind not in "iu" or values.shape not in ((), (1,), (2,)):
+        raise ValueError(
+            f"seed={seed}: must be one integer or two, for example 3 or (0, 3)."
+        )
+    first, second = (*values.ravel().tolist(), 0)[:2]
+    if not -LIMIT <= min(first, second) <= max(first, second) < LIMIT:
+        raise ValueError(f"seed={seed}: must be from {-LIMIT} to {LIMIT - 1}.")
+    return first, second
+
+
+def new_seed() -> tuple[int, int]:
+    """Another seed each time."""
+    first, second = np.random.default_rng().integers(LIMIT, size=2).tolist()
+    return first, second
 
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     """A seed, int32 [2], of its own for each (seed, data)."""
-    return tf.random.experimental.stateless_fold_in(seed, data)
+    with tf.device(HOST):
+        return tf.random.experimental.stateless_fold_in(seed, data)
 
 
 def split(seed: tf.Tensor, n: int) -> list[tf.Tensor]:
     """n seeds from one."""
-    return tf.unstack(tf.bitcast(bits([n, 2], seed), tf.int32))
+    with tf.device(HOST):
+        return tf.unstack(tf.bitcast(bits([n, 2], seed), tf.int32))
 
 
 def bits(shape: tuple | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -27,9 +66,10 @@ def bits(shape: tuple | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             shape=shape, key=key, counter=counter, alg=_PHILOX, dtype=dtype
         )
 
-    counter = tf.cast(seed, tf.uint64)
-    key, counter = tf.split(draw([2], tf.uint64, [_SCRAMBLING], counter), 2)
-    counter = tf.concat([tf.constant([0], tf.uint64), counter], axis=0)
+    with tf.device(HOST):
+        counter = tf.cast(seed, tf.uint64)
+        key, counter = tf.split(draw([2], tf.uint64, [_SCRAMBLING], counter), 2)
+        counter = tf.concat([tf.constant([0], tf.uint64), counter], axis=0)
     return draw(shape, tf.uint32, key, counter)
 
 

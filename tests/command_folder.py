@@ -18,7 +18,7 @@ SMALL = "-d npz -i labelled.npz -n 4 -m 2 -b 4 -u 8"
 FIELD = "--field=11x5"  # The smallest network.
 RUN = (
     f"{SMALL} {FIELD} -o run -t 3 -z elu -l 0.002 -e 0.9 -p 0.25 -x 7 -g 1 -ns 1 -s 5 "
-    "--polyak_decay=0.9 --log_interval=4"
+    "--polyak_decay=0.9 --log_interval=4 --nojit_compile"
 )
 GOLDEN = "--official_checkpoint=unconditional.ckpt -d npz -i golden.npz"
 GOLDEN_LABELLED = (

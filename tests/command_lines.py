@@ -21,7 +21,7 @@ from absl import flags, logging
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = flags.FLAGS
-OURS = ("train.py", "evaluate.py", "export.py", "plot.py")
+OURS = ("train.py", "evaluate.py", "sample.py", "export.py", "plot.py")
 SCRIPTS = (
     *OURS,
     *(

@@ -41,6 +41,11 @@ _original = multi_device_iterator_ops._create_device_dataset
 multi_device_iterator_ops._create_device_dataset = _create_device_dataset
 
 
+# test_defaults.py runs it in a process of its own, with TensorFlow's defaults; by hand:
+# pytest -n 0 --noconftest tests/test_golden.py
+collect_ignore = ["test_golden.py"]
+
+
 @pytest.fixture(scope="session")
 def npz_path(tmp_path_factory):
     """A labelled data set of 40 training and 11 test images, 8×8×3."""
@@ -113,11 +118,11 @@ def other_runs(command_folder):
     from command_lines import run
 
     lines = {
-        "labelled": f"{SMALL} {FIELD} -o labelled -c --max_steps=2",
+        "labelled": f"{SMALL} {FIELD} -o labelled -c --max_steps=2 --nojit_compile",
         "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6 "
         "--nojit_compile",
         "pictured": f"{SMALL} {FIELD} -o pictured -d folder -i pictures "
-        "--skip_bad_images -b 1 -u 1 -g 1 -ns 0 --max_steps=1",
+        "--skip_bad_images -b 1 -u 1 -g 1 -ns 0 --max_steps=1 --nojit_compile",
     }
     found = {}
     for name, line in lines.items():

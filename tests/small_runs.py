@@ -42,8 +42,8 @@ def steps_on(
     config = Config.of(**(SMALL | changes))
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     assert strategy.num_replicas_in_sync == replicas
+    state = TrainState(config, strategy)
     with strategy.scope():
-        state = TrainState(config)
         state.model.initialize((images.astype(np.float32) - 127.5) / 127.5)
         start_ema(state.averages, state.parameters)
         step = TrainStep(state, config, strategy)
@@ -51,7 +51,7 @@ def steps_on(
         batches = strategy.experimental_distribute_dataset(
             examples.repeat(steps).batch(16)
         )
-        losses = [float(step(batch)) for batch in batches]
+        losses = [float(step(batch).loss) for batch in batches]
     return state, losses
 
 

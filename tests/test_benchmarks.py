@@ -23,20 +23,15 @@ def measure(run_command, tmp_path, script, arguments):
 
 
 @pytest.mark.slow
-def test_remat_takes_four_fifths_of_the_memory_or_less(run_command, tmp_path):
-    small = "-q 1 -n 16 -b 128 --steps=1"
-    plain, remat = (
-        measure(run_command, tmp_path, "train_step", f"{small} {option}")
-        for option in ("--noremat", "--remat")
-    )
-    assert remat[1]["peak_gb"] < 0.8 * plain[1]["peak_gb"]
-    for row, found in (plain, remat):
-        assert row["memory"] == f"{found['peak_gb']:.1f} GB"
-        assert row["size"] == "1, 16" and row["batch"] == "128"
-        share = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
-        assert row["share"] == f"{share:.0%}"
-        rate = found["images_per_s"]
-        assert abs(found["gflop_per_s"] / found["gflop_per_image"] / rate - 1) < 1e-6
+def test_training_step_prints_what_it_writes(run_command, tmp_path):
+    small = "-q 1 -n 8 -b 4 --steps=1 --nojit_compile"
+    row, found = measure(run_command, tmp_path, "train_step", small)
+    assert row["memory"] == f"{found['peak_gb']:.1f} GB"
+    assert row["size"] == "1, 8" and row["batch"] == "4"
+    share = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
+    assert row["share"] == f"{share:.0%}"
+    rate = found["images_per_s"]
+    assert abs(found["gflop_per_s"] / found["gflop_per_image"] / rate - 1) < 1e-6
 
 
 def test_training_step_of_2_resnets_and_32_filters_is_2_70_gflop_an_image(monkeypatch):

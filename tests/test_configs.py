@@ -74,7 +74,6 @@ def test_model_of_a_flagfile_has_the_output_of_its_likelihood(name):
     "name, line",
     [
         ("quickstart", "--image_size=8 --nojit_compile"),
-        ("cifar10_class_conditional", "-d npz -i labelled.npz -q 1 --nojit_compile"),
         ("field_11x5_channels", "-d npz -i labelled.npz"),
     ],
 )

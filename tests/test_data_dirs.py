@@ -10,7 +10,7 @@ from image_bytes import GREY, png
 import data
 
 IMAGE = png(1, 1, 8, GREY, b"\0\7")
-TFDS_SETS = ("cifar", "imagenet", "imagenet64")
+TFDS_SETS = ("cifar", "imagenet", "imagenet64", "mnist", "tfds:emnist/letters")
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +57,8 @@ def test_addresses_are_rejected(name, address, tmp_path, monkeypatch):
     [
         (["train/a/0.png", "test/a/0.png"], "-d folder -i {}."),
         (["train/0.tfrecord"], "-d folder -i {}."),
-        (["0.JPG"], "-d folder -i {} and put them into its train/ and test/."),
-        (["cats/0.webp"], "-d folder -i {} and put them into its train/ and test/."),
+        (["0.JPG"], "-d folder -i {} (and --test_share=0.1 to train)."),
+        (["cats/0.webp"], "-d folder -i {} (and --test_share=0.1 to train)."),
         (["a.npz", "b.txt"], "-d npz -i {}/a.npz."),
     ],
 )

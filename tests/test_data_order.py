@@ -95,8 +95,8 @@ def test_numbers_out_of_range_are_rejected(numbered, arguments, named):
 
 
 def test_names_and_splits_that_are_not_known_are_rejected():
-    with pytest.raises(ValueError, match="'mnist' is not known; use shapes, npz"):
-        data.load("mnist", None, "train")
+    with pytest.raises(ValueError, match="'mnsit' is not known; use shapes, npz"):
+        data.load("mnsit", None, "train")
     with pytest.raises(
         ValueError, match="'validation' is not known; use train or test"
     ):

@@ -84,7 +84,7 @@ REJECTED = [
     ("-o plain -ns 2 --output_dir=new --scale=65", "--scale=65", "[1, 64]"),
     (
         "-o plain --complete_rows=3 --num_completions=300000 --output_dir=new",
-        "--scale=1",
+        "--scale=16",
         "give fewer images",
     ),
     ("-o plain -ns 2 --output_dir=new --labels=0", "--labels=0", "leave the flag out"),
@@ -254,7 +254,8 @@ def test_heat_maps_of_a_bound_are_the_mean_of_the_dequantizations_asked_for(
 
 @pytest.mark.parametrize(
     "name, n, seed, rows, scale",
-    [("all", 7, 3, [0, 1, 2], 1), ("two", 4, 0, [2, 0], 3)],
+    # Pixels of 16×16 make 128 of 8.
+    [("all", 7, 3, [0, 1, 2], 16), ("two", 4, 0, [2, 0], 3)],
 )
 def test_samples_cycle_through_the_labels_and_each_label_is_a_row(
     printed, load, folder, name, n, seed, rows, scale

@@ -60,6 +60,14 @@ def test_png_of_two_channels_shows_the_first(tmp_path):
     np.testing.assert_array_equal(back, image[..., :1])
 
 
+@pytest.mark.parametrize(
+    "height, width, scale", [(1, 1, 128), (32, 32, 4), (24, 33, 4), (127, 2, 2)]
+)
+def test_scale_to_see_makes_the_longer_side_128_pixels_or_more(height, width, scale):
+    assert images.scale_to_see((height, width, 3)) == scale
+    assert images.scale_to_see((128, 500, 1)) == 1
+
+
 def test_grid_of_too_many_pixels_is_rejected_with_a_scale_that_fits():
     # 2^27 pixels are 2^17 of 32×32 with one pixel of border: scale 32 just fits.
     images.check_png_size((31, 31, 3), 128, 32)

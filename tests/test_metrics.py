@@ -1,5 +1,6 @@
 """Metrics of a run: rows of metrics.csv, printed lines, TensorBoard, warnings."""
 
+import io
 import logging
 import sys
 
@@ -7,6 +8,7 @@ import command_lines
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import logging as absl_logging
 from command_folder import SMALL as SMALL_LINE
 from small_runs import SMALL, arrays, rows, run
 from tensorboard.backend.event_processing import event_accumulator
@@ -15,8 +17,10 @@ import data
 from pixel_cnn_pp import checkpoint, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.prng import COMPLETIONS
+from pixel_cnn_pp.training import metrics
 from pixel_cnn_pp.training import run as training
-from pixel_cnn_pp.training.state import COMPLETIONS, seed_for
+from pixel_cnn_pp.training.state import seed_for
 
 # 40 images in batches of 4: an epoch is 10 steps.
 SETTINGS = {
@@ -77,9 +81,12 @@ def test_tensorboard_has_the_settings_as_a_table(whole, events):
 def test_tensorboard_has_the_grids_of_the_samples(whole, events):
     found = pictures(events, "samples")
     assert list(found) == [10, 11]
-    for step, sheet in found.items():
-        path = whole[0] / "samples" / f"step-{step:07}.png"
-        np.testing.assert_array_equal(sheet, tf.io.decode_png(path.read_bytes()))
+    for step, grid in found.items():
+        png = (whole[0] / "samples" / f"step-{step:07}.png").read_bytes()
+        # The PNG shows a pixel of 8×8 images as 16×16.
+        np.testing.assert_array_equal(
+            image_ops.enlarge(grid, 16), tf.io.decode_png(png)
+        )
 
 
 def test_tensorboard_has_completions_that_follow_from_the_seed_and_the_step(
@@ -128,10 +135,51 @@ def test_without_tensorboard_a_run_warns_once_and_equals_the_run_with_it(
     for path in (folder / "samples").iterdir():
         if path.suffix == ".png":
             assert (tmp_path / "samples" / path.name).read_bytes() == path.read_bytes()
-    # No terminal here.
+    assert printed_steps(capsys) == ["3/11", "6/11", "9/11", "10/11", "11/11"]
+
+
+def printed_steps(capsys):
     lines = capsys.readouterr().out.splitlines()
-    steps = [line.split()[1] for line in lines if line.startswith("step ")]
-    assert steps == ["10/11", "11/11"]
+    return [line.split()[1] for line in lines if line.startswith("step ")]
+
+
+@pytest.mark.parametrize(
+    "bar, on_terminal, verbosity, steps",
+    [
+        (True, True, -1, ["2/9"]),
+        (True, True, 0, ["1/9", "2/9"]),
+        (True, False, -1, ["1/9", "2/9"]),
+        (False, True, -1, ["1/9", "2/9"]),
+    ],
+    ids=["terminal", "verbose", "stdout in a file", "stderr in a file"],
+)
+def test_row_without_a_test_result_is_printed_where_no_bar_shows_it(
+    bar, on_terminal, verbosity, steps, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: bar)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
+    monkeypatch.setattr(absl_logging, "level_info", lambda: verbosity >= 0)
+    config = Config.of(**SMALL)
+    with metrics.RunLog(str(tmp_path), config, 0, 0, 0, 9, 4) as log:
+        for test_loss in (None, 2.0):
+            log.step_done()
+            log.row(3.0, test_loss, 0.1, None)
+    assert printed_steps(capsys) == steps
+
+
+def test_lines_are_said_though_stdout_lacks_letters_or_readers(monkeypatch):
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    metrics.say("8×8 \udcff")
+    assert ascii_only.buffer.getvalue() == b"8\\xd78 \\udcff\n"
+
+    def fail(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(ascii_only, "write", fail)
+    metrics.say("nobody reads this")
+    metrics.say("nor this")
+    assert sys.stdout is None
 
 
 @pytest.mark.slow
@@ -143,9 +191,12 @@ def test_nothing_of_a_step_is_read_between_the_rows(npz_path, tmp_path):
     loop = training.prepare(config, *splits, str(tmp_path))
     step, done, read_at = loop.train_step, [0], set()
 
-    def train_step_that_tells_nothing(batch):
-        step(batch)
-        done[0] += 1
+    class StepThatCounts:
+        bad_report = step.bad_report
+
+        def __call__(self, batch, stop):
+            done[0] += 1
+            return step(batch, stop)
 
     def recorded(read):
         def read_and_record():
@@ -154,8 +205,8 @@ def test_nothing_of_a_step_is_read_between_the_rows(npz_path, tmp_path):
 
         return read_and_record
 
-    loop.train_step = train_step_that_tells_nothing
-    for counter in loop.state.counters.values():
+    loop.train_step = StepThatCounts()
+    for counter in [*loop.state.counters.values(), step.num_bad]:
         counter.numpy = recorded(counter.numpy)
     loop.run()
     assert read_at == {0, 4, 8, 9}
@@ -170,7 +221,10 @@ def test_skipped_steps_are_warned_of_in_lines_of_stderr_before_the_error(
     done = command_lines.run("train.py", line, command_folder)
     assert done.returncode == 1
     *warnings, error = done.stderr.splitlines()
-    begins = [f"warning: step {step} is skipped, {step - 1} in" for step in (2, 3, 4)]
+    begins = [
+        f"warning: 1 steps are skipped, the last of them step {step}: loss "
+        for step in (2, 3, 4)
+    ]
     for written, begin in zip(warnings, begins, strict=True):
         assert written.startswith(begin)
     assert error.startswith("error: --max_bad_steps=3:")

@@ -129,7 +129,7 @@ def test_any_size_number_of_channels_and_bit_depth(image_shape, num_levels):
 
 
 def test_draws_of_many_channels_and_few_levels_are_levels():
-    model = PixelCNNPP((3, 10, 5), num_levels=8, **SMALL)
+    model = PixelCNNPP((3, 10, 5), num_levels=8, field="11x5", **SMALL)
     drawn = model.sample(2, seed=(1, 2)).numpy()
     assert drawn.shape == (2, 3, 10, 5) and drawn.dtype == np.uint8
     assert drawn.max() < 8
@@ -166,7 +166,7 @@ def test_class_conditional_model_depends_on_the_label():
 
 
 def test_energy_distance_model_draws_and_refuses_a_likelihood():
-    model = initialized((4, 4, 3), energy_distance=True)
+    model = initialized((4, 4, 3), energy_distance=True, field="11x5")
     drawn = model.sample(2, seed=(0, 1)).numpy()
     assert drawn.shape == (2, 4, 4, 3) and (drawn[0] != drawn[1]).any()
     with pytest.raises(ValueError, match="no likelihood"):
@@ -181,8 +181,11 @@ def test_energy_distance_model_draws_and_refuses_a_likelihood():
         (lambda m: m.log_prob(np.zeros((2, 8, 8, 3), np.float32)), "float32"),
         (lambda m: m.log_prob(np.zeros((2, 8, 9, 3), np.uint8)), r"\[2, 8, 9, 3\]"),
         (lambda m: m.log_prob(np.zeros((0, 8, 8, 3), np.uint8)), r"\[0, 8, 8, 3\]"),
-        (lambda m: m.sample(1, seed=3), "seed=3: must be two integers"),
-        (lambda m: m.sample(1, seed=(0, 2**31)), "seed=.*: must be below 2147483648"),
+        (lambda m: m.sample(1, seed=(1, 2, 3)), "seed=.*must be one integer or two"),
+        (lambda m: m.sample(1, seed=1.5), "seed=1.5: must be one integer or two"),
+        (lambda m: m.sample(1, seed=(0, 2**31)), "seed=.*: must be from -2147483648"),
+        (lambda m: PixelCNNPP(seed=-1), "seed=-1: must be an integer from 0"),
+        (lambda m: PixelCNNPP(seed=2**31), "seed=2147483648: must be an integer"),
         (lambda m: m.sample(1, temperature=1e-46), "temperature=1e-46"),
         (lambda m: PixelCNNPP((8, 8)), r"image_shape=\(8, 8\)"),
         (lambda m: PixelCNNPP(nr_filters=0), "nr_filters=0: must be 1 or more"),

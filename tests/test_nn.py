@@ -245,13 +245,7 @@ def test_gated_resnet_is_x_plus_a_times_sigmoid_of_b(nonlinearity):
     rng = np.random.default_rng(3)
     make = convolution.LayerFactory(0)
     block = blocks.GatedResnet(
-        make,
-        convolution.DownRightShiftedConv2D,
-        (2, 2),
-        4,
-        nonlinearity,
-        8,
-        num_labels=3,
+        "ul", (2, 2), 4, nonlinearity, 8, num_labels=3, make=make
     )
     for layer in make.layers:
         for weight in layer.weights:
@@ -280,9 +274,7 @@ def f_elu(x):
 def test_gated_resnet_names_its_layers_as_the_official_code_does():
     make = convolution.LayerFactory(0)
     for _ in range(2):
-        blocks.GatedResnet(
-            make, convolution.DownShiftedConv2D, (2, 3), 4, "elu", 4, num_labels=3
-        )
+        blocks.GatedResnet("u", (2, 3), 4, "elu", 4, num_labels=3, make=make)
     assert [layer.name for layer in make.layers] == [
         "conv2d_0",
         "dense_0",

@@ -42,7 +42,7 @@ def test_notebook_runs_from_top_to_bottom_and_shows_what_is_stored(
     for cell in run.cells:
         cell.pop("outputs", None)
     nbclient.NotebookClient(
-        run, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+        run, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     for pictures, text in (shown(stored), shown(run)):
         assert pictures == 5

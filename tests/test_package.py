@@ -1,5 +1,6 @@
 """The wheel, in an environment of its own: the package alone, with all that it does."""
 
+import contextlib
 import inspect
 import json
 import pathlib
@@ -9,29 +10,24 @@ import site
 import subprocess
 import sys
 import sysconfig
-import textwrap
 import zipfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from golden import Golden
+from pages import PAGES, blocks
 from small_models import initialized
 
-from pixel_cnn_pp import PixelCNNPP, checkpoint, export, openai_checkpoint
+import pixel_cnn_pp
+from pixel_cnn_pp import PixelCNNPP, checkpoint, export, images, openai_checkpoint
 from pixel_cnn_pp.config import Config
 
 ROOT = pathlib.Path(__file__).parent.parent
 SETTINGS = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
-# The README's lines that use the package.
-EXAMPLE = re.search(
-    r"^## In Python\n\n((?:    .*\n|\n)+)", (ROOT / "README.md").read_text(), re.M
-)[1]
-THREE_LINES = re.search(
-    r"^Then three lines of Python(?:.*\n)+?\n((?:    .*\n)+)",
-    (ROOT / "README.md").read_text(),
-    re.M,
-)[1]
+# The lines of the pages that use the package.
+(EXAMPLE,) = blocks(PAGES["docs/evaluation.md"], "python")
+(FIVE_LINES,) = blocks(PAGES["README.md"], "python")
 
 CLIENT = """
 import importlib.metadata, importlib.util, json, pathlib, re, sys
@@ -114,7 +110,7 @@ def run_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(wheel, run_folder, tmp_path_factory):
-    """What the README's example gives in the new environment, and what is there."""
+    """What the example of the pages gives in the new environment, and what is there."""
     folder = tmp_path_factory.mktemp("environment")
     new = folder / "new"
     command = [sys.executable, "-m", "venv", "--without-pip", str(new)]
@@ -133,7 +129,7 @@ def found(wheel, run_folder, tmp_path_factory):
     of_official = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.savez(folder / "images.npz", of_run=of_run, of_official=of_official)
     official = Golden("unconditional").checkpoint
-    example = re.sub(r"^    ", "", EXAMPLE, flags=re.M)
+    example = EXAMPLE
     for name, value in {"RUN": run_folder, "params_cifar.ckpt": official}.items():
         assert f'"{name}"' in example
         example = example.replace(f'"{name}"', f'"{value}"')
@@ -185,7 +181,7 @@ def test_example_of_the_readme_gives_there_what_the_checkout_gives(found, run_fo
     model, _ = checkpoint.load_model(str(run_folder))
     np.testing.assert_allclose(arrays["log_prob"], model.log_prob(of_run), rtol=1e-5)
     np.testing.assert_array_equal(arrays["sample"], model.sample(16, seed=(0, 1)))
-    completed = model.complete(of_run, rows=4)
+    completed = model.complete(of_run, rows=4, seed=(0, 2))
     np.testing.assert_array_equal(arrays["complete"], completed)
     assert sorted(path.name for path in folder.iterdir()) == ["MODEL", "found.npz"]
     signatures = tf.saved_model.load(str(folder / "MODEL")).signatures
@@ -197,10 +193,10 @@ def test_example_of_the_readme_gives_there_what_the_checkout_gives(found, run_fo
     np.testing.assert_allclose(arrays["official_log_prob"], nats, rtol=1e-5)
 
 
-def test_version_stands_in_setup_py_and_on_top_of_the_changelog(wheel):
+def test_version_of_the_package_is_that_of_the_wheel_and_on_top_of_the_changelog(wheel):
     version = re.search(r"pixel_cnn_pp-([\d.]+)-", wheel.name)[1]
     newest = re.search(r"^## \[?([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert newest[1] == version
+    assert newest[1] == version == pixel_cnn_pp.__version__
 
 
 API = [
@@ -227,12 +223,14 @@ def test_public_function_has_types_and_says_what_it_does(function):
 
 
 @pytest.mark.slow
-def test_three_lines_of_the_readme_draw_and_score(run_folder, capsys):
-    lines = textwrap.dedent(THREE_LINES)
-    assert len(lines.splitlines()) == 3 and '"runs/quickstart"' in lines
-    names = {}
-    exec(lines.replace("runs/quickstart", str(run_folder)), names)
-    assert names["images"].shape == (16, 8, 8, 3)
-    expected = initialized((8, 8, 3)).log_prob(names["images"])
-    np.testing.assert_allclose(names["model"].log_prob(names["images"]), expected)
-    assert capsys.readouterr().out.startswith("tf.Tensor(")
+def test_five_lines_of_the_readme_write_a_png_of_samples(run_folder, tmp_path):
+    assert (
+        sum(map(bool, FIVE_LINES.splitlines())) == 5
+        and '"runs/quickstart"' in FIVE_LINES
+    )
+    lines = FIVE_LINES.replace("runs/quickstart", str(run_folder))
+    with contextlib.chdir(tmp_path):
+        exec(lines, {})
+    png = tf.io.decode_png(tf.io.read_file(str(tmp_path / "samples.png"))).numpy()
+    samples = initialized((8, 8, 3)).sample(16, seed=(0, 1)).numpy()
+    np.testing.assert_array_equal(png, images.enlarge(images.tile(samples), 4))

@@ -1,48 +1,98 @@
-"""The README and the pages in docs/: their commands parse, what they name is there."""
+"""README and docs: each command parses, each link leads somewhere, each flag exists."""
 
 import importlib
 import inspect
-import pathlib
 import re
-import shlex
 
 import pytest
 import tensorflow as tf
 from command_lines import OURS, SCRIPTS, entry_point
 from golden import Golden
+from pages import PAGES, README, ROOT, anchors, commands, links, without_blocks
 from small_runs import SMALL
 
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training.state import TrainState
 
-ROOT = pathlib.Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-PAGES = {path.name: path.read_text() for path in ROOT.glob("docs/*.md")}
-OF_OPENAI = PAGES["coming_from_openai.md"]
-PAGES["README.md"] = README
-ALL = "\n".join(PAGES.values())
-COMMANDS = [
-    shlex.split(command)[1:]
-    for command in re.findall(r"^    (python \S+\.py .*)$", ALL, re.M)
-    + re.findall(r"`(python \S+\.py[^`]*)`", ALL)
-]
+OF_OPENAI = PAGES["docs/coming_from_openai.md"]
+# Without the scripts for schedulers, which tests/test_schedulers.py runs.
+ALL = "\n".join(without_blocks(text, "sh") for text in PAGES.values())
+COMMANDS = [words for text in PAGES.values() for words in commands(text)]
 CLIENTS = {"client.py", "client_grpc.py"}  # Programs that docs/serving.md lists.
 # Of ruff, Docker, TensorFlow Serving and saved_model_cli.
 OF_OTHERS = {"check", "rm", "model_config_file", "xla_cpu_compilation_enabled"}
 OF_OTHERS |= {"dir", "tag_set", "signature_def", "input_exprs", "outdir"}
 OF_OTHERS |= {"enable_batching"}
+NOT_OURS = {"cd", "docker", "export", "git", "pip", "saved_model_cli", "."}
 
 
 def of_script(script):
     """The arguments of each command of this script that is written out in full."""
-    found = [arguments for name, *arguments in COMMANDS if name == script]
-    return [a for a in found if not {"--help", "--output"} & set(a)]
+    return [
+        words[2:]
+        for words in COMMANDS
+        if words[:2] == ["python", script] and "--help" not in words
+    ]
 
 
-def test_pages_name_every_entry_point_and_no_other_script():
-    named = {script for script, *_ in COMMANDS}
-    assert named <= {*SCRIPTS, *CLIENTS}
-    assert named >= set(SCRIPTS)
+def test_commands_are_of_our_scripts_of_make_or_of_known_programs():
+    scripts = {words[1] for words in COMMANDS if words[0] == "python"} - {"-m", "-c"}
+    assert scripts <= {*SCRIPTS, *CLIENTS}
+    assert scripts >= set(SCRIPTS)
+    assert {words[0] for words in COMMANDS} <= NOT_OURS | {"python", "make"}
+
+
+def test_targets_of_make_in_the_pages_exist_and_have_a_help_text():
+    makefile = (ROOT / "Makefile").read_text()
+    documented = set(re.findall(r"^(\w+):.*## \w", makefile, re.M))
+    assert documented == set(re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split())
+    named = {
+        word
+        for words in COMMANDS
+        if words[0] == "make"
+        for word in words[1:]
+        if "=" not in word
+    }
+    assert {"quickstart", "test", "install", "help", "address"} == named == documented
+
+
+def test_extras_in_the_pages_are_those_of_setup_py():
+    extras = set(
+        re.findall(r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.M)
+    )
+    named = {
+        extra
+        for group in re.findall(r"-e '\.\[(.*?)\]'", ALL)
+        for extra in group.split(",")
+    }
+    assert named >= {"gpu", "images", "plots", "tensorboard"} and named <= extras
+
+
+def test_readme_is_read_in_ten_minutes():
+    assert 900 <= len(README.split()) <= 1300
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings_that_exist(page):
+    for link in links(PAGES[page]):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_address_of_the_repository_is_one():
+    notebook = (ROOT / "notebooks" / "pixel_cnn_pp_colab.ipynb").read_text()
+    addresses = re.findall(
+        r"github(?:\.com)?/([^/\s\"]+)/pixel_cnn_pp\b", ALL + notebook
+    )
+    assert len(addresses) >= 4 and len(set(addresses)) == 1
+    changed = re.search(r"^ADDRESSED = (.*)$", (ROOT / "Makefile").read_text(), re.M)[1]
+    holders = {page for page, text in PAGES.items() if "/pixel_cnn_pp\n" in text}
+    assert holders < set(changed.split())
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -61,7 +111,9 @@ def test_each_flag_has_its_help(script):
 
 def test_each_flag_that_a_page_names_is_there():
     there = {name for s in SCRIPTS for name in entry_point(s).key_flags} | OF_OTHERS
-    there |= {"help", "flagfile", "verbosity"} | {f"no{name}" for name in there}
+    there |= {"help", "flagfile", "verbosity", "version"} | {
+        f"no{name}" for name in there
+    }
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", ALL))
     assert "save_dir" in named and named - there == set()
     shorts = {
@@ -69,6 +121,19 @@ def test_each_flag_that_a_page_names_is_there():
     }
     code = re.findall(r"`-([a-z]+)\b", ALL)
     assert "r" in code and set(code) - shorts == set()
+
+
+def test_options_of_training_are_all_the_flags_of_train_py_with_their_defaults():
+    flags = entry_point("train.py").key_flags
+    table = PAGES["docs/training.md"].split("## Options\n")[1].split("\n## ")[0]
+    rows = re.findall(
+        r"^\| `--(\w+)`(?:, `-(\w+)`)? \|\s*`?([^|`]*?)`?\s*\|", table, re.M
+    )
+    found = {name: (short or None, default) for name, short, default in rows}
+    assert set(found) == set(flags)
+    for name, flag in flags.items():
+        default = "" if flag.default is None else str(flag.default)
+        assert found[name] == (flag.short_name, default), name
 
 
 def test_quickstart_stands_in_readme_as_the_makefile_runs_it():
@@ -146,9 +211,9 @@ def test_keys_of_the_table_are_those_of_an_official_checkpoint_and_of_ours():
 
 def test_paper_is_cited_alike_in_the_readme_and_in_citation_cff():
     cff = (ROOT / "CITATION.cff").read_text()
-    title = re.search(r"^      title=\{(.*)\},$", README, re.M)[1]
+    title = re.search(r"^  title=\{(.*)\},$", README, re.M)[1]
     assert f'  title: "{title}"' in cff
-    names = re.search(r"^      author=\{(.*)\},$", README, re.M)[1].split(" and ")
+    names = re.search(r"^  author=\{(.*)\},$", README, re.M)[1].split(" and ")
     in_cff = re.findall(r"family-names: (.*)\n +given-names: (.*)", cff)
     assert names == [f"{given} {family}" for family, given in in_cff]
     assert "1701.05517" in cff and "  year: 2017" in cff and "year={2017}" in README

@@ -39,18 +39,48 @@ REJECTED = [
     ("train", "--image_size=16", "image_size=16", "leave image_size out"),
     ("train", "-d folder -i gone", "data_dir=gone", "needs train/ and test/"),
     ("train", "-d folder -i file", "data_dir=file", "needs train/ and test/"),
+    (
+        "train",
+        "-d folder -i pictures/train",
+        "no folder pictures/train/train",
+        "try -d",
+    ),
+    ("train", "--test_share=0.1", "--test_share=0.1: npz", "leave it out"),
+    ("train", "--tfds_split_test=a", "--tfds_split_test=a: npz", "leave it out"),
+    ("train", "-i= -d tfds:mnsit", "tfds:mnsit: tensorflow", "did you mean mnist"),
+    ("train", "-i= -d tfds:glue", "tfds:glue has no images", "for example tfds:mnist"),
+    ("train", "--test_share=1", "--test_share=1.0", "for example 0.1"),
+    (
+        "train",
+        "-d folder -i pictures --test_share=0.1",
+        "--test_share=0.1: pictures has train/",
+        "leave it out",
+    ),
+    ("train", "-d cifar -i typo", "data_dir=typo: there is no", "mkdir -p typo"),
+    ("train", "-d imagenet64 -i a/b", "data_dir=a/b: there is no", "mkdir -p a/b"),
+    ("train", "--save_minutes=-1", "--save_minutes=-1.0", "for example 30"),
     ("train", "-d folder -i pictures", "pictures/test/torn.png", "mend it or take"),
     ("train", "--skip_bad_images", "--skip_bad_images: npz", "leave it out"),
     ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
     ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
-    ("train", f"-r {FIELD} -o run -n 5", "--nr_filters=5", "give --nr_filters=4"),
     (
         "train",
-        f"-r {FIELD} -o run -z elu -d cifar -n 5",
+        f"-r {FIELD} -o run -n 5",
         "--nr_filters=5",
-        "--nr_filters=4",
+        "has --nr_filters=4; leave it out",
     ),
-    ("train", f"-r {FIELD} -o run -z elu -s 6", "--seed=6", "give --seed=5"),
+    (
+        "train",
+        f"-r {FIELD} -o run -z relu -d cifar -n 5 -s 6",
+        "--nr_filters=5, --resnet_nonlinearity=relu, --seed=6: the run",
+        "has --nr_filters=4, --resnet_nonlinearity=elu, --seed=5; leave them out",
+    ),
+    (
+        "train",
+        f"-r {FIELD} -o run -z elu -s 6",
+        "--seed=6",
+        "has --seed=5; leave it out",
+    ),
     (
         "train",
         f"-r {FIELD} -o run -z elu -s 5 -i fewer.npz",
@@ -68,7 +98,7 @@ REJECTED = [
         "train",
         f"-r {FIELD} -o run -z elu -c",
         "--class_conditional=True",
-        "give --class_conditional=False",
+        "has --class_conditional=False; leave it out",
     ),
     (
         "train",
@@ -95,7 +125,7 @@ REJECTED = [
     ("train", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
     ("train", GOLDEN_LABELLED, "--resnet_nonlinearity=None", "give elu or relu"),
     ("train", "extra", "'extra'", "every setting is a flag"),
-    ("train", "-d mnist", "--data_set=mnist", "one of <shapes|npz|folder|"),
+    ("train", "-d mnsit", "--data_set=mnsit", "use shapes, npz, folder, "),
     ("train", "-z tanh", "--resnet_nonlinearity=tanh", "<concat_elu|elu|relu>"),
     ("train", "-q five", "--nr_resnet=five", "int"),
     ("train", "--nr_filter=4", "'nr_filter'", "Did you mean: nr_filters"),
@@ -120,7 +150,7 @@ REJECTED = [
         "train",
         f"-r {FIELD} -o run -z elu -s 5 --likelihood=softmax",
         "--likelihood=softmax",
-        "give --likelihood=mix_logistic",
+        "has --likelihood=mix_logistic; leave it out",
     ),
     (
         "evaluate",
@@ -175,6 +205,7 @@ REJECTED = [
         "leave it out",
     ),
     ("evaluate", "-o run -ns 2 --output_dir=new -s -1", "--seed=-1", "from 0 to"),
+    ("evaluate", "-o run -ns 2 --output_dir=new -s 1,2,3", "--seed=1,2,3", "3 or 3,4"),
     (
         "evaluate",
         "-o run --complete_rows=8 --output_dir=new",
@@ -188,6 +219,15 @@ REJECTED = [
         "pictures/test/torn.png",
         "--skip_bad_images",
     ),
+    ("evaluate", "-o run -d cifar -i typo", "data_dir=typo: there", "mkdir -p typo"),
+    ("evaluate", "-o run --test_share=0.5", "--test_share=0.5: npz", "leave it out"),
+    ("sample", "", "--save_dir and --official_checkpoint", "give one of"),
+    ("sample", "-o gone", "--save_dir=gone", "give the folder that train.py wrote"),
+    ("sample", "-o without_checkpoints", "=without_checkpoints", "train longer"),
+    ("sample", "-o run --complete_rows=8", "--complete_rows=8", "give fewer"),
+    ("sample", "-o run --labels=0", "--labels=0", "this model has no labels"),
+    ("sample", "-o run extra", "'extra'", "every setting is a flag"),
+    ("sample", "--official_checkpoint=unconditional.ckpt", "--output_dir", "give the"),
     ("export", "--export_dir=new", "--save_dir and --official", "give one of"),
     ("export", "-o run", "--export_dir", "give a new folder"),
     ("export", "-o run --export_dir=empty/..", "=empty/..", "give a new folder"),
@@ -229,10 +269,10 @@ def rejected(command_folder, resumed, other_runs):
     """Results of REJECTED; all that is in the folder before and after."""
     write_damaged_runs(command_folder)
     before = contents_of(command_folder)
-    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "export": "", "plot": ""}
+    firsts = {"train": f"{SMALL} -o new "}
     found = {
         (script, arguments): run(
-            f"{script}.py", firsts[script] + arguments, command_folder
+            f"{script}.py", firsts.get(script, "") + arguments, command_folder
         )
         for script, arguments, *_ in REJECTED
     }

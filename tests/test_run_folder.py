@@ -34,9 +34,7 @@ def resume(npz_path, folder, **changes):
     return small_runs.run(npz_path, folder, True, **(TINY | {"max_steps": 5} | changes))
 
 
-@pytest.mark.parametrize(
-    "name", ["lr[0.001]", "a*b?", "back\\slash", "not \udcff utf8"]
-)
+@pytest.mark.parametrize("name", ["lr[0.001] a*b? back\\slash", "not \udcff utf8"])
 def test_folder_with_any_name_is_trained_in_resumed_and_read(npz_path, tmp_path, name):
     folder = tmp_path / name / "run"
     folder.parent.mkdir()
@@ -141,12 +139,9 @@ def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        b"\xff\xfe",
-        b"\0\0",
-        b"x,0,1,,0.1,2\n",
+        b"\xff\xfe\0\0\nx,0,1,,0.1,2\n",
         b'3,"',
-        b"y" * 200_000,
-        b"9" * 5000 + b",0,1,,0.1,2\n",
+        b"y" * 200_000 + b"\n" + b"9" * 5000 + b",0,1,,0.1,2\n",
     ],
 )
 def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path, damage):

@@ -99,6 +99,24 @@ def test_image_7_of_100_is_image_7_drawn_alone(model):
     assert share_equal(hundred, model.sample(100, seed=(7, 9))) == 0
 
 
+def test_without_a_seed_each_call_gives_others_which_last_seed_repeats(model):
+    first, second = model.sample(4).numpy(), model.sample(4).numpy()
+    assert share_equal(first, second) == 0
+    np.testing.assert_array_equal(model.sample(4, seed=model.last_seed), second)
+    given = random_images(4, model)
+    first, second = model.complete(given, 4).numpy(), model.complete(given, 4).numpy()
+    assert share_equal(first, second) == 0
+    again = model.complete(given, 4, seed=model.last_seed)
+    np.testing.assert_array_equal(again, second)
+
+
+@pytest.mark.parametrize("seed", [3, [3], np.int64(3), (3, 0), np.array([3, 0])])
+def test_seed_is_one_integer_or_two(model, seed):
+    assert share_equal(model.sample(4, seed=seed), model.sample(4, seed=(3, 0))) == 1
+    assert share_equal(model.sample(4, seed=seed), model.sample(4, seed=(0, 3))) == 0
+    assert model.last_seed == (0, 3)
+
+
 def test_progress_counts_to_the_number_of_images(model):
     seen = []
     model.sample(70, progress=lambda done, n: seen.append((done, n)))
@@ -119,7 +137,7 @@ def test_completion_with_a_mask_keeps_what_it_marks(model):
     given = random_images(4, model)
     rows = np.broadcast_to(np.arange(6)[:, None] < 4, (6, 5))
     np.testing.assert_array_equal(
-        model.complete(given, mask=rows), model.complete(given, 4)
+        model.complete(given, mask=rows, seed=0), model.complete(given, 4, seed=0)
     )
     marks = np.random.default_rng(0).random((4, 6, 5)) < 0.5
     done = model.complete(given, mask=marks).numpy()

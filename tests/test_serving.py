@@ -1,9 +1,7 @@
 """docs/serving.md: its requests, commands and clients fit an exported model."""
 
 import json
-import pathlib
 import re
-import shlex
 import subprocess
 import sys
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import served
 import tensorflow as tf
+from pages import PAGES, blocks, commands
 from small_models import initialized
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
@@ -18,10 +17,9 @@ from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import export
 
-ROOT = pathlib.Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "serving.md").read_text()
-BODIES = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.S)]
-CLIENT, GRPC_CLIENT = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+PAGE = PAGES["docs/serving.md"]
+BODIES = [json.loads(text) for text in blocks(PAGE, "json")]
+EXAMPLE, CLIENT, GRPC_CLIENT = blocks(PAGE, "python")
 SHAPE = (2, 2, 1)
 
 
@@ -122,15 +120,20 @@ def test_wrong_request_is_refused_with_the_name_or_the_type(
         served.answer(unconditional.signatures, body)
 
 
+def test_example_of_the_page_samples_with_tensorflow_alone(unconditional):
+    names, lines = {}, EXAMPLE.replace("MODEL", str(unconditional.folder))
+    exec(lines.replace('serve["sample"]', 'found = serve["sample"]'), names)
+    expected = unconditional.model.sample(16, seed=(0, 1))
+    np.testing.assert_array_equal(names["found"], expected)
+
+
 @pytest.mark.slow
 def test_saved_model_cli_of_the_page_shows_and_draws(unconditional, tmp_path):
-    lines = re.findall(r"^    saved_model_cli (.*)$", PAGE, re.M)
+    lines = [words[1:] for words in commands(PAGE) if words[0] == "saved_model_cli"]
     show, run = [
         subprocess.Popen(
             [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
-            + [
-                w.replace("MODEL", str(unconditional.folder)) for w in shlex.split(line)
-            ],
+            + [word.replace("MODEL", str(unconditional.folder)) for word in line],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -211,9 +214,9 @@ def test_only_a_model_exported_without_jit_compile_needs_no_xla(
 
 
 def test_model_config_of_the_page_names_what_docker_mounts_and_clients_ask_for():
-    name = re.search(r'^        name: "(.*)"$', PAGE, re.M)[1]
-    base = re.search(r'^        base_path: "(.*)"$', PAGE, re.M)[1]
-    docker = shlex.split(re.search(r"^    (docker run .*)$", PAGE, re.M)[1])
+    name = re.search(r'^    name: "(.*)"$', PAGE, re.M)[1]
+    base = re.search(r'^    base_path: "(.*)"$', PAGE, re.M)[1]
+    (docker,) = [words for words in commands(PAGE) if words[0] == "docker"]
     mounts = [docker[i + 1] for i, word in enumerate(docker) if word == "-v"]
     assert name == served.NAME and f"$PWD/MODEL:{base}" in mounts
     (config,) = [w.split("=")[1] for w in docker if "--model_config_file" in w]

@@ -159,7 +159,7 @@ def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla():
     plain = scores()
     assert not compiled_by_xla()
     sampler = model.sampler
-    model.set_fusion(True)
+    model.set_jit_compile(True)
     assert model.sampler is sampler  # What it has compiled is of use still.
     fused = scores()
     assert compiled_by_xla()

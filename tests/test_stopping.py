@@ -2,8 +2,10 @@
 
 import signal
 
+import command_lines
 import numpy as np
 import pytest
+from command_folder import FIELD, SMALL
 from small_runs import arrays, rows, run
 
 from pixel_cnn_pp import checkpoint
@@ -85,7 +87,10 @@ def test_run_stopped_by_a_signal_resumes_to_the_uninterrupted_run(
     before = signal.getsignal(signum)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, raising(getattr(owner, name), calls, signum))
-        with pytest.raises(preemption.Stopped, match=f"{signum.name} at step {step};"):
+        by = "" if signum == signal.SIGINT else " by SIGTERM"
+        message = f"interrupted{by} at step {step}; resume with python train.py "
+        message += f"--resume --save_dir={tmp_path}$"
+        with pytest.raises(preemption.Stopped, match=message):
             run(npz_path, tmp_path, **settings)
     assert signal.getsignal(signum) == before
     assert checkpoint.list_checkpoints(tmp_path)[0][0] == step
@@ -95,6 +100,33 @@ def test_run_stopped_by_a_signal_resumes_to_the_uninterrupted_run(
             np.testing.assert_array_equal(value, parts.groups()[group][key], key)
     ours, theirs = results(tmp_path), results(whole_folder)
     assert ours == (theirs if num_samples else (theirs[0], {}))
+
+
+def test_ctrl_c_ends_train_py_in_one_line_that_is_no_error(command_folder, monkeypatch):
+    interrupted = raising(metrics.RunLog.step_done, 2, signal.SIGINT)
+    monkeypatch.setattr(metrics.RunLog, "step_done", interrupted)
+    done = command_lines.run("train.py", f"{SMALL} {FIELD} -o stopped", command_folder)
+    assert (done.returncode, done.stderr) == (
+        130,
+        "interrupted at step 2; resume with python train.py --resume "
+        "--save_dir=stopped\n",
+    )
+    monkeypatch.undo()
+    line = "--resume --save_dir=stopped --max_steps=3 -ns 0"
+    done = command_lines.run("train.py", line, command_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resuming from step 2 with num_samples=0 (was 1)\n" in done.stdout
+
+
+def test_ctrl_c_ends_evaluate_py_in_one_word(command_folder, monkeypatch):
+    point = command_lines.entry_point("evaluate.py")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(point.module.cli, "check_model_flags", interrupt)
+    done = point.run("-o run", command_folder)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_exit_codes_are_those_that_a_shell_gives_to_signals():
@@ -116,11 +148,12 @@ def test_steps_that_are_not_finite_change_nothing_are_reported_and_end_the_run(
     with pytest.raises(preemption.Diverged, match=message):
         run(npz_path, tmp_path, True, **small, **too_fast)
     reports = [
-        line for line in capfd.readouterr().err.splitlines() if "is skipped" in line
+        line for line in capfd.readouterr().err.splitlines() if "skipped" in line
     ]
-    assert len(reports) == 3
-    assert "step 6 is skipped, 1 in a row: loss" in reports[0]
-    assert "its pixel values are from" in reports[1]
+    assert len(reports) == 2
+    assert "warning: 1 steps are skipped, the last of them step 6: loss " in reports[0]
+    assert "2 steps are skipped, the last of them step 8: loss " in reports[1]
+    assert "mean pixel value 12" in reports[1]
     # Nothing was saved since, so that the good one is still there.
     assert checkpoint.list_checkpoints(tmp_path)[1:] == kept
     (tmp_path / checkpoint.FOLDER / "ckpt-5.index").unlink()

@@ -5,9 +5,11 @@ import sys
 import in_process
 import numpy as np
 import pytest
+import small_runs
 from conftest import ROOT
 
 from data import shapes
+from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.evaluation.evaluator import open_csv
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -76,3 +78,23 @@ def test_other_images_are_made_of_the_test_images_they_are_said_to_be(tmp_path):
     assert abs(np.diff(gradient[0], 2, axis=0)).max() <= 1
     changed = (made["speckled"] != [first, shapes.draw("test", 1, 16)]).any(-1)
     assert 0 < changed.sum() < 20
+
+
+def test_pretrained_model_is_the_ema_model_of_the_run_with_other_class_names(tmp_path):
+    run = tmp_path / "run"
+    small_runs.write_untrained(run, field="11x5", num_labels=2)
+    with in_process.entry_point("pretrained") as make:
+        line = f"-o {run} --output_dir={tmp_path / 'small'}"
+        few = make(f"{line} --class_names=cat", tmp_path)
+        assert few.stderr.startswith(
+            "error: --class_names=cat: the model has 2 classes"
+        )
+        done = make(f"{line} --class_names=cat,dog", tmp_path)
+        assert (done.code, done.stderr) == (0, "")
+        again = make(line, tmp_path)
+        assert "exists; give another" in again.stderr
+    ours, config = checkpoint.load_model(str(tmp_path / "small"))
+    theirs, _ = checkpoint.load_model(str(run))
+    assert config.class_names == ours.class_names == ("cat", "dog")
+    for name, value in theirs.tf_variables().items():
+        np.testing.assert_array_equal(ours.tf_variables()[name], value)

@@ -1,6 +1,7 @@
 """train.py as users run it: files, metrics, printed lines, resuming, flags."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from command_folder import RUN
 from command_lines import entry_point
 from golden import Golden
 
+from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 
@@ -79,6 +81,7 @@ def test_short_forms_of_the_official_flags_set_what_they_name(trained, command_f
         seed=5,
         log_interval=4,
         max_steps=11,
+        jit_compile=False,
     )
 
 
@@ -110,16 +113,48 @@ def printed_parts(row):
     return parts
 
 
-def test_train_prints_only_the_rows_with_a_test_result(trained):
-    lines = trained.stdout.splitlines()
-    tested = [row for row in trained.rows if row["test_bits_per_dim"]]
-    assert [row["step"] for row in tested] == ["10", "11"]
-    for line, row in zip(lines, tested, strict=True):
+def num_parameters(folder):
+    """Numbers in the parameters of a run's newest checkpoint."""
+    (_, prefix), *_ = checkpoint.list_checkpoints(folder)
+    shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    names = [name for name in shapes if name.startswith("parameters/")]
+    return sum(math.prod(shapes[name]) for name in names)
+
+
+def test_train_prints_what_it_trains_each_row_and_where_the_results_are(
+    trained, command_folder
+):
+    *first, row_4, row_8, row_10, row_11, results, one, two = (
+        trained.stdout.splitlines()
+    )
+    assert first == [
+        "devices: 1 CPU (TensorFlow finds no GPU)",
+        f"data: npz in {command_folder}/labelled.npz, 40 training and 11 test images, "
+        "8×8×3",
+        "folder: run",
+        f"model: {num_parameters(command_folder / 'run'):,} parameters, images 8×8×3, "
+        "unconditional",
+    ]
+    for line, row in zip((row_4, row_8, row_10, row_11), trained.rows, strict=True):
         assert all(part in line for part in printed_parts(row)), line
-    assert re.search(r"\d+\.\d images/s", lines[-1])
+        assert re.search(r"\d+\.\d images/s", line)
+    assert results == "checkpoints, samples and metrics.csv are in run; next:"
+    commands = [line.removeprefix("  python ").split() for line in (one, two)]
+    assert commands == [[f"{s}.py", "--save_dir=run"] for s in ("evaluate", "sample")]
+    for script, *arguments in commands:
+        assert entry_point(script).parse(arguments) == ""
 
 
-def test_verbosity_0_prints_every_row(resumed):
+def test_class_conditional_run_prints_its_labels(other_runs, command_folder):
+    num = num_parameters(command_folder / "labelled")
+    assert other_runs["labelled"].stdout.splitlines()[2:5] == [
+        "labels: 0 0, 1 1, 2 2",
+        "folder: labelled",
+        f"model: {num:,} parameters, images 8×8×3, 3 labels",
+    ]
+
+
+def test_resumed_run_prints_every_row(resumed):
     lines = [line for line in resumed.stdout.splitlines() if line.startswith("step ")]
     new = [row for row in resumed.rows if int(row["step"]) > 11]
     assert [row["step"] for row in new] == ["12", "13"]
@@ -138,7 +173,9 @@ def test_samples_in_the_png_are_those_in_the_npz(
     assert images.shape == (4, 8, 8, 3) and images.dtype == np.uint8
     assert len(np.unique(images)) > 9
     png = tf.io.decode_png(newest.with_suffix(".png").read_bytes())
-    np.testing.assert_array_equal(png, image_ops.tile(images))
+    # Pixels of 16×16 make 128 of 8.
+    grid = image_ops.enlarge(image_ops.tile(images), 16)
+    np.testing.assert_array_equal(png, grid)
 
 
 def test_load_params_resumes_to_a_larger_max_steps(trained, resumed):

@@ -1,7 +1,9 @@
 """What a run writes, and what it rejects."""
 
+import itertools
 import os
 import re
+import types
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from small_runs import SMALL, arrays, rows, run
 import data
 from pixel_cnn_pp import checkpoint, distribution
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.training import metrics
+from pixel_cnn_pp.training import loop, metrics
 from pixel_cnn_pp.training import run as training
 from pixel_cnn_pp.training.state import TrainState
 
@@ -37,6 +39,29 @@ def test_save_steps_writes_checkpoints_within_the_epoch(npz_path, tmp_path):
     run(npz_path, tmp_path, max_steps=9, save_steps=4)
     steps = [step for step, _ in checkpoint.list_checkpoints(tmp_path)]
     assert steps == [9, 8]
+
+
+def test_save_minutes_writes_checkpoints_from_which_the_same_run_comes(
+    npz_path, tmp_path, monkeypatch
+):
+    settings = {"max_steps": 8, "save_interval": 9}
+    whole = run(npz_path, tmp_path / "whole", **settings, save_minutes=0)
+    # A clock that goes on by ten minutes whenever it is read: once as the run begins,
+    # once a step, once as a checkpoint is made.
+    minutes = itertools.count(0, 10)
+    clock = types.SimpleNamespace(monotonic=lambda: 60 * next(minutes))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", clock)
+        run(npz_path, tmp_path / "run", **settings)
+    steps = [step for step, _ in checkpoint.list_checkpoints(tmp_path / "run")]
+    assert steps == [8, 6]
+    for path in (tmp_path / "run" / checkpoint.FOLDER).glob("ckpt-8*"):
+        path.unlink()
+    resumed = run(npz_path, tmp_path / "run", True, **settings)
+    for group, variables in whole.groups().items():
+        for name, value in arrays(variables).items():
+            np.testing.assert_array_equal(value, resumed.groups()[group][name], name)
+    assert rows(tmp_path / "run", "step") == rows(tmp_path / "whole", "step")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp import prng
 from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.model import PixelCNNPP, Progress
@@ -26,6 +27,17 @@ class SampleSettings:
     temperature: float = 1.0
     progress: Progress | None = None
     scale: int = 1
+
+
+def parse_seed(parts: Sequence[str]) -> tuple[int, int]:
+    """The seed of --seed=3 or --seed=3,4; ValueError for another."""
+    numbers = [int(part) if part.isdecimal() else -1 for part in parts]
+    if len(numbers) not in (1, 2) or not all(0 <= n < prng.LIMIT for n in numbers):
+        raise ValueError(
+            f"--seed={','.join(parts)}: must be one integer or two from 0 to "
+            f"{prng.LIMIT - 1}, for example 3 or 3,4."
+        )
+    return prng.seed_of(numbers)
 
 
 def tile_rows(images: np.ndarray, num_rows: int) -> np.ndarray:

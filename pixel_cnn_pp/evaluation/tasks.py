@@ -1,4 +1,4 @@
-"""Tasks: what evaluate.py is asked for, checked first, then done."""
+"""Tasks: what evaluate.py and sample.py are asked for, checked first, then done."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pixel_cnn_pp import files, memory
 from pixel_cnn_pp.evaluation import evaluator, heatmap, samples
-from pixel_cnn_pp.images import ImageSet, check_png_size
+from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
@@ -24,24 +24,25 @@ FIRST_IMAGES = 8  # Completed or mapped where --max_images is not given.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """What is asked for; the fields are named like the flags of evaluate.py."""
+    """What is asked for; the fields are named like the flags of evaluate.py, and of
+    sample.py. Without a `scale` each image is large enough to be seen."""
 
-    split: str
-    max_images: int | None
-    batch_size: int
-    output_json: str | None
-    scores_csv: str | None
-    dequantization_draws: int | None
-    num_samples: int | None
-    labels: list[str] | None
-    complete_rows: int | None
-    num_completions: int
-    heatmap: bool
-    heatmap_max: float | None
-    output_dir: str | None
-    scale: int
-    temperature: float
-    seed: int
+    split: str = "test"
+    max_images: int | None = None
+    batch_size: int = 64
+    output_json: str | None = None
+    scores_csv: str | None = None
+    dequantization_draws: int | None = None
+    num_samples: int | None = None
+    labels: list[str] | None = None
+    complete_rows: int | None = None
+    num_completions: int = 4
+    heatmap: bool = False
+    heatmap_max: float | None = None
+    output_dir: str | None = None
+    scale: int | None = None
+    temperature: float = 1.0
+    seed: Sequence[str] = ("0",)
 
     @property
     def completes(self) -> bool:
@@ -103,15 +104,14 @@ class Tasks:
             memory.check_batch("batch_size", n, model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
-            if not 0 <= self.seed < 2**31:
-                raise ValueError(f"--seed={self.seed}: must be from 0 to 2147483647.")
+            samples.parse_seed(self.seed)
         if self.num_samples:
             memory.check_samples(self.num_samples, model.image_shape)
             labels = self._parse_labels(model)
             if labels is not None:
                 check_labels(model, labels, self.num_samples)
             shown = min(self.num_samples, samples.MAX_GRID_IMAGES)
-            check_png_size(model.image_shape, shown, self.scale)
+            check_png_size(model.image_shape, shown, self._scale(model))
         if self.completes:
             height = model.image_shape[0]
             if self.complete_rows >= height:
@@ -120,10 +120,10 @@ class Tasks:
                     f"rows, of which at least one must be sampled; give fewer."
                 )
             n = self._num_shown(images) * (2 + self.num_completions)
-            check_png_size(model.image_shape, n, self.scale)
+            check_png_size(model.image_shape, n, self._scale(model))
         if self.heatmap:
             n = self._num_shown(images) * 2
-            check_png_size(model.image_shape, n, self.scale)
+            check_png_size(model.image_shape, n, self._scale(model))
 
     def run(self, model: PixelCNNPP, images: ImageSet | None) -> None:
         """Does everything that is asked for and prints a line for each."""
@@ -154,6 +154,9 @@ class Tasks:
                 f"--labels={','.join(self.labels)}: must be class names or numbers "
                 "with commas between them, for example 0,1,2."
             ) from error
+
+    def _scale(self, model: PixelCNNPP) -> int:
+        return self.scale or scale_to_see(model.image_shape)
 
     def _num_shown(self, images: ImageSet) -> int:
         """The number of images that are completed or mapped."""
@@ -186,7 +189,7 @@ class Tasks:
                 )
 
     @contextlib.contextmanager
-    def _settings(self) -> Iterator[samples.SampleSettings]:
+    def _settings(self, model: PixelCNNPP) -> Iterator[samples.SampleSettings]:
         """How to sample, with a progress bar where stderr is a terminal."""
         with tqdm(desc="sampling", unit=" images", disable=None, leave=False) as bar:
 
@@ -194,15 +197,15 @@ class Tasks:
                 bar.total = n
                 bar.update(done - bar.n)
 
-            seed = self.seed, 0
-            yield samples.SampleSettings(seed, self.temperature, show, self.scale)
+            seed, scale = samples.parse_seed(self.seed), self._scale(model)
+            yield samples.SampleSettings(seed, self.temperature, show, scale)
 
     def _sample(self, model: PixelCNNPP) -> None:
         labels = self._parse_labels(model)
         if labels is None and model.num_labels is not None:
             labels = list(range(model.num_labels))
         path = self._path("samples")
-        with self._settings() as settings:
+        with self._settings(model) as settings:
             samples.save_samples(model, self.num_samples, path, settings, labels)
         rows = ""
         if labels is not None:
@@ -213,7 +216,7 @@ class Tasks:
 
     def _complete(self, model: PixelCNNPP, images: ImageSet) -> None:
         path = self._path("completions")
-        with self._settings() as settings:
+        with self._settings(model) as settings:
             n = samples.save_completions(
                 model,
                 images,
@@ -234,7 +237,7 @@ class Tasks:
             path,
             self.batch_size,
             self.heatmap_max,
-            self.scale,
+            self._scale(model),
         )
         print(
             f"{n} heat maps, colours from {low:.3g} to {high:.3g} bits per pixel"

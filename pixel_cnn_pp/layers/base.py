@@ -1,8 +1,11 @@
-"""What all layers have in common: float32, and lists of layers that are saved."""
+"""What all layers have in common: float32, and how they are saved."""
 
 from collections.abc import Iterable
 
 import keras
+
+# Makes a class loadable from files that Keras saved, as pixel_cnn_pp>NAME.
+register = keras.saving.register_keras_serializable("pixel_cnn_pp")
 
 
 class Float32Layer(keras.layers.Layer):
@@ -10,6 +13,18 @@ class Float32Layer(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
+
+
+class WeightedLayer(Float32Layer):
+    """A layer with weights, which Keras saves under their names: V, g, b or hw."""
+
+    def save_own_variables(self, store):
+        for weight in self.weights:
+            store[weight.name] = weight
+
+    def load_own_variables(self, store):
+        for weight in self.weights:
+            weight.assign(store[weight.name])
 
 
 def set_layers(

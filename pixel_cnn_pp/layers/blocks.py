@@ -1,7 +1,5 @@
 """Blocks of the network: input layers and gated resnets, from a topology."""
 
-from collections.abc import Callable
-
 import keras
 import tensorflow as tf
 from keras import ops
@@ -14,15 +12,13 @@ from pixel_cnn_pp.layers.activations import (
     activate_and_drop,
     add_gated,
 )
-from pixel_cnn_pp.layers.base import Float32Layer, set_layers
+from pixel_cnn_pp.layers.base import Float32Layer, register, set_layers
 from pixel_cnn_pp.layers.convolution import (
+    CONVS,
     ConditionalWeights,
-    Conv2D,
     Dense,
     DownRightShiftedConv2D,
-    DownRightShiftedDeconv2D,
     DownShiftedConv2D,
-    DownShiftedDeconv2D,
     LayerFactory,
     LayerRunner,
     call_layer,
@@ -31,87 +27,87 @@ from pixel_cnn_pp.layers.convolution import (
 )
 from pixel_cnn_pp.topology import Block
 
-CONVS = {
-    "u": (DownShiftedConv2D, DownShiftedDeconv2D),
-    "ul": (DownRightShiftedConv2D, DownRightShiftedDeconv2D),
-}
-
 
 def make_block(
     block: Block, make: LayerFactory, config: ModelConfig
 ) -> keras.layers.Layer:
     """The layers of one block of the topology, created by `make`."""
-    f = config.nr_filters
-    conv, deconv = CONVS[block.stream]
+    f, size = config.nr_filters, block.filter_size
     if block.kind == "input":
-        return _make_input(block, make, config.image_shape[-1] + 1, f)
+        channels = config.image_shape[-1] + 1
+        return ShiftedInput(block.stream, size, f, channels, make=make)
     if block.kind == "gated_resnet":
         return GatedResnet(
-            make,
-            conv,
-            block.filter_size,
+            block.stream,
+            size,
             f,
             config.resnet_nonlinearity,
             len(block.a) * f,
             config.num_labels,
             config.dropout_p,
+            make=make,
         )
+    conv, deconv = CONVS[block.stream]
     layer = conv if block.kind == "conv" else deconv
-    return make(layer, f, f, filter_size=block.filter_size, strides=(2, 2))
+    return make(layer, f, f, filter_size=size, strides=(2, 2))
 
 
-def _make_input(block: Block, make: LayerFactory, channels: int, units: int):
-    parts = [(DownShiftedConv2D, block.filter_size, down_shift)]
-    if block.stream == "ul":
-        parts = [
-            (DownShiftedConv2D, (1, 3), down_shift),
-            (DownRightShiftedConv2D, (2, 1), right_shift),
-        ]
-    convs = [make(conv, channels, units, filter_size=size) for conv, size, _ in parts]
-    return ShiftedInput(convs, [shift for *_, shift in parts])
-
-
+@register
 class GatedResnet(Float32Layer):
     """The official `gated_resnet`: x + a · σ(b), with a, b from two shifted convs.
 
     Args:
-        make: the factory of its layers.
-        conv: class of its two convs, and their `filter_size`.
+        stream: 'u' for down-shifted convs, 'ul' for down-right-shifted ones.
+        filter_size: rows and columns of their kernels.
         nr_filters: F, channels of x and of the output.
         nonlinearity: a key of NONLINEARITIES.
         skip_channels: channels of the skip connection `a`; 0 for none.
         num_labels: L, length of the condition `h`; None for none.
         dropout_p: share of the inner activations that training drops.
+        seed: of the initial weights.
+        make: the factory of its layers, by default its own.
     """
 
     def __init__(
         self,
-        make: LayerFactory,
-        conv: type[Conv2D],
+        stream: str,
         filter_size: tuple[int, int],
         nr_filters: int,
         nonlinearity: str = "concat_elu",
         skip_channels: int = 0,
         num_labels: int | None = None,
         dropout_p: float = 0.0,
+        seed: int = 0,
+        make: LayerFactory | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.stream = stream
+        self.filter_size = tuple(filter_size)
+        self.nr_filters = nr_filters
         self.nonlinearity = nonlinearity
+        self.skip_channels = skip_channels
+        self.num_labels = num_labels
         self.dropout_p = dropout_p
+        self.seed = seed
+        make = make or LayerFactory(seed)
+        conv, _ = CONVS[stream]
         widening = NONLINEARITIES[nonlinearity].widening
-        wide = widening * nr_filters
-        self.conv_1 = make(conv, wide, nr_filters, filter_size=filter_size)
+        wide, size = widening * nr_filters, self.filter_size
+        self.conv_1 = make(conv, wide, nr_filters, filter_size=size)
         self.nin = self.conditional = None
         if skip_channels:
             self.nin = make(Dense, widening * skip_channels, nr_filters)
-        self.conv_2 = make(
-            conv, wide, 2 * nr_filters, filter_size=filter_size, init_scale=0.1
-        )
+        self.conv_2 = make(conv, wide, 2 * nr_filters, filter_size=size, init_scale=0.1)
         if num_labels:
             self.conditional = make(ConditionalWeights, num_labels, 2 * nr_filters)
+        self.built = True
 
-    def call(self, x, a=None, h=None, dropout_seed=None):
+    def call(self, x, a=None, h=None, dropout_seed=None, training=False):
+        """As `forward`; without `dropout_seed`, training draws the masks at random."""
+        if training and dropout_seed is None:
+            limit = tf.int32.max
+            dropout_seed = tf.random.uniform([2], maxval=limit, dtype=tf.int32)
         return self.forward(call_layer, x, a, h, dropout_seed)
 
     def forward(
@@ -144,18 +140,67 @@ class GatedResnet(Float32Layer):
     def activate(self, x: tf.Tensor, *margins: Margins) -> tf.Tensor:
         return activate(x, self.nonlinearity, *margins)
 
+    def get_config(self):
+        own = {
+            "stream": self.stream,
+            "filter_size": self.filter_size,
+            "nr_filters": self.nr_filters,
+            "nonlinearity": self.nonlinearity,
+            "skip_channels": self.skip_channels,
+            "num_labels": self.num_labels,
+            "dropout_p": self.dropout_p,
+            "seed": self.seed,
+        }
+        return super().get_config() | own
 
+
+@register
 class ShiftedInput(Float32Layer):
     """Input layer of a stream: the sum of convs of the image, each output shifted.
 
     The output is shifted, not the image, so its first row or column holds zeros, not
     biases.
+
+    Args:
+        stream: 'u' for one conv of the rows above; 'ul' for the sum of 1×3 of the row
+            above and 2×1 of the column to the left.
+        filter_size: of the conv of 'u'.
+        nr_filters: F, channels of the output.
+        channels: of its input, the channel of ones included.
+        seed: of the initial weights.
+        make: the factory of its layers, by default its own.
     """
 
-    def __init__(self, convs: list[Conv2D], shifts: list[Callable], **kwargs):
+    def __init__(
+        self,
+        stream: str,
+        filter_size: tuple[int, int],
+        nr_filters: int,
+        channels: int,
+        seed: int = 0,
+        make: LayerFactory | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.stream = stream
+        self.filter_size = tuple(filter_size)
+        self.nr_filters = nr_filters
+        self.channels = channels
+        self.seed = seed
+        make = make or LayerFactory(seed)
+        parts = [(DownShiftedConv2D, self.filter_size, down_shift)]
+        if stream == "ul":
+            parts = [
+                (DownShiftedConv2D, (1, 3), down_shift),
+                (DownRightShiftedConv2D, (2, 1), right_shift),
+            ]
+        convs = [
+            make(conv, channels, nr_filters, filter_size=size)
+            for conv, size, _ in parts
+        ]
         set_layers(self, "convs", convs)
-        self.shifts = shifts
+        self.shifts = [shift for *_, shift in parts]
+        self.built = True
 
     def call(self, x):
         return self.forward(call_layer, x)
@@ -164,3 +209,13 @@ class ShiftedInput(Float32Layer):
         """x [N, H, W, C + 1], the image and its channel of ones → [N, H, W, F]."""
         parts = zip(self.convs, self.shifts, strict=True)
         return sum(shift(run(conv, x)) for conv, shift in parts)
+
+    def get_config(self):
+        own = {
+            "stream": self.stream,
+            "filter_size": self.filter_size,
+            "nr_filters": self.nr_filters,
+            "channels": self.channels,
+            "seed": self.seed,
+        }
+        return super().get_config() | own

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.layers.activations import NO_MARGINS, Margins, pad
-from pixel_cnn_pp.layers.base import Float32Layer
+from pixel_cnn_pp.layers.base import WeightedLayer, register
 from pixel_cnn_pp.layers.custom_gradient import custom_gradient
 
 Prepare = Callable[[tf.Tensor, Margins], tf.Tensor]
@@ -84,7 +84,7 @@ def weight_norm(V: tf.Tensor, g: tf.Tensor, *, unit_axis: int) -> tf.Tensor:
     return g * (V * inverse), gradient
 
 
-class WeightNorm(Float32Layer, abc.ABC):
+class WeightNorm(WeightedLayer, abc.ABC):
     """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
 
     The kernel is computed in float32, rounded to `rounded_to` ('float32' or
@@ -164,6 +164,7 @@ class WeightNorm(Float32Layer, abc.ABC):
         return super().get_config() | own
 
 
+@register
 class Dense(WeightNorm):
     """Dense layer on the last axis: the official `dense` and `nin` (1×1 conv)."""
 
@@ -195,6 +196,7 @@ class _Spatial(WeightNorm):
         return super().get_config() | own
 
 
+@register
 class Conv2D(_Spatial):
     """VALID convolution of the input, padded by `margins`."""
 
@@ -210,6 +212,7 @@ class Conv2D(_Spatial):
         return self.margins()
 
 
+@register
 class Deconv2D(_Spatial):
     """VALID transposed convolution, its output cropped by the mirrored `margins`."""
 
@@ -250,23 +253,28 @@ class _DownRightShifted:
         return (rows - 1, columns - 1, 0)
 
 
+@register
 class DownShiftedConv2D(_DownShifted, Conv2D):
     """The official `down_shifted_conv2d`."""
 
 
+@register
 class DownShiftedDeconv2D(_DownShifted, Deconv2D):
     """The official `down_shifted_deconv2d`."""
 
 
+@register
 class DownRightShiftedConv2D(_DownRightShifted, Conv2D):
     """The official `down_right_shifted_conv2d`."""
 
 
+@register
 class DownRightShiftedDeconv2D(_DownRightShifted, Deconv2D):
     """The official `down_right_shifted_deconv2d`."""
 
 
-class ConditionalWeights(Float32Layer):
+@register
+class ConditionalWeights(WeightedLayer):
     """Projection of a condition, [N, L] → [N, 1, 1, units], without bias or norm."""
 
     kind = "conditional_weights"
@@ -285,6 +293,13 @@ class ConditionalWeights(Float32Layer):
 
     def get_config(self):
         return super().get_config() | {"units": self.units, "seed": self.seed}
+
+
+# The convs and deconvs of each stream of the network.
+CONVS = {
+    "u": (DownShiftedConv2D, DownShiftedDeconv2D),
+    "ul": (DownRightShiftedConv2D, DownRightShiftedDeconv2D),
+}
 
 
 class LayerFactory:

@@ -1,16 +1,17 @@
 """Output heads: features of a pixel to the parameters of its distribution."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.activations import activate
-from pixel_cnn_pp.layers.base import Float32Layer, set_layers
+from pixel_cnn_pp.layers.base import Float32Layer, register, set_layers
 from pixel_cnn_pp.layers.blocks import GatedResnet
 from pixel_cnn_pp.layers.convolution import (
     Dense,
-    DownRightShiftedConv2D,
     LayerFactory,
     LayerRunner,
     call_layer,
@@ -21,18 +22,38 @@ def make_head(config: ModelConfig, make: LayerFactory, owners: np.ndarray | None
     """The output head, created by `make`; `owners`: see `ChannelsHead`."""
     f = config.nr_filters
     if config.energy_distance:
-        return EnergyHead(make, f, config.image_shape[-1])
+        return EnergyHead(f, config.image_shape[-1], make=make)
     if config.autoregressive_channels:
-        return ChannelsHead(make, f, owners, config.resnet_nonlinearity)
-    return ParametersHead(make, f, len(owners))
+        return ChannelsHead(f, owners, config.resnet_nonlinearity, make=make)
+    return ParametersHead(f, len(owners), make=make)
 
 
+@register
 class ParametersHead(Float32Layer):
-    """nin(elu(ul)): the parameters of the pixels' distributions."""
+    """nin(elu(ul)): the parameters of the pixels' distributions.
 
-    def __init__(self, make: LayerFactory, nr_filters: int, units: int, **kwargs):
+    Args:
+        nr_filters: F, channels of ul.
+        units: D, parameters of a pixel.
+        seed: of the initial weights.
+        make: the factory of its layers, by default its own.
+    """
+
+    def __init__(
+        self,
+        nr_filters: int,
+        units: int,
+        seed: int = 0,
+        make: LayerFactory | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.nr_filters = nr_filters
+        self.units = units
+        self.seed = seed
+        make = make or LayerFactory(seed)
         self.nin = make(Dense, nr_filters, units)
+        self.built = True
 
     def call(self, ul, x=None):
         return self.forward(call_layer, ul, x)
@@ -41,7 +62,12 @@ class ParametersHead(Float32Layer):
         """ul [N, H, W, F] → [N, H, W, units]; ignores the pixel x."""
         return run(self.nin, ops.elu(ul))
 
+    def get_config(self):
+        own = {"nr_filters": self.nr_filters, "units": self.units, "seed": self.seed}
+        return super().get_config() | own
 
+
+@register
 class ChannelsHead(Float32Layer):
     """Head that is autoregressive over the channels of the pixel.
 
@@ -51,30 +77,40 @@ class ChannelsHead(Float32Layer):
     than that sets of channels are connected by 1×1 gated resnets.
 
     Args:
+        nr_filters: F, channels of ul.
         owners: [D], the channel that each parameter of the distribution belongs to.
+        nonlinearity: a key of NONLINEARITIES.
+        seed: of the initial weights.
+        make: the factory of its layers, by default its own.
     """
 
     def __init__(
         self,
-        make: LayerFactory,
         nr_filters: int,
-        owners: np.ndarray,
+        owners: Sequence[int],
         nonlinearity: str = "concat_elu",
+        seed: int = 0,
+        make: LayerFactory | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.nr_filters = nr_filters
+        self.owners = tuple(int(owner) for owner in owners)
+        self.nonlinearity = nonlinearity
+        self.seed = seed
+        make = make or LayerFactory(seed)
         # Position of each parameter when those of the channels are concatenated.
         self.positions = np.argsort(np.argsort(owners, kind="stable"), kind="stable")
         resnets, nins = [], []
         for c, units in enumerate(np.bincount(owners)):
             if c:
-                conv = DownRightShiftedConv2D
                 resnets.append(
-                    GatedResnet(make, conv, (1, 1), nr_filters, nonlinearity, c)
+                    GatedResnet("ul", (1, 1), nr_filters, nonlinearity, c, make=make)
                 )
             nins.append(make(Dense, nr_filters, int(units)))
         set_layers(self, "resnets", resnets)
         set_layers(self, "nins", nins)
+        self.built = True
 
     def call(self, ul, x):
         return self.forward(call_layer, ul, x)
@@ -91,19 +127,48 @@ class ChannelsHead(Float32Layer):
             parts.append(run(nin, ops.elu(ul)))
         return ops.take(ops.concatenate(parts, axis=-1), self.positions, axis=-1)
 
+    def get_config(self):
+        own = {
+            "nr_filters": self.nr_filters,
+            "owners": self.owners,
+            "nonlinearity": self.nonlinearity,
+            "seed": self.seed,
+        }
+        return super().get_config() | own
 
+
+@register
 class EnergyHead(Float32Layer):
-    """Head of the energy distance: noise in, samples in [-1, 1] out."""
+    """Head of the energy distance: noise in, samples in [-1, 1] out.
+
+    Args:
+        nr_filters: F, channels of ul.
+        channels: C of the samples.
+        seed: of the initial weights.
+        make: the factory of its layers, by default its own.
+    """
 
     width = 64
     noise_channels = 4
 
-    def __init__(self, make: LayerFactory, nr_filters: int, channels: int, **kwargs):
+    def __init__(
+        self,
+        nr_filters: int,
+        channels: int,
+        seed: int = 0,
+        make: LayerFactory | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.nr_filters = nr_filters
+        self.channels = channels
+        self.seed = seed
+        make = make or LayerFactory(seed)
         self.nin_ul = make(Dense, nr_filters, self.width)
         self.nin_noise = make(Dense, self.noise_channels, self.width)
         self.nin_inner = make(Dense, 2 * self.width, self.width)
         self.nin_out = make(Dense, 2 * self.width, channels, init_scale=0.1)
+        self.built = True
 
     def call(self, ul, noise):
         return self.forward(call_layer, ul, noise)
@@ -111,9 +176,11 @@ class EnergyHead(Float32Layer):
     def forward(self, run: LayerRunner, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → [S, N, H, W, C]."""
         f = run(self.nin_ul, ops.elu(ul))
-        n = ops.shape(f)[0]
-        copies = ops.shape(noise)[0] // n
-        f = ops.tile(f, (copies, 1, 1, 1)) + run(self.nin_noise, noise)
+        shape = (-1, *ops.shape(f))
+        f = f + ops.reshape(run(self.nin_noise, noise), shape)  # [S, N, H, W, 64]
         f = run(self.nin_inner, activate(f, "concat_elu"))
-        x = ops.tanh(run(self.nin_out, activate(f, "concat_elu")))
-        return ops.reshape(x, (copies, n, *ops.shape(x)[1:]))
+        return ops.tanh(run(self.nin_out, activate(f, "concat_elu")))
+
+    def get_config(self):
+        own = {"nr_filters": self.nr_filters, "channels": self.channels}
+        return super().get_config() | own | {"seed": self.seed}

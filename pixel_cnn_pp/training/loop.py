@@ -1,10 +1,13 @@
 """The training loop: steps, epochs, checkpoints, metrics and samples."""
 
 import os
+import time
+from shlex import quote
 
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, distribution, prng
+from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.evaluation import samples as drawing
@@ -13,13 +16,7 @@ from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.training.metrics import RunLog
 from pixel_cnn_pp.training.optimizer import learning_rate_at
 from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, Stopped, StopSignals
-from pixel_cnn_pp.training.state import (
-    COMPLETIONS,
-    EVALUATION,
-    SAMPLES,
-    TrainState,
-    seed_for,
-)
+from pixel_cnn_pp.training.state import TrainState, seed_for
 from pixel_cnn_pp.training.step import TrainStep
 
 # Test images that are completed for TensorBoard, and completions of each, at most.
@@ -52,6 +49,7 @@ class Loop:
             distribution.make_any(self.strategy) if self.are_several else None
         )
         self.writer = checkpoint.BackgroundWriter()
+        self.saved_at = time.monotonic()  # When the last checkpoint was made.
         self.train_step = TrainStep(state, config, strategy)
         self.images_per_step = self.train_step.images_per_step
         # Images that all replicas hold together.
@@ -60,7 +58,7 @@ class Loop:
             state.averaged,
             self.images_at_a_time,
             strategy,
-            seed_for(config, EVALUATION),
+            seed_for(config, prng.EVALUATION),
         )
 
     def run(self) -> None:
@@ -92,7 +90,8 @@ class Loop:
                 if not self.signals.nothing_to_lose:
                     self._save(log)
                 self.writer.wait()
-                where = f" at step {log.step}; resume with --load_params."
+                command = f"python train.py --resume --save_dir={quote(self.save_dir)}"
+                where = f" at step {log.step}; resume with {command}"
                 raise Stopped(stop.signum, where) from stop
             except ReadFailed:
                 if not self.signals.nothing_to_lose:
@@ -122,14 +121,16 @@ class Loop:
         log.show_state("building the graph")
         # A run killed after its last step has yet to write its end.
         while self._has_steps_left() or not self._is_finished():
+            stops = None
             for batch in self._batches() if self._has_steps_left() else ():
                 # Building the graph, before the first step, can end at once.
                 self.signals.nothing_to_lose = log.step + 1 == first_step
-                self.train_step(batch)
+                before, stops = stops, self.train_step(batch, self.signals.asked).stops
                 self.signals.nothing_to_lose = False
                 log.step_done()
                 self._after_step(log)
-                self.signals.check()
+                # Of the step before, which is done: this one need not be waited for.
+                self.signals.check_step(before)
                 if log.step == self.config.max_steps:
                     break
             self._check_divergence(log)
@@ -188,8 +189,14 @@ class Loop:
         self.writer.check()
 
     def _saves_at(self, step: int) -> bool:
-        every = self.config.save_steps
-        return every > 0 and step % every == 0 and not self.state.count("bad_steps")
+        """Whether it is time for a checkpoint by --save_steps or --save_minutes.
+
+        The time is that of this process; other workers write no checkpoints."""
+        steps, seconds = self.config.save_steps, 60 * self.config.save_minutes
+        is_due = steps > 0 and step % steps == 0
+        if self.is_chief and seconds > 0:
+            is_due = is_due or time.monotonic() - self.saved_at >= seconds
+        return is_due and not self.state.count("bad_steps")
 
     def _end_epoch(self, log: RunLog) -> None:
         """A row of metrics; every --save_interval epochs samples, and a checkpoint that
@@ -225,9 +232,13 @@ class Loop:
             raise ReadFailed(error) from error
 
     def _check_divergence(self, log: RunLog) -> None:
-        """Raises Diverged after max_bad_steps in a row; saves nothing.
+        """Reports bad steps; raises Diverged after max_bad_steps in a row, and saves
+        nothing.
 
-        Reading the count waits for the step, so it is not read after each."""
+        Reading the counts waits for the step, so they are not read after each."""
+        report = self.train_step.bad_report()
+        if report and self.is_chief:
+            log.warn(report)
         bad = self.state.count("bad_steps")
         if bad >= self.config.max_bad_steps:
             raise Diverged(
@@ -265,6 +276,7 @@ class Loop:
         self.state.counters["rows"].assign(log.rows)
         if self.is_chief:
             self.writer.write(self.save_dir, log.step, self.state.groups())
+        self.saved_at = time.monotonic()
         self.signals.nothing_to_lose = True
         log.restart_clock()
 
@@ -272,7 +284,7 @@ class Loop:
         return os.path.join(self.save_dir, "samples", f"step-{step:07d}")
 
     def _write_samples(self, log: RunLog) -> None:
-        """Samples of the EMA model: the first 100 as a PNG, all as an NPZ.
+        """Samples of the EMA model: the first 100 as a PNG, enlarged, all as an NPZ.
 
         TensorBoard shows them, and completions of the lower halves of test images.
         """
@@ -285,14 +297,15 @@ class Loop:
             log.show_state(f"sampling {done}/{n}")
 
         show_progress(0, n)
-        seed = prng.fold_in(seed_for(config, SAMPLES), log.step).numpy()
+        seed = prng.fold_in(seed_for(config, prng.SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
-        settings = drawing.SampleSettings(seed, progress=show_progress)
+        scale = image_ops.scale_to_see(config.model.image_shape)
+        settings = drawing.SampleSettings(seed, progress=show_progress, scale=scale)
         shown = drawing.save_samples(model, n, path, settings)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
-            seed = prng.fold_in(seed_for(config, COMPLETIONS), log.step).numpy()
+            seed = prng.fold_in(seed_for(config, prng.COMPLETIONS), log.step).numpy()
             rows, most = config.model.image_shape[0] // 2, COMPLETED
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))

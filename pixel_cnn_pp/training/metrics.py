@@ -48,6 +48,16 @@ def read_rows(path: str) -> list[list[str]]:
     ]
 
 
+def say(line: str) -> None:
+    """Prints a line at once. A run goes on if nobody reads its stdout any more."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    line = line.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(line, flush=True)
+    except OSError:
+        sys.stdout = None
+
+
 class Clock:
     """Training speed: images per second of the steps since it was restarted."""
 
@@ -68,8 +78,8 @@ class Clock:
 class RunLog:
     """Rows of metrics and the progress bar of this process.
 
-    On a terminal a progress bar shows the run's state. Rows with a test result are
-    printed; --verbosity=0 or more prints every row.
+    On a terminal a progress bar shows the run's state, and rows with a test result are
+    printed. Without one, or with --verbosity=0 or more, every row is printed.
 
     Opened with the step that the run resumes from and the number of rows at that step:
     later rows of an earlier process are removed, because their steps are done again.
@@ -104,6 +114,9 @@ class RunLog:
             dynamic_ncols=True,
             disable=not (save_dir and sys.stderr and sys.stderr.isatty()),
         )
+        # The bar, on stderr, is nothing for a reader of stdout.
+        on_terminal = sys.stdout and sys.stdout.isatty()
+        self.prints_all = self.bar.disable or not on_terminal
         self.events = self._path = self._file = None
         if save_dir is not None:
             self._path = os.path.join(save_dir, METRICS)
@@ -182,17 +195,20 @@ class RunLog:
         csv.writer(self._file).writerow([self.step, self.epoch, *texts])
         self._file.flush()
         self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
-        if test is not None or logging.level_info():
+        if test is not None or self.prints_all or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
             self._print("  ".join(begin + self._shown(self._train, test)))
         self.show_state()
 
+    def warn(self, line: str) -> None:
+        """Prints a line on stderr, not within the progress bar."""
+        self.bar.clear()
+        print(line, file=sys.stderr, flush=True)
+        self.bar.refresh()
+
     def _print(self, line: str) -> None:
         self.bar.clear()
-        try:
-            print(line, flush=True)
-        except OSError:  # Nobody reads stdout any more; the run goes on.
-            sys.stdout = None
+        say(line)
         self.bar.refresh()
 
     def _metric(self, loss: float | None) -> float | None:

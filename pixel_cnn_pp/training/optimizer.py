@@ -1,5 +1,8 @@
 """Adam as the official code has it, and Polyak averages (EMA parameters)."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 
@@ -48,12 +51,69 @@ class Adam:
         return p - learning_rate * (v / v_correction) / root, v, mg
 
 
+@keras.saving.register_keras_serializable("pixel_cnn_pp")
+class OfficialAdam(keras.optimizers.Optimizer):
+    """`Adam` above, with the official learning rate, for `model.compile`.
+
+    The official loss is the sum over the images of a step and Keras's their mean. Adam
+    makes the same step of both but for epsilon, so each gradient is multiplied by
+    `images_per_step` first; the learning rate needs no change.
+
+    Args:
+        learning_rate: before decay; callbacks may set it.
+        lr_decay: factor of the learning rate, applied before every step.
+        images_per_step: images of all replicas in a step, all accumulated ones too.
+        name, **kwargs: those of keras.optimizers.Optimizer, such as use_ema=True with
+            ema_momentum=0.9995 for Polyak averages.
+
+    ValueError for a setting that is not allowed.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        lr_decay: float = 0.999995,
+        images_per_step: int = 128,
+        name: str = "official_adam",
+        **kwargs: Any,
+    ):
+        if not 0 < lr_decay <= 1:
+            raise ValueError(f"lr_decay={lr_decay}: must be above 0 and at most 1.")
+        if images_per_step < 1:
+            raise ValueError(f"images_per_step={images_per_step}: must be 1 or more.")
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.lr_decay = lr_decay
+        self.images_per_step = images_per_step
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.v, self.mg = self.add_optimizer_variables(variables, ["v", "mg"])
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        targets = variable, self.v[index], self.mg[index]
+        step = tf.convert_to_tensor(self.iterations)
+        new = Adam.step(
+            *map(tf.convert_to_tensor, targets),
+            tf.convert_to_tensor(gradient) * self.images_per_step,
+            learning_rate_at(step, learning_rate, self.lr_decay),
+            Adam.corrections(step + 1),
+        )
+        for target, value in zip(targets, new, strict=True):
+            self.assign(target, value)
+
+    def get_config(self):
+        own = {"lr_decay": self.lr_decay, "images_per_step": self.images_per_step}
+        return super().get_config() | own
+
+
 def _zeros_like(p: tf.Variable) -> tf.Variable:
     return tf.Variable(tf.zeros(p.shape), trainable=False)
 
 
 def learning_rate_at(
-    step: tf.Tensor, learning_rate: float, lr_decay: float
+    step: tf.Tensor, learning_rate: float | tf.Tensor, lr_decay: float
 ) -> tf.Tensor:
     """Learning rate of step number step + 1: decayed before every step.
 
@@ -61,7 +121,7 @@ def learning_rate_at(
     starts again from the full one).
     """
     decay = tf.pow(tf.constant(lr_decay, tf.float64), tf.cast(step + 1, tf.float64))
-    return tf.cast(learning_rate * decay, tf.float32)
+    return tf.cast(tf.cast(learning_rate, tf.float64) * decay, tf.float32)
 
 
 def ema_decay_at(step: tf.Tensor, polyak_decay: float, warmup: bool) -> tf.Tensor:

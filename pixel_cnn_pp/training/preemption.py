@@ -11,11 +11,13 @@ import tensorflow as tf
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Stopped(Exception):
-    """A signal asked the run to end."""
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to end: Ctrl-C, or another one, which is named."""
 
     def __init__(self, signum: int, where: str = ""):
-        super().__init__(f"stopped by {signal.Signals(signum).name}{where}")
+        name = signal.Signals(signum).name
+        by = "" if signum == signal.SIGINT else f" by {name}"
+        super().__init__(f"interrupted{by}{where}")
         self.signum = signum
         self.exit_code = 128 + signum  # As a shell reports it.
 
@@ -65,8 +67,23 @@ class StopSignals:
         if self.nothing_to_lose and not self.any_of:
             raise Stopped(signum)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come to this process."""
+        return self.received is not None
+
     def check(self) -> None:
         """Raises Stopped after a signal, here or at another worker."""
-        received = self.received is not None
-        if self.any_of(received) if self.any_of else received:
+        self._stop_if(self.any_of(self.asked) if self.any_of else self.asked)
+
+    def check_step(self, stops: tf.Tensor | None) -> None:
+        """As `check`, after a training step. Several workers stop if `stops`, the sum
+        over all of them from a step, is above 0: it is the same at each."""
+        if self.any_of is None:
+            self.check()
+        elif stops is not None:
+            self._stop_if(float(stops) > 0)
+
+    def _stop_if(self, asked: bool) -> None:
+        if asked:
             raise Stopped(self.received or signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 
 import numpy as np
@@ -12,10 +13,12 @@ from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import FolderLock, check_folder_writable
 from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.prng import INITIALIZATION
 from pixel_cnn_pp.training.loop import Loop
-from pixel_cnn_pp.training.metrics import METRICS, read_rows
+from pixel_cnn_pp.training.metrics import METRICS, read_rows, say
 from pixel_cnn_pp.training.optimizer import start_ema
-from pixel_cnn_pp.training.state import INITIALIZATION, TrainState, seed_for
+from pixel_cnn_pp.training.resume import changes_since, check_same_run
+from pixel_cnn_pp.training.state import TrainState, seed_for
 
 
 def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
@@ -41,19 +44,17 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     state.counters["step"].assign(t - 1)
 
 
-def start(
-    state: TrainState, config: Config, train: ImageSet, official_checkpoint: str | None
-) -> None:
-    """Starts from the images, or from an official checkpoint, its prefix."""
-    if not official_checkpoint:
+def start(state: TrainState, config: Config, train: ImageSet) -> None:
+    """Starts from the images, or from the official checkpoint."""
+    if not config.official_checkpoint:
         initialize(state, config, train)
         return
-    initialize_from_official(state, official_checkpoint)
+    initialize_from_official(state, config.official_checkpoint)
     step = state.count("step")
     if config.max_steps is not None and config.max_steps <= step:
         raise ValueError(
             f"--max_steps={config.max_steps}: steps are counted on from the {step} of "
-            f"{official_checkpoint}; give more."
+            f"{config.official_checkpoint}; give more."
         )
 
 
@@ -144,7 +145,6 @@ def prepare(
     test_images: ImageSet,
     save_dir: str,
     load_params: bool = False,
-    official_checkpoint: str | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Loop:
     """A run ready to go, its checks done, nothing but its lock written yet.
@@ -153,8 +153,8 @@ def prepare(
     call before they load images.
 
     With `load_params` it resumes from the newest intact checkpoint under `save_dir`, as
-    if it had never stopped; with `official_checkpoint`, the prefix of a TF1 checkpoint,
-    from there. Raises ValueError if settings, images and folder do not fit.
+    if it had never stopped. Raises ValueError if settings, images and folder do not
+    fit.
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync
@@ -173,20 +173,24 @@ def prepare(
         fingerprint=fingerprint(train_images, config.seed),
     )
     is_chief = distribution.is_chief(strategy)
+    if is_chief:
+        print_images(config, train_images, test_images, save_dir, strategy)
     lock = FolderLock(save_dir)
     if load_params and is_chief:
         lock.acquire()
     config, changes = with_run_id(config, save_dir if load_params else None)
+    state = TrainState(config, strategy)
     with strategy.scope():
-        state = TrainState(config)
+        if is_chief:
+            print_model(state)
         step = None
         if load_params:
             step = checkpoint.read_newest(save_dir, state.groups(), config.run_id)
         if step is None:
             check_no_rows(save_dir)
-            start(state, config, train_images, official_checkpoint)
-        if is_chief:
-            print_start(config, load_params, step, changes)
+            start(state, config, train_images)
+        if is_chief and load_params:
+            print_resumed(step, changes)
         if distribution.are_several(strategy):
             distribution.take_from_first(state.groups(), strategy)
         return Loop(config, state, train_images, test_images, save_dir, lock, strategy)
@@ -198,20 +202,47 @@ def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]
     if resumed is None:
         return dataclasses.replace(config, run_id=run_id(config)), []
     saved = checkpoint.load_config(resumed)
-    config.check_same_run(saved)
+    check_same_run(config, saved, images_are_known=True)
     config = dataclasses.replace(config, run_id=saved.run_id)
-    return config, config.changes_since(saved)
+    return config, changes_since(saved, config)
 
 
-def print_start(
-    config: Config, load_params: bool, step: int | None, changes: list[str]
+def print_images(
+    config: Config,
+    train: ImageSet,
+    test: ImageSet,
+    save_dir: str,
+    strategy: tf.distribute.Strategy,
 ) -> None:
-    """Prints from where a run resumes and with what changes, and the labels once."""
-    if load_params and step is None:
-        print("no checkpoint was written yet: starting anew", flush=True)
-    elif load_params:
-        with_changes = f" with {', '.join(changes)}" if changes else ""
-        print(f"resuming from step {step}{with_changes}", flush=True)
+    """Prints what a run trains on, and where to."""
+    say(f"devices: {distribution.describe(strategy)}")
+    where = f" in {config.data_dir}" if config.data_dir else ""
+    say(
+        f"data: {config.data_set}{where}, {train.num_images} training and "
+        f"{test.num_images} test images, {size_text(train.image_shape)}"
+    )
     if config.class_names:
         labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
-        print(f"labels: {', '.join(labels):.500}", flush=True)
+        say(f"labels: {', '.join(labels):.500}")
+    say(f"folder: {save_dir}")
+
+
+def print_model(state: TrainState) -> None:
+    model = state.model
+    kind = "unconditional" if model.num_labels is None else f"{model.num_labels} labels"
+    num = sum(math.prod(p.shape) for p in state.parameters.values())
+    say(f"model: {num:,} parameters, images {size_text(model.image_shape)}, {kind}")
+
+
+def size_text(image_shape: tuple[int, int, int]) -> str:
+    """Such as '32×32×3'."""
+    return "×".join(map(str, image_shape))
+
+
+def print_resumed(step: int | None, changes: list[str]) -> None:
+    """Prints from where a run resumes, and what it changes."""
+    if step is None:
+        say("no checkpoint was written yet: starting anew")
+        return
+    with_changes = f" with {', '.join(changes)}" if changes else ""
+    say(f"resuming from step {step}{with_changes}")

@@ -2,13 +2,10 @@
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint
+from pixel_cnn_pp import checkpoint, distribution, prng
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.training.optimizer import Adam
-
-# Purposes of the random numbers that follow from --seed, each with seeds of its own.
-INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
 
 
 def seed_for(config: Config, purpose: int) -> tf.Tensor:
@@ -16,28 +13,40 @@ def seed_for(config: Config, purpose: int) -> tf.Tensor:
 
 
 class TrainState:
-    """Model, EMA model, optimizer and counters. Made in the scope of its strategy."""
+    """Model, EMA model, optimizer and counters of a run on a strategy's replicas."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, strategy: tf.distribute.Strategy | None = None):
+        with (strategy or tf.distribute.get_strategy()).scope():
+            self._make_replicated(config)
+        # On the host and once for all replicas: what the host reads for every step.
+        with tf.device(prng.HOST):
+            host = {
+                # Steps done; epochs done; images of the epoch's order that were taken.
+                "step": _counter(),
+                "epoch": _counter(),
+                "position": _counter(),
+                # Rows of metrics so far; the last step that ended an epoch or the run
+                # with a row, a checkpoint and samples.
+                "rows": _counter(),
+                "closed_step": _counter(),
+                # The run that a checkpoint belongs to.
+                "run_id": _counter(value=config.run_id),
+            }
+        self.counters = host | self.sums
+
+    def _make_replicated(self, config: Config) -> None:
         self.model = PixelCNNPP(**vars(config.model), seed=config.seed, name="model")
         self.model.set_precision(config.precision)
         self.model.set_remat(config.remat)
         self.averaged = PixelCNNPP(
             **vars(config.model), first_weights=False, name="averaged"
         )
-        self.averaged.set_fusion(config.jit_compile is not False)
+        jit_compile = distribution.xla_scope(config.jit_compile)
+        self.averaged.set_jit_compile(jit_compile is not False)
         self.parameters = self.model.tf_variables()
         self.averages = self.averaged.tf_variables()
         self.adam = Adam(self.parameters)
-        self.counters = {
-            # Steps done; epochs done; images of the epoch's order that were taken.
-            "step": _counter(),
-            "epoch": _counter(),
-            "position": _counter(),
-            # Rows of metrics so far; the last step that ended an epoch or the run with
-            # a row, a checkpoint and samples.
-            "rows": _counter(),
-            "closed_step": _counter(),
+        self.sums = {
             # Sums of the training loss and of images, since the epoch began and since
             # the last row of metrics.
             "epoch_loss": _counter(tf.float64),
@@ -46,8 +55,6 @@ class TrainState:
             "interval_images": _counter(),
             # Steps skipped in a row because a loss or a gradient was not finite.
             "bad_steps": _counter(),
-            # The run that a checkpoint belongs to.
-            "run_id": _counter(value=config.run_id),
         }
 
     def groups(self) -> checkpoint.Groups:

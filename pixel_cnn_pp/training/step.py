@@ -1,7 +1,9 @@
 """TrainStep: loss, gradients, Adam and EMA of one batch, in one graph."""
 
-import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from pixel_cnn_pp import distribution, prng
@@ -13,31 +15,46 @@ from pixel_cnn_pp.training.optimizer import (
     ema_step,
     learning_rate_at,
 )
-from pixel_cnn_pp.training.state import DROPOUT, TrainState, seed_for
+from pixel_cnn_pp.training.state import TrainState, seed_for
 
 SUM = tf.distribute.ReduceOp.SUM
 
 
-def skip_graph_optimizer() -> None:
-    """Turns TensorFlow's graph optimizer off on CPUs, for the whole process.
+def set_graph_optimizer() -> None:
+    """Turns TensorFlow's graph optimizer off on CPUs, for the whole process; on GPUs
+    its layout pass alone.
 
-    At the default size it takes 16 s of the first step and makes no step faster.
+    At the default size it takes 16 s of the first step on a CPU and makes no step
+    faster. The layout pass would add 703 transposes to a float32 step.
     """
-    if not tf.config.list_physical_devices("GPU"):
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    skipped = (
+        {"layout_optimizer": False} if has_gpu else {"disable_meta_optimizer": True}
+    )
+    tf.config.optimizer.set_experimental_options(skipped)
 
 
-def new_values(old, gradient, learning_rate, corrections, decay, is_good):
+def new_values(old, gradient, learning_rate, v_correction, mg_correction, decay, good):
     """p, v, mg and the average of one parameter after the step; `old` if it is bad."""
     p, v, mg, average = old
+    corrections = v_correction, mg_correction
     p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
     new = (p, v, mg, ema_step(average, p, decay))
-    return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+    return [tf.where(good, a, b) for a, b in zip(new, old, strict=True)]
 
 
 # One for all runs of a process: XLA compiles it once for each shape. Without XLA each
 # operation is a pass over memory of its own.
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
+
+
+class Sums(NamedTuple):
+    """What a step returns: sums over all replicas, float32 []."""
+
+    loss: tf.Tensor  # Of all images, in nats.
+    norm: tf.Tensor  # Norms of the replicas' gradients.
+    pixels: tf.Tensor  # Mean pixel values of the replicas' images.
+    stops: tf.Tensor  # Replicas of workers that were asked to stop.
 
 
 class TrainStep:
@@ -48,7 +65,9 @@ class TrainStep:
     Dropout masks follow from the seed, the step, the replica and the batch.
 
     A step with a loss or gradient that is not finite changes no parameter, average,
-    moment or sum of losses; it is counted in bad_steps and reported on stderr.
+    moment or sum of losses; it is counted in bad_steps and reported by `bad_report`.
+
+    Nothing here copies from a GPU to the host, which would wait for the step.
     """
 
     def __init__(
@@ -58,31 +77,38 @@ class TrainStep:
         self.config = config
         self.strategy = strategy
         self.parameters = list(state.parameters.values())
-        self.uses_xla = config.jit_compile is not False
-        if config.jit_compile:
-            self.batch_gradients = tf.function(
-                self.batch_gradients, jit_compile=True, autograph=False
-            )
-        self.compiled = tf.function(self.step, autograph=False)
-
-    def __call__(self, batch) -> tf.Tensor:
-        return self.compiled(batch)
-
-    def step(self, batch) -> tf.Tensor:
-        counters, step = self.state.counters, self.state.counters["step"]
-        seed = prng.fold_in(seed_for(self.config, DROPOUT), tf.cast(step, tf.int32))
-        of_replicas = self.strategy.run(self.replica_gradients, args=(batch, seed))
-        loss, gradients, norm = self.reduce(*of_replicas)
-        is_good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-        self.update(gradients, is_good)
-        tf.cond(
-            is_good,
-            lambda: self.count(loss),
-            lambda: self.report_bad_step(batch, loss, norm),
+        jit_compile = distribution.xla_scope(config.jit_compile)
+        self.uses_xla = jit_compile is not False
+        self.traced_gradients = tf.function(
+            self.batch_gradients, jit_compile=jit_compile, autograph=False
         )
-        counters["position"].assign_add(self.images_per_step)
-        step.assign_add(1)
-        return loss
+        self.compiled = tf.function(self.step, autograph=False)
+        with strategy.scope():
+            # Of the bad steps since the last report: their number; step, loss, norm
+            # and mean pixel value of the last one.
+            self.num_bad = tf.Variable(0, trainable=False, dtype=tf.int64)
+            self.last_bad = tf.Variable(tf.zeros([4]), trainable=False)
+
+    def __call__(self, batch, stop: bool = False) -> Sums:
+        """`stop`: whether this worker was asked to stop."""
+        return self.compiled(batch, tf.constant(float(stop)))
+
+    def step(self, batch, stop) -> Sums:
+        counters = self.state.counters
+        with tf.device(prng.HOST):
+            step = tf.identity(counters["step"])
+            seed = seed_for(self.config, prng.DROPOUT)
+            seed = prng.fold_in(seed, tf.cast(step, tf.int32))
+        self.gradients_of = self.trace_gradients()
+        parts = self.strategy.run(self.replica_gradients, args=(batch, seed, stop))
+        sums, gradients = self.reduce(*parts)
+        is_good = tf.math.is_finite(sums.loss) & tf.math.is_finite(sums.norm)
+        self.update(step, gradients, is_good)
+        self.count(step, sums, is_good)
+        with tf.device(prng.HOST):
+            counters["position"].assign_add(self.images_per_step)
+            counters["step"].assign_add(1)
+        return sums
 
     @property
     def images_per_step(self) -> int:
@@ -91,38 +117,55 @@ class TrainStep:
 
     # Loss and gradients of a replica.
 
-    def replica_gradients(self, batch, seed):
-        """Summed loss, its gradients and their norm, of the images of one replica."""
+    def trace_gradients(self) -> Callable:
+        """`batch_gradients` as one graph, which all replicas call with their values."""
+        size, model = self.config.batch_size, self.config.model
+        batch = {"image": tf.TensorSpec([size, *model.image_shape], tf.uint8)}
+        if model.num_labels is not None:
+            batch["label"] = tf.TensorSpec([size], tf.int32)
+        values = [tf.TensorSpec(p.shape, p.dtype) for p in self.parameters]
+        seed = tf.TensorSpec([2], tf.int32)
+        return self.traced_gradients.get_concrete_function(values, batch, seed)
+
+    def replica_gradients(self, batch, seed, stop) -> tuple[Sums, list[tf.Tensor]]:
+        """The sums and the summed gradients of one replica."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = prng.fold_in(seed, replica)
+        values = [tf.convert_to_tensor(p) for p in self.parameters]
         if self.config.accumulate == 1:
-            loss, gradients = self.batch_gradients(batch, seed)
+            loss, gradients = self.gradients_of(values, batch, seed)
         else:
-            loss, gradients = self.accumulated_gradients(batch, seed)
-        return loss, gradients, tf.linalg.global_norm(gradients)
+            loss, gradients = self.accumulated_gradients(values, batch, seed)
+        norm = tf.linalg.global_norm(gradients)
+        pixels = tf.reduce_mean(tf.cast(batch["image"], tf.float32))
+        return Sums(loss, norm, pixels, stop), gradients
 
-    def batch_gradients(self, batch, seed):
+    def batch_gradients(self, values, batch, seed):
+        """Summed loss of a batch and its gradients by the parameters' values."""
+        model = self.state.model
+        variables = list(model.parameters.values())
         # Around the gradients too: with remat they run the blocks again.
         with fusion.fusing(self.uses_xla):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.parameters)
-                losses = self.state.model.image_loss(
-                    batch["image"], batch.get("label"), training=True, seed=seed
-                )
+                tape.watch(values)
+                with keras.StatelessScope(zip(variables, values, strict=True)):
+                    losses = model.image_loss(
+                        batch["image"], batch.get("label"), training=True, seed=seed
+                    )
                 loss = tf.reduce_sum(losses)
-            return loss, tape.gradient(loss, self.parameters)
+            return loss, tape.gradient(loss, values)
 
-    def accumulated_gradients(self, batch, seed):
+    def accumulated_gradients(self, values, batch, seed):
         """Sums over `accumulate` batches, of which one is in memory at a time."""
         count, size = self.config.accumulate, self.config.batch_size
         parts = {
-            name: tf.reshape(values, [count, size, *values.shape[1:]])
-            for name, values in batch.items()
+            name: tf.reshape(whole, [count, size, *whole.shape[1:]])
+            for name, whole in batch.items()
         }
 
         def add(i, loss, gradients):
-            part = {name: values[i] for name, values in parts.items()}
-            more_loss, more = self.batch_gradients(part, prng.fold_in(seed, i))
+            part = {name: split[i] for name, split in parts.items()}
+            more_loss, more = self.gradients_of(values, part, prng.fold_in(seed, i))
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             return i + 1, loss + more_loss, gradients
 
@@ -134,69 +177,76 @@ class TrainStep:
 
     # Reduction, update and bookkeeping, once for all replicas.
 
-    def reduce(self, loss, gradients, norm):
+    def reduce(self, sums: Sums, gradients) -> tuple[Sums, list]:
         """Sums over the replicas."""
-        loss = self.strategy.reduce(SUM, loss, axis=None)
-        norm = self.strategy.reduce(SUM, norm, axis=None)
+        total = self.strategy.reduce(SUM, self.strategy.run(tf.stack, (sums,)), None)
         pairs = list(zip(gradients, self.parameters, strict=True))
-        return loss, self.strategy.extended.batch_reduce_to(SUM, pairs), norm
+        gradients = self.strategy.extended.batch_reduce_to(SUM, pairs)
+        return Sums(*tf.unstack(total)), gradients
 
-    def update(self, gradients, is_good) -> None:
+    def traced_new_values(self, shape) -> Callable:
+        """`new_values` of parameters of this shape, traced once for all replicas."""
+        if not self.uses_xla:
+            return new_values
+        parameter, number = tf.TensorSpec(shape), tf.TensorSpec([])
+        return compiled_new_values.get_concrete_function(
+            [parameter] * 4, parameter, *[number] * 4, tf.TensorSpec([], tf.bool)
+        )
+
+    def update(self, step, gradients, is_good) -> None:
         """Adam and EMA of all parameters, unless the step is bad."""
         config, state = self.config, self.state
-        step = state.counters["step"]
-        settings = (
-            learning_rate_at(step, config.learning_rate, config.lr_decay),
-            Adam.corrections(step + 1),
-            ema_decay_at(step, config.polyak_decay, config.polyak_warmup),
-            is_good,
-        )
-        compute = compiled_new_values if self.uses_xla else new_values
+        with tf.device(prng.HOST):
+            settings = (
+                learning_rate_at(step, config.learning_rate, config.lr_decay),
+                Adam.corrections(step + 1),
+                ema_decay_at(step, config.polyak_decay, config.polyak_warmup),
+            )
+        settings = [*tf.nest.flatten(settings), is_good]
+        compute = {p.shape: self.traced_new_values(p.shape) for p in self.parameters}
 
-        def assign(_, variables, gradient):
+        def assign(_, variables, gradients):
             # Values, not variables: XLA would take the variables that a strategy has on
             # several devices for one another.
-            old = [tf.convert_to_tensor(variable) for variable in variables]
-            new = compute(old, gradient, *settings)
-            for variable, value in zip(variables, new, strict=True):
-                variable.assign(value)
+            for group, gradient in zip(
+                zip(*variables, strict=True), gradients, strict=True
+            ):
+                old = [tf.convert_to_tensor(variable) for variable in group]
+                new = compute[gradient.shape](old, gradient, *settings)
+                for variable, value in zip(group, new, strict=True):
+                    variable.assign(value)
 
-        for name, gradient in zip(state.parameters, gradients, strict=True):
-            groups = state.parameters, state.adam.v, state.adam.mg, state.averages
-            variables = [group[name] for group in groups]
-            self.strategy.extended.update(variables[0], assign, (variables, gradient))
+        groups = state.parameters, state.adam.v, state.adam.mg, state.averages
+        variables = [list(group.values()) for group in groups]
+        self.strategy.extended.update(
+            variables[0][0], assign, (variables, gradients), group=False
+        )
 
-    def count(self, loss) -> None:
-        """Adds a good step to the sums that the metrics are made of."""
+    def count(self, step, sums: Sums, is_good) -> None:
+        """Adds a good step to the sums that the metrics are made of, counts a bad."""
         counters = self.state.counters
+        good = tf.cast(is_good, tf.int64)
+        loss = tf.where(is_good, tf.cast(sums.loss, tf.float64), 0.0)
         for since in ("epoch", "interval"):
-            counters[f"{since}_loss"].assign_add(tf.cast(loss, tf.float64))
-            counters[f"{since}_images"].assign_add(self.images_per_step)
-        counters["bad_steps"].assign(0)
+            counters[f"{since}_loss"].assign_add(loss)
+            counters[f"{since}_images"].assign_add(good * self.images_per_step)
+        bad_steps = counters["bad_steps"]
+        bad_steps.assign((1 - good) * (bad_steps + 1))
+        self.num_bad.assign_add(1 - good)
+        pixels = sums.pixels / self.strategy.num_replicas_in_sync
+        this = tf.stack([tf.cast(step + 1, tf.float32), sums.loss, sums.norm, pixels])
+        self.last_bad.assign(tf.where(is_good, self.last_bad, this))
 
-    def report_bad_step(self, batch, loss, norm) -> None:
-        """Counts a step that was skipped; the chief prints a line about it."""
-        counters = self.state.counters
-        counters["bad_steps"].assign_add(1)
-        if not distribution.is_chief(self.strategy):
-            return
-        images = self.strategy.experimental_local_results(batch["image"])
-        pixels = tf.cast(tf.concat(images, axis=0), tf.float32)
-        tf.print(
-            tf.strings.format(
-                # A progress bar may stand in the line.
-                ("\n" if sys.stderr.isatty() else "")
-                + "warning: step {} is skipped, {} in a row: loss {}, summed norms of "
-                "the gradients {}; its pixel values are from {} to {}, mean {}",
-                (
-                    counters["step"] + 1,
-                    counters["bad_steps"],
-                    loss,
-                    norm,
-                    tf.reduce_min(pixels),
-                    tf.reduce_max(pixels),
-                    tf.reduce_mean(pixels),
-                ),
-            ),
-            output_stream=sys.stderr,
+    def bad_report(self) -> str | None:
+        """A line on the bad steps since the last one, None without any. It waits for
+        the steps that were started."""
+        count = int(self.num_bad.numpy())
+        if not count:
+            return None
+        self.num_bad.assign(0)
+        step, loss, norm, pixels = self.last_bad.numpy()
+        return (
+            f"warning: {count} steps are skipped, the last of them step {step:.0f}: "
+            f"loss {loss}, summed norms of the gradients {norm}, mean pixel value "
+            f"{pixels:.1f}"
         )

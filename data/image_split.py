@@ -1,0 +1,89 @@
+"""Which image files are train and test: two folders, or one that is divided."""
+
+import hashlib
+import os
+
+from absl import logging
+
+from data import image_file
+from data.image_tree import find_images
+from data.layout import has_images, other_data_set
+from data.source import SPLITS, shown
+
+
+def is_one_folder(data_dir: str) -> bool:
+    """Whether data_dir itself holds the images, not train/ and test/ in it."""
+    splits = (os.path.join(data_dir, split) for split in SPLITS)
+    return not any(map(os.path.isdir, splits)) and has_images(data_dir)
+
+
+def check_folder(name: str, data_dir: str, split: str) -> str:
+    """Path of the folder of a split, which exists."""
+    root = os.path.join(data_dir, split)
+    if not os.path.isdir(root):
+        hint = f"; try {flags}" if (flags := other_data_set(data_dir)) else ""
+        is_split = os.path.basename(os.path.abspath(data_dir)) in SPLITS
+        if is_one_folder(data_dir) and not is_split:
+            hint = ", or --test_share=0.1 to test on a tenth of the images that it has"
+        raise FileNotFoundError(
+            f"data_dir={shown(data_dir)}: no folder {shown(root)}; {name} needs train/ "
+            f"and test/ folders of images there{hint}."
+        )
+    return root
+
+
+def find_files(
+    name: str, data_dir: str, split: str, test_share: float | None
+) -> tuple[str, list[str]]:
+    """The folder of a split's images, and their paths from there."""
+    if not is_one_folder(data_dir):
+        root = check_folder(name, data_dir, split)
+        if test_share is not None:
+            raise ValueError(
+                f"--test_share={test_share}: {shown(data_dir)} has train/ and test/; "
+                "leave it out."
+            )
+        return root, find_split(root)
+    if test_share is None and split == "train":
+        check_folder(name, data_dir, split)
+    files = find_split(data_dir)
+    if test_share is None:
+        return data_dir, files
+    if len(files) < 2:
+        raise ValueError(
+            f"--test_share={test_share}: {shown(data_dir)} has one image; put more "
+            "there, for training and for the test."
+        )
+    return data_dir, split_by_name(files, test_share)[split]
+
+
+def find_split(root: str) -> list[str]:
+    """The image files of a split, at least one; a warning says what is skipped."""
+    files, skipped = find_images(root)
+    if not files:
+        raise ValueError(
+            f"{shown(root)} holds no images (skipped: {skipped or 'nothing'}); put "
+            f"{', '.join(image_file.EXTENSIONS)} files in it or in folders below it."
+        )
+    if skipped:
+        logging.warning("%s: skipped %s.", shown(root), skipped)
+    return files
+
+
+def split_by_name(files: list[str], test_share: float) -> dict[str, list[str]]:
+    """The files of 'train' and 'test', in their order.
+
+    The hash of its path decides where a file belongs, so that it stays there whatever
+    other files come and go. About `test_share` are in test; neither is empty.
+    """
+    place = {
+        file: int(hashlib.sha256(os.fsencode(file)).hexdigest()[:13], 16) / 16**13
+        for file in files
+    }
+    by_place = sorted(files, key=place.get)
+    num_test = sum(place[file] < test_share for file in files)
+    held_out = set(by_place[: min(max(num_test, 1), len(files) - 1)])
+    return {
+        "train": [file for file in files if file not in held_out],
+        "test": [file for file in files if file in held_out],
+    }

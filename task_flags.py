@@ -1,0 +1,180 @@
+"""What evaluate.py and sample.py share: flags of images and samples, the tasks."""
+
+import dataclasses
+import os
+
+from absl import flags
+
+import cli  # Before TensorFlow: it sets its log level.
+import data
+from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
+from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.evaluation.tasks import Tasks
+from pixel_cnn_pp.images import quantized, relabel
+
+FLAGS = flags.FLAGS
+# Flags defined by functions here belong to the entry point that calls them.
+flags.disclaim_key_flags()
+
+
+def define_image_flags() -> None:
+    """Defines the flags that name images, by default those of the run."""
+    cli.DEFINE_data_set(None, "The images; by default those of the run.")
+    cli.DEFINE_path(
+        "data_dir",
+        None,
+        "Where the images are; by default as in the run. For folder also a folder of "
+        "images without train/ and test/.",
+        short_name="i",
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "Side of the images in pixels, for shapes, folder and sets of "
+        "tensorflow-datasets; by default that of the model.",
+        upper_bound=data.MAX_IMAGE_SIZE,
+    )
+    flags.DEFINE_bool(
+        "skip_bad_images",
+        None,
+        "For folder: skip files that cannot be read as images, and report them; by "
+        "default as in the run.",
+    )
+    flags.DEFINE_float(
+        "test_share",
+        None,
+        "For a folder of images without train/ and test/: divide it as a run with this "
+        "--test_share does; by default as in the run for its --data_dir, while all "
+        "images of another folder are taken.",
+    )
+    flags.DEFINE_string(
+        "tfds_split_test",
+        None,
+        "For sets of tensorflow-datasets: their split that --split=test takes; by "
+        "default as in the run for its --data_set, else test.",
+    )
+    cli.DEFINE_field(Tasks, "split", "Which images.", choices=data.SPLITS)
+    cli.DEFINE_field(
+        Tasks,
+        "max_images",
+        "Take only the first so many images; by default all, or 8 for --complete_rows "
+        "and --heatmap.",
+        lower_bound=1,
+    )
+
+
+def define_sampling_flags(num_samples: str, output_dir: str) -> None:
+    """Defines the flags of samples and completions, two with these help texts."""
+    cli.DEFINE_field(Tasks, "num_samples", num_samples, "ns", lower_bound=1)
+    flags.DEFINE_list(
+        "labels",
+        None,
+        "For --num_samples of a class-conditional model: the class names or numbers to "
+        "cycle through, for example cat,dog or 3,5; by default all.",
+    )
+    cli.DEFINE_field(
+        Tasks,
+        "complete_rows",
+        "Keep so many rows of the first --max_images images (8 by default) and sample "
+        "the rest.",
+        lower_bound=0,
+    )
+    cli.DEFINE_field(
+        Tasks, "num_completions", "How often each image is completed.", lower_bound=1
+    )
+    cli.DEFINE_path("output_dir", None, output_dir)
+    cli.DEFINE_field(
+        Tasks,
+        "scale",
+        "Side in PNG pixels of each pixel of the images; by default an image becomes "
+        "at least 128 PNG pixels large. An NPZ has the images as they are.",
+        lower_bound=1,
+        upper_bound=64,
+    )
+    cli.DEFINE_field(
+        Tasks,
+        "temperature",
+        "Of samples and completions, above 0: 1 samples from the model, less keeps "
+        "closer to the most probable images.",
+    )
+    flags.DEFINE_list(
+        "seed",
+        ",".join(Tasks.seed),
+        "Seed of samples and completions: one integer or two, 3 or 3,4, as seed=3 or "
+        "seed=(3, 4) in Python.",
+        short_name="s",
+    )
+
+
+def define_compute_flags() -> None:
+    """Defines the flags that say how to compute."""
+    flags.DEFINE_bool(
+        "jit_compile",
+        None,
+        "Compile sampling, and in scoring activation, padding and gating, with XLA. By "
+        "default unless the GPU is too new for it; --nojit_compile does without XLA.",
+    )
+    cli.define_tf32(False)
+
+
+def load_images(with_labels: bool) -> data.Source:
+    """The images that the flags name, by default those of the run.
+
+    They have labels if the model takes them or, with `with_labels`, if there are any.
+    """
+    if FLAGS.save_dir is not None:
+        config = checkpoint.load_config(FLAGS.save_dir)
+        num_labels, shape = config.model.num_labels, config.model.image_shape
+    else:
+        prefix, nonlinearity = FLAGS.official_checkpoint, FLAGS.resnet_nonlinearity
+        inferred = openai_checkpoint.infer(prefix, nonlinearity)
+        config, num_labels, shape = Config(), inferred["num_labels"], None
+    names = "data_set", "data_dir", "image_size", "skip_bad_images", "test_share"
+    names = *names, "tfds_split_test"
+    given = {name: FLAGS[name].value for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    # What is said of a data set holds for no other.
+    ours = config if "data_set" not in given else Config()
+    settings = {name: getattr(ours, name) for name in names} | given
+    places = [os.path.abspath(of) for of in (settings["data_dir"], config.data_dir)]
+    is_same = settings["data_set"] == config.data_set
+    if "test_share" not in given:
+        is_it = is_same and places[0] == places[1]
+        settings["test_share"] = config.test_share if is_it else None
+    if "tfds_split_test" not in given and is_same:
+        settings["tfds_split_test"] = config.tfds_split_test
+    if "image_size" not in given:
+        has_side = shape is not None and shape[0] == shape[1]
+        is_resized = has_side and data.is_resized(settings["data_set"])
+        settings["image_size"] = shape[0] if is_resized else None
+    source = settings.pop("data_set"), settings.pop("data_dir"), FLAGS.split
+    labels = num_labels is not None or (with_labels and data.has_labels(*source))
+    return data.load(*source, labels=labels, **settings)
+
+
+def tasks_from_flags() -> Tasks:
+    """What the entry point is asked for."""
+    names = [field.name for field in dataclasses.fields(Tasks)]
+    return Tasks(**{name: FLAGS[name].value for name in names if name in FLAGS})
+
+
+def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
+    """Checks, then does what is asked for with the model and images of the flags."""
+    with cli.errors_in_one_line():
+        cli.check_model_flags()
+        tasks.check_flags()
+        cli.set_devices(1, FLAGS.tf32)
+        images, size = None, (FLAGS.image_size or 32,) * 2
+        if tasks.needs_images:
+            images = load_images(tasks.scores_csv is not None)
+            size = images.image_shape[:2]
+        model = cli.model_from_flags(size)
+        model.set_precision(precision)
+        model.set_jit_compile(distribution.xla_scope(FLAGS.jit_compile) is not False)
+        if images is not None and model.num_labels is not None:
+            images = relabel(images, model.class_names)
+        if images is not None:
+            images = quantized(images, model.num_levels)
+        tasks.check_model(model, images)
+    with cli.errors_in_one_line((OSError, FloatingPointError)):
+        tasks.run(model, images)

@@ -1,0 +1,198 @@
+"""Flags of the entry points: topics of --help, types and defaults, resumed settings."""
+
+import dataclasses
+import re
+
+import pytest
+from command_lines import FLAGS, OURS, entry_point, run
+from small_runs import write_untrained
+
+import pixel_cnn_pp
+from pixel_cnn_pp.config import NO_FLAGS, Config
+from pixel_cnn_pp.evaluation.tasks import Tasks
+from pixel_cnn_pp.training.resume import check_same_run
+
+WITH_TOPICS = ("train.py", "evaluate.py", "sample.py")
+
+
+@pytest.mark.parametrize("script", WITH_TOPICS)
+def test_each_flag_stands_in_one_topic_of_the_help(script):
+    point = entry_point(script)
+    topics = point.module.__doc__.split("Flags by topic:\n")[1]
+    assert sorted(re.findall(r"--(\w+)", topics)) == sorted(point.key_flags)
+
+
+@pytest.mark.parametrize("script", OURS)
+def test_examples_of_the_help_parse(script):
+    point = entry_point(script)
+    examples = re.findall(rf"^  python {script} (.*)$", point.module.__doc__, re.M)
+    assert examples
+    for example in examples:
+        assert point.parse(example.split()) == ""
+
+
+def test_flags_of_train_have_the_defaults_of_the_fields_of_config():
+    flags, settings = entry_point("train.py").key_flags, Config().settings()
+    found = {name: flags[name].default for name in settings if name not in NO_FLAGS}
+    assert found == {name: settings[name] for name in found}
+
+
+@pytest.mark.parametrize("script", ["evaluate.py", "sample.py"])
+def test_flags_of_tasks_have_the_defaults_of_its_fields(script):
+    flags, tasks = entry_point(script).flags, vars(Tasks())
+    found = {name: flags[name].default for name in tasks if name in flags}
+    found["seed"] = tuple(found["seed"])
+    assert len(found) >= 9 and found == {name: tasks[name] for name in found}
+
+
+def test_version_is_printed():
+    done = run("train.py", "--version", ".")
+    assert (done.returncode, done.stdout) == (0, f"{pixel_cnn_pp.__version__}\n")
+
+
+@pytest.mark.parametrize("line", ["-r", "--load_params", "--resume"])
+def test_resume_is_an_alias(line):
+    point = entry_point("train.py")
+    with point.registered():
+        FLAGS(["train", line])
+        assert FLAGS.load_params is True
+        FLAGS(["train", "--noresume"])
+        assert FLAGS.load_params is False
+
+
+def settings_resumed(saved, line):
+    point = entry_point("train.py")
+    with point.registered():
+        FLAGS(["train", *line.split()])
+        return Config.of(**point.module.settings_from_flags(saved))
+
+
+SAVED = Config.of(
+    nr_filters=4,
+    field="11x5",
+    short_cuts=True,
+    data_set="folder",
+    data_dir="/pictures",
+    image_size=8,
+    test_share=0.2,
+    skip_bad_images=True,
+    learning_rate=0.002,
+    jit_compile=False,
+    polyak_warmup=False,
+    official_checkpoint="/params_cifar.ckpt",
+    max_steps=7,
+    seed=5,
+)
+
+
+def test_resumed_run_takes_what_the_command_line_leaves_out():
+    assert settings_resumed(SAVED, "-r") == SAVED
+    line = "-r --max_steps=9 -l 0.001 --nr_filters=4 --polyak_warmup --seed 1"
+    given = {"max_steps": 9, "learning_rate": 0.001, "polyak_warmup": True, "seed": 1}
+    assert settings_resumed(SAVED, line) == dataclasses.replace(SAVED, **given)
+
+
+def test_new_run_takes_the_defaults():
+    assert settings_resumed(None, "-n 4") == Config.of(nr_filters=4)
+
+
+def test_all_that_contradicts_a_run_is_named_at_once():
+    now = settings_resumed(SAVED, "-r -n 5 -s 6 --test_share=0.1 --num_levels=16 -b 3")
+    with pytest.raises(ValueError) as error:
+        check_same_run(now, SAVED, images_are_known=False)
+    assert str(error.value) == (
+        "--nr_filters=5, --num_levels=16, --seed=6, --test_share=0.1: the run in this "
+        "--save_dir has --nr_filters=4, --num_levels=256, --seed=5, --test_share=0.2; "
+        "leave them out, or give another --save_dir."
+    )
+
+
+def test_all_that_differs_of_the_images_is_named_at_once():
+    of_saved = {"num_images": 40, "images_per_step": 4, "class_names": ("a", "b")}
+    saved = dataclasses.replace(SAVED, **of_saved, fingerprint="1")
+    changes = {"num_images": 9, "images_per_step": 3, "class_names": ("a", "c")}
+    now = dataclasses.replace(saved, **changes, seed=6, batch_size=3, fingerprint="2")
+    with pytest.raises(ValueError) as error:
+        check_same_run(now, saved, images_are_known=True)
+    assert str(error.value) == (
+        "--seed=6: the run in this --save_dir has --seed=5; leave it out; images with "
+        "num_images=9: the run in this --save_dir has num_images=40; give the images "
+        "it had; class 1 of the images is 'c', and 'b' in the run in this --save_dir; "
+        "name the class folders as they were; --batch_size=3: a step of all replicas "
+        "takes 3 images, and one of the run in this --save_dir 4, on which their order "
+        "depends; give a --batch_size that makes it so, or give another --save_dir."
+    )
+
+
+def test_other_pixels_of_as_many_images_are_named():
+    saved = dataclasses.replace(SAVED, fingerprint="1")
+    now = dataclasses.replace(saved, fingerprint="2")
+    with pytest.raises(ValueError, match="^--data_dir: the images are not those of"):
+        check_same_run(now, saved, images_are_known=True)
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """What data.load is asked for by a line of evaluate.py on a run of a folder."""
+    where = {"data_set": "folder", "data_dir": str(tmp_path / "pictures")}
+    run_of = {"test_share": 0.2, "skip_bad_images": True, "field": "11x5"}
+    write_untrained(tmp_path / "run", **where, **run_of)
+    point = entry_point("evaluate.py")
+
+    def load(line):
+        asked = {}
+        module = point.module.task_flags.data
+        monkeypatch.setattr(module, "load", lambda *a, **kw: asked.update(kw, of=a))
+        with point.registered(), monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            FLAGS(["evaluate", "-o", "run", *line.split()])
+            point.module.task_flags.load_images(with_labels=False)
+        return asked
+
+    return load
+
+
+def test_size_of_the_images_is_that_of_the_model(loaded):
+    assert loaded("")["image_size"] == 8
+    assert loaded("-d shapes")["image_size"] == 8
+    assert loaded("-d folder -i other --image_size=9")["image_size"] == 9
+    assert loaded("-d tfds:imagenet_v2")["image_size"] == 8
+    assert loaded("-d npz -i other.npz")["image_size"] is None
+
+
+def test_test_share_of_the_run_is_for_its_own_folder(loaded):
+    assert loaded("")["test_share"] == 0.2
+    assert loaded("-d folder -i pictures")["test_share"] == 0.2
+    assert loaded("-i other")["test_share"] is None
+    assert loaded("-d folder -i other --test_share=0.5")["test_share"] == 0.5
+    assert loaded("-i other")["skip_bad_images"] is True
+    assert loaded("-d folder -i other")["skip_bad_images"] is False
+
+
+def test_sample_is_what_evaluate_samples(tmp_path):
+    write_untrained(tmp_path / "run", field="11x5", num_labels=2)
+    done = run("sample.py", "-o run --labels=1 -s 3", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "16 samples, rows of labels 1: run/sampled/samples.png, run/sampled/samples.npz"
+        "\n"
+    )
+    line = "-o run -ns 16 --labels=1 -s 3 --output_dir=here"
+    assert run("evaluate.py", line, tmp_path).returncode == 0
+    ours, theirs = tmp_path / "run" / "sampled", tmp_path / "here"
+    for name in ("samples.png", "samples.npz"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+
+
+def test_sample_completes_images_and_names_what_is_wrong(tmp_path, npz_path):
+    write_untrained(tmp_path / "run", data_set="npz", data_dir=npz_path, field="11x5")
+    line = "-o run --complete_rows=7 --max_images=1 --output_dir=out"
+    done = run("sample.py", line, tmp_path)
+    assert (
+        done.stdout == "1 completed images: out/completions.png, out/completions.npz\n"
+    )
+    done = run("sample.py", "-o run -ns 0", tmp_path)
+    assert "--num_samples=0" in done.stderr and done.returncode == 1
+    done = run("sample.py", "-o gone", tmp_path)
+    assert done.stderr.startswith("error: --save_dir=gone: holds no config.json")
+    assert not (tmp_path / "gone").exists()

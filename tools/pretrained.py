@@ -1,0 +1,60 @@
+"""Makes a small folder of a run that holds its EMA model alone, to be published.
+
+`python tools/pretrained.py --save_dir=RUN --output_dir=DIR` writes config.json and one
+checkpoint of the EMA parameters, in a quarter of the bytes. evaluate.py and export.py
+take the folder as their --save_dir, and `checkpoint.load_model` loads it. Its training
+cannot be resumed.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import cli  # Before TensorFlow: it sets its log level.
+from pixel_cnn_pp import checkpoint
+from pixel_cnn_pp.files import check_folder_writable
+
+cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
+cli.DEFINE_path("output_dir", None, "New folder for the model.")
+flags.DEFINE_list(
+    "class_names",
+    None,
+    "Names of the classes in the order of their labels, for example cat,dog; by "
+    "default those of the run.",
+)
+FLAGS = flags.FLAGS
+
+
+def main(argv):
+    with cli.errors_in_one_line():
+        cli.check_no_arguments(argv)
+        if not (FLAGS.save_dir and FLAGS.output_dir):
+            raise ValueError("give --save_dir and --output_dir.")
+        if os.path.exists(FLAGS.output_dir):
+            raise ValueError(f"--output_dir={FLAGS.output_dir}: exists; give another.")
+        check_folder_writable("output_dir", FLAGS.output_dir)
+        model, config = checkpoint.load_model(FLAGS.save_dir)
+        cli.check_weights(model)
+        names = tuple(FLAGS.class_names or ()) or config.class_names
+        if len(names or ()) != (model.num_labels or 0):
+            raise ValueError(
+                f"--class_names={','.join(names or ())}: the model has "
+                f"{model.num_labels or 'no'} classes; give as many names."
+            )
+        # The path of the images is one of this machine.
+        config = dataclasses.replace(config, class_names=names, data_dir="")
+        (step, _), *_ = checkpoint.list_checkpoints(FLAGS.save_dir)
+        os.makedirs(os.path.join(FLAGS.output_dir, checkpoint.FOLDER))
+        config.save(os.path.join(FLAGS.output_dir, checkpoint.CONFIG))
+        averages = {"averages": model.tf_variables()}
+        checkpoint.write(FLAGS.output_dir, step, averages)
+    print(f"model after step {step}: {FLAGS.output_dir}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
