@@ -154,13 +154,13 @@ def define_model_flags() -> None:
         "kernels",
         "float32",
         ["float32", "bfloat16"],
-        "Type that the kernels are rounded to.",
+        "Precision of the kernels: bfloat16 rounds them.",
     )
     flags.DEFINE_enum(
         "resnet_nonlinearity",
         None,
         NONLINEARITIES,
-        "For --official_checkpoint: elu or relu, which its shapes do not tell.",
+        "For --official_checkpoint: elu or relu, which its shapes do not show.",
         short_name="z",
     )
 
