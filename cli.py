@@ -5,6 +5,7 @@ Imported before TensorFlow, which reads its log level as it is loaded.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import types
@@ -61,6 +62,8 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         sys.exit(getattr(stop, "exit_code", 128 + signal.SIGINT))
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        _exit(out_of_memory(error))
     except tf.errors.OpError as error:
         # TensorFlow's first line says what failed, the others where in the graph.
         message = data.ReadError.of(error) or error.message.splitlines()[0]
@@ -71,6 +74,17 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
         os._exit(1)
     except kinds as error:
         _exit(error)
+
+
+def out_of_memory(error: Exception) -> str:
+    """What to say of an allocation that failed, or of a full disk."""
+    (first, *_) = str(getattr(error, "message", error)).splitlines() or [""]
+    if "No space left" in first:
+        return first
+    return (
+        f"out of memory ({first or 'in Python'}); give a smaller --batch_size, fewer "
+        "or smaller images, or a smaller model."
+    )
 
 
 def _exit(message) -> None:
@@ -86,6 +100,13 @@ class _PathParser(flags.ArgumentParser):
     """A path, ~ expanded: a shell leaves it in --save_dir=~/run."""
 
     def parse(self, argument: str) -> str:
+        if not argument:
+            raise ValueError("is empty; give a path, or leave the flag out")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", argument):
+            raise ValueError(
+                "is an address, and only local files are read and written; copy the "
+                "files and give a path, for example /tmp/images"
+            )
         return os.path.expanduser(argument)
 
 

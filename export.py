@@ -8,6 +8,7 @@ Examples:
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
+import data
 from pixel_cnn_pp import export
 
 cli.define_model_flags()
@@ -21,6 +22,7 @@ flags.DEFINE_integer(
     32,
     "Side of the images in pixels, for --official_checkpoint.",
     lower_bound=1,
+    upper_bound=data.MAX_IMAGE_SIZE,
 )
 flags.DEFINE_bool(
     "jit_compile",

@@ -4,7 +4,6 @@ Example:
   python plot.py --save_dir=runs/quickstart --output=curve.pdf
 """
 
-import csv
 import importlib.util
 import os
 
@@ -16,8 +15,8 @@ from pixel_cnn_pp.training.metrics import METRICS
 
 FORMATS = (".png", ".pdf", ".svg")
 
-flags.DEFINE_string("save_dir", None, "Folder of a run of train.py.", short_name="o")
-flags.DEFINE_string(
+cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
+cli.DEFINE_path(
     "output",
     None,
     "Picture to write, .png, .pdf or .svg; by default curve.png in --save_dir.",
@@ -39,21 +38,21 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
         )
     train, train_of_intervals, test = [], [], []
     with open(path, newline="", errors="replace") as file:
-        rows = csv.reader(file)
-        columns = next(rows, [])
-        for row in rows:
+        columns = next(file, "").rstrip().split(",")
+        for number, line in enumerate(file, 2):
             try:
-                step, _, train_value, test_value, *_ = row
+                step, _, train_value, test_value, *_ = line.rstrip().split(",")
                 step = int(step)
+                float(step)  # Matplotlib plots nothing larger.
                 if train_value:
                     train.append((step, float(train_value)))
                 if train_value and not test_value:
                     train_of_intervals.append(train[-1])
                 if test_value:
                     test.append((step, float(test_value)))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise ValueError(
-                    f"{path}: line {rows.line_num} is damaged; resume the run "
+                    f"{path}: line {number} is damaged; resume the run "
                     "(--load_params), which repairs it, or delete the line."
                 ) from error
     if not (train or test):

@@ -32,6 +32,7 @@ def define_image_flags() -> None:
         None,
         "Side of the images in pixels, for shapes, folder and sets of "
         "tensorflow-datasets; by default that of the model.",
+        upper_bound=data.MAX_IMAGE_SIZE,
     )
     flags.DEFINE_bool(
         "skip_bad_images",

@@ -71,7 +71,7 @@ cli.DEFINE_data_set(
 )
 cli.DEFINE_path(
     "data_dir",
-    "",
+    None,
     "Where the images are: for npz the file; for folder the folder with train/ and "
     "test/, or with images and --test_share; for cifar the folder of the original "
     "archive or of tensorflow-datasets; for sets of tensorflow-datasets the folder it "
@@ -252,6 +252,7 @@ def settings_from_flags(saved: Config | None = None) -> dict:
     of the run that is resumed. ValueError for contradictions."""
     names = (MODEL_SETTINGS | RUN_SETTINGS).difference(NO_FLAGS)
     settings = {name: FLAGS[name].value for name in names}
+    settings["data_dir"] = settings["data_dir"] or ""
     for name in ("data_dir", "official_checkpoint"):
         if settings[name]:
             settings[name] = os.path.abspath(settings[name])

@@ -7,7 +7,7 @@ image_tree.py says which files are found, image_file.py what is read of a file.
 import dataclasses
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from data import image_file
 from data.image_split import check_folder, find_files, is_one_folder
 from data.image_tree import class_of, find_classes, find_images
 from data.resize import crop_and_resize
-from data.source import IndexedSource, ReadError, shown
+from data.source import IndexedSource, ReadError, shown, warn_if_quantized
 
 # Errors of the system that will be the same tomorrow, unlike those of a failing disk:
 # broken links, loops of links, files of somebody else.
@@ -83,7 +83,8 @@ class Checked(NamedTuple):
 
     problem: str | None  # Why it is rejected; the others are then None.
     shape: tuple[int, int, int] | None = None
-    brightest: int | None = None  # Of 16 bits, the upper 8; None for 8-bit files.
+    brightest: int | None = None  # Of 16 bits, the upper 8.
+    is_16_bit: bool = False
 
 
 def check_file(path: str) -> Checked:
@@ -94,7 +95,7 @@ def check_file(path: str) -> Checked:
         if isinstance(error, OSError) and error.errno not in LASTING:
             raise
         return Checked(problem_of(error))
-    return Checked(None, pixels.shape, int(pixels.max()) if is_16_bit else None)
+    return Checked(None, pixels.shape, int(pixels.max()), is_16_bit)
 
 
 def check_files(
@@ -130,13 +131,16 @@ def check_files(
             len(files),
             named,
         )
-    warn_of_dark_images(root, good.values())
+    warn_of_dark_images(root, list(good.values()))
     return good
 
 
-def warn_of_dark_images(root: str, checked: Iterable[Checked]) -> None:
-    """Warns where all images of 16 bits hold values of fewer, such as 12."""
-    brightest = [c.brightest for c in checked if c.brightest is not None]
+def warn_of_dark_images(root: str, checked: list[Checked]) -> None:
+    """Warns where all images of 16 bits hold values of fewer, such as 12, and where
+    all of 8 bits look quantized."""
+    brightest = [c.brightest for c in checked if c.is_16_bit]
+    if not brightest:
+        warn_if_quantized(shown(root), max(c.brightest for c in checked))
     num_bits = 8 + max(brightest, default=255).bit_length()
     if num_bits < 16:
         logging.warning(
@@ -184,6 +188,23 @@ def find_labels(
             )
         labels[file] = index_of[name]
     return labels
+
+
+def warn_of_merged_classes(root: str, files: list[str]) -> None:
+    """Warns of folders that are one class, their names being one in Unicode."""
+    folders: dict[str, set[str]] = {}
+    for file in files:
+        if (name := class_of(file)) is not None:
+            folders.setdefault(name, set()).add(file.partition(os.sep)[0])
+    for name, spellings in folders.items():
+        if len(spellings) > 1:
+            logging.warning(
+                "%s: %d folders are the class %r, spelt in different Unicode forms: %s",
+                shown(root),
+                len(spellings),
+                name,
+                ", ".join(map(ascii, sorted(spellings))),
+            )
 
 
 def check_classes(root: str, class_names: tuple[str, ...], labels: list[int]) -> None:
@@ -235,6 +256,7 @@ def load(
     root, files = find_files(name, data_dir, split, test_share)
     class_names = None
     if labels:
+        warn_of_merged_classes(root, files)
         is_one = is_one_folder(data_dir)
         train = data_dir if is_one else check_folder(name, data_dir, "train")
         class_names = find_classes(find_images(train)[0])

@@ -14,9 +14,16 @@ import numpy as np
 from absl import logging
 
 from data.arrays import ArraySource
-from data.axes import find_other_axes
+from data.axes import find_doubt, find_other_axes
 from data.layout import other_data_set
-from data.source import DAMAGE, SPLITS, check_image_size, class_name, shown
+from data.source import (
+    DAMAGE,
+    SPLITS,
+    check_image_size,
+    class_name,
+    shown,
+    warn_if_quantized,
+)
 
 # A label beyond these and beyond the number of images is taken for damage.
 MAX_LABELS = 1000
@@ -175,6 +182,8 @@ class NpzFile:
                 f"is {num_levels}",
                 f"save values from 0 to {num_levels - 1}",
             )
+        if num_levels == 256:
+            warn_if_quantized(shown(self.path), int(images.max()))
         return images.reshape(len(images), *self.image_shape(split)[1])
 
     def warn_of_gaps(self, labels: np.ndarray, num_labels: int) -> None:
@@ -236,4 +245,12 @@ def load(
                 file.warn_of_gaps(split_labels, len(class_names))
         num_levels = file.num_levels()
         images = file.read_images(split, num_levels)
+        if (doubt := find_doubt(images.shape)) and split == "train":
+            logging.warning(
+                "%s: train_images has shape %s, which could be %s; images are "
+                "[N, H, W, C].",
+                shown(path),
+                list(images.shape),
+                doubt,
+            )
     return ArraySource.of(name, split, images, split_labels, class_names, num_levels)

@@ -17,7 +17,7 @@ NUM_IMAGES = {"train": 10_000, "test": 1_000}
 SHAPES = ("disc", "square", "triangle", "ring", "cross")  # The label is the index.
 GROUNDS = ("gradient", "stripes", "checks", "grain")
 DEFAULT_SIZE = 32
-MIN_SIZE = 8
+MIN_SIZE, MAX_SIZE = 8, 1024
 
 
 @functools.cache
@@ -125,10 +125,10 @@ class ShapesSource(ChunkedSource):
 def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesSource:
     """The embedded set, 32×32 by default; it needs no files."""
     size = DEFAULT_SIZE if image_size is None else image_size
-    if size < MIN_SIZE:
+    if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(
-            f"image_size={size}: shapes cannot be recognized below {MIN_SIZE}×"
-            f"{MIN_SIZE}; use {MIN_SIZE} or more."
+            f"image_size={size}: shapes are drawn from {MIN_SIZE}×{MIN_SIZE} to "
+            f"{MAX_SIZE}×{MAX_SIZE}; use for example {DEFAULT_SIZE}."
         )
     return ShapesSource(
         name=name,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 SPLITS = ("train", "test")
 CHUNK = 64  # Examples read at once: tf.data is slow by the element, not the byte.
@@ -55,6 +56,18 @@ class ReadError(OSError):
         """The ReadError in an error of TensorFlow; None where it is another error."""
         match = re.search(r"ReadError: (.+)", error.message)
         return cls(match[1]) if match else None
+
+
+def warn_if_quantized(name: str, highest: int) -> None:
+    """Warns where the highest pixel value of all images is no 8-bit image's."""
+    if 0 < highest < 64:
+        logging.warning(
+            "%s: no pixel value is above %d of 255, so the images are very dark, or "
+            "quantized already: then they belong in an npz with num_levels=%d.",
+            name,
+            highest,
+            2 ** highest.bit_length(),
+        )
 
 
 def class_name(text: str) -> str:

@@ -2,15 +2,20 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
-import numbers
 import os
-import types
-import typing
 from collections.abc import Iterator
 from typing import Any
 
+from pixel_cnn_pp.checks import (
+    as_tuple,
+    check_at_least,
+    check_at_most,
+    check_one_of,
+    check_types,
+)
 from pixel_cnn_pp.files import open_atomic
 
 # Allowed values of the settings that are names.
@@ -62,10 +67,11 @@ class ModelConfig:
     autoregressive_channels: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "image_shape", tuple(self.image_shape))
+        object.__setattr__(self, "image_shape", as_tuple(self.image_shape))
         check_types(self)
         check_at_least(self, 1, "nr_resnet nr_filters nr_logistic_mix num_labels")
         check_at_least(self, 0, "nin_blocks")
+        check_at_most(self, 1000, "nr_resnet nin_blocks")
         if not 2 <= self.num_levels <= 256:
             raise ValueError(
                 f"num_levels={self.num_levels}: must be from 2 to 256, the number of "
@@ -152,10 +158,10 @@ class Config:
     seed: int = 1
 
     def __post_init__(self):
-        if self.class_names is not None:
-            object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", as_tuple(self.class_names))
         with _flag_names():
             check_types(self)
+            check_class_names(self.class_names, self.model.num_labels)
             check_at_least(
                 self,
                 1,
@@ -165,9 +171,9 @@ class Config:
             )
             check_at_least(self, 0, "save_steps num_samples seed")
             check_one_of(self, "precision", PRECISIONS)
-            if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            if not 1e-38 < self.learning_rate < 3.4e38:  # In float32.
                 raise ValueError(
-                    f"learning_rate={self.learning_rate}: must be above 0."
+                    f"learning_rate={self.learning_rate}: must be above 0 and finite."
                 )
             for name in ("lr_decay", "polyak_decay"):
                 if not 0 < getattr(self, name) <= 1:
@@ -184,8 +190,6 @@ class Config:
                     f"test_share={self.test_share}: must be between 0 and 1, for "
                     "example 0.1."
                 )
-            if self.seed >= 2**31:
-                raise ValueError(f"seed={self.seed}: must be below 2147483648.")
 
     @classmethod
     def of(cls, **settings: Any) -> "Config":
@@ -202,7 +206,9 @@ class Config:
 
     def to_json(self) -> str:
         """All settings by name, as JSON that `from_json` takes."""
-        return json.dumps(self.settings(), indent=4) + "\n"
+        values = self.settings()
+        values["model_hash"] = model_hash(values)
+        return json.dumps(values, indent=4) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
@@ -210,6 +216,7 @@ class Config:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"config {values!r:.60}: must be a JSON object.")
+        saved_hash = values.pop("model_hash", None)  # Version 0.1.0 had none.
         if unknown := sorted(set(values) - MODEL_SETTINGS - RUN_SETTINGS):
             raise ValueError(
                 f"config has {', '.join(unknown)}: unknown setting; was it written by "
@@ -217,7 +224,13 @@ class Config:
             )
         if missing := sorted(ALWAYS_SAVED - set(values)):
             raise ValueError(f"config has no {', '.join(missing)}: it is not whole.")
-        return cls.of(**values)
+        config = cls.of(**values)
+        if saved_hash not in (None, model_hash(values)):
+            raise ValueError(
+                "settings of the model or class names are not those that train.py "
+                "wrote; put them back."
+            )
+        return config
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `to_json` to a file."""
@@ -230,8 +243,23 @@ class Config:
         try:
             with open(path) as file:
                 return cls.from_json(file.read())
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: not a readable config: {error}") from error
+
+
+def model_hash(values: dict) -> str:
+    """Hash of the settings, by name, that give the parameters their meaning."""
+    names = (MODEL_SETTINGS | {"class_names"}) & set(values)
+    text = json.dumps({name: values[name] for name in names}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_class_names(names: tuple[str, ...] | None, num_labels: int | None) -> None:
+    """Raises ValueError if there is not one name for each label."""
+    if names is not None and len(names) != (num_labels or 0):
+        raise ValueError(
+            f"class_names={names}: must be one for each of num_labels={num_labels}."
+        )
 
 
 def _names(config: type) -> frozenset[str]:
@@ -255,40 +283,3 @@ def _flag_names() -> Iterator[None]:
     except ValueError as error:
         is_flag = str(error).partition("=")[0] not in NO_FLAGS
         raise ValueError(f"--{error}" if is_flag else str(error)) from error
-
-
-def check_types(config) -> None:
-    """Raises ValueError if a field has a value of another type than declared."""
-    for name, kind in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _is_a(value, kind):
-            expected = getattr(kind, "__name__", str(kind))
-            raise ValueError(f"{name}={value!r}: must be {expected}.")
-
-
-def _is_a(value, kind) -> bool:
-    if isinstance(kind, types.UnionType):
-        return any(_is_a(value, one) for one in kind.__args__)
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        return isinstance(value, tuple) and all(_is_a(v, item) for v in value)
-    if kind in (int, float):
-        number = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, number) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def check_at_least(config, bound: int, names: str) -> None:
-    """Raises ValueError if one of the fields is below `bound`; None is allowed."""
-    for name in names.split():
-        value = getattr(config, name)
-        if value is not None and value < bound:
-            raise ValueError(f"{name}={value}: must be {bound} or more.")
-
-
-def check_one_of(config, name: str, allowed: tuple) -> None:
-    """Raises ValueError if a field has none of the allowed values."""
-    value = getattr(config, name)
-    if value not in allowed:
-        names = ", ".join(one for one in allowed if one is not None)
-        raise ValueError(f"{name}={value}: must be one of {names}.")

@@ -1,13 +1,11 @@
 """Devices and machines: the strategy of a run, and its chief."""
 
-import itertools
 import os
-import re
-import socket
 import sys
-import time
 
 import tensorflow as tf
+
+from pixel_cnn_pp import cluster
 
 
 class WorkerLost(Exception):
@@ -79,7 +77,7 @@ def make_strategy(
     does. Raises ValueError where there are fewer devices, OSError where another worker
     does not start within `worker_timeout` seconds or this one cannot listen.
     """
-    if num_workers():
+    if cluster.num_workers():
         return _multi_worker_strategy(nr_gpu, worker_timeout)
     gpus = tf.config.list_logical_devices("GPU")
     devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
@@ -97,113 +95,6 @@ def make_strategy(
     return tf.distribute.MirroredStrategy(devices[:count], reduction)
 
 
-def num_workers() -> int:
-    """Number of workers in TF_CONFIG, 0 without it. ValueError if it is wrong."""
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
-        return 0
-    try:
-        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-        jobs = resolver.cluster_spec().as_dict()
-        job, index = resolver.task_type, resolver.task_id
-        if not jobs:
-            return 0
-        _check_cluster(jobs, job, index)
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"TF_CONFIG={text}: {error}; it is JSON such as "
-            '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", '
-            '"index": 0}}, and without it one machine is used.'
-        ) from error
-    return sum(map(len, jobs.values()))
-
-
-def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
-    """Raises ValueError if a cluster is none of chief and workers with this task."""
-    if others := set(jobs) - {"chief", "worker"}:
-        raise ValueError(f"cluster has the job {min(others)!r}, not chief or worker")
-    if job not in jobs:
-        raise ValueError(f"task type {job!r} is none of {', '.join(jobs)}")
-    if index not in range(len(jobs[job])):
-        raise ValueError(f"task index {index!r} is not below {len(jobs[job])}")
-    addresses = list(itertools.chain(*jobs.values()))
-    for address in addresses:
-        is_address = re.fullmatch(r".+:\d{1,5}", address)
-        if not is_address or not 0 < _host_and_port(address)[1] < 2**16:
-            raise ValueError(f"address {address!r} is no host:port")
-        if addresses.count(address) > 1:
-            raise ValueError(f"address {address!r} is there twice")
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)  # IPv6: [::1]:2222.
-
-
-def _wait_for_workers(timeout: int) -> None:
-    """Waits until every worker of TF_CONFIG listens at its address.
-
-    TensorFlow would wait for them without a word, and ignore signals. Meanwhile this
-    worker listens at its own address; the kernel completes connections that nobody
-    accepts. Once it has reached all others, TensorFlow's server takes over its port and
-    answers the slower ones. Raises OSError that names TF_CONFIG and the address.
-    """
-    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    jobs = resolver.cluster_spec().as_dict()
-    own = jobs[resolver.task_type][resolver.task_id]
-    with _listen(own):
-        for address in sorted({*itertools.chain(*jobs.values())} - {own}):
-            _wait_for(address, timeout)
-
-
-def _listen(address: str) -> socket.socket:
-    """A listening socket at the port of this worker's address."""
-    host, port = _host_and_port(address)
-    try:
-        family, *_, at_host = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind(at_host)  # Fails where the host is another machine.
-        # At all of the machine's addresses, for others may know the host by another.
-        dual = socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if dual else socket.AF_INET
-        return socket.create_server(
-            ("", port), family=family, backlog=4096, dualstack_ipv6=dual
-        )
-    except OSError as error:
-        raise OSError(
-            f"TF_CONFIG: cannot listen at {address}, the address of this worker "
-            f"({error.strerror}); give an address of this machine and a free port, "
-            "and each machine its own task index."
-        ) from error
-
-
-def _wait_for(address: str, timeout: int) -> None:
-    """Tries once a second to connect to another worker."""
-    deadline = time.monotonic() + timeout
-    waited = False
-    while reason := _why_unreachable(address):
-        if time.monotonic() > deadline:
-            raise OSError(
-                f"TF_CONFIG: {address} did not answer for {timeout} s ({reason}); "
-                "start train.py there too, or wait longer with --worker_timeout."
-            )
-        if not waited:
-            print(f"waiting for {address}", file=sys.stderr, flush=True)
-            waited = True
-        time.sleep(1)
-
-
-def _why_unreachable(address: str) -> str:
-    """Empty if something listens at the address."""
-    try:
-        with socket.create_connection(_host_and_port(address), timeout=1) as connection:
-            # Where nobody listens on this machine, a socket can connect to itself.
-            is_self = connection.getsockname() == connection.getpeername()
-            return "nobody listens" if is_self else ""
-    except OSError as error:
-        return error.strerror or str(error)
-
-
 def _multi_worker_strategy(
     nr_gpu: int | None, worker_timeout: int
 ) -> tf.distribute.Strategy:
@@ -213,14 +104,18 @@ def _multi_worker_strategy(
             f"--nr_gpu={nr_gpu}: this worker has {there} devices and takes them all; "
             "hide some with CUDA_VISIBLE_DEVICES, or leave the flag out."
         )
-    _wait_for_workers(worker_timeout)
+    cluster.wait_for_workers(worker_timeout)
     # By default gradients go through the hosts.
     kind = tf.distribute.experimental.CommunicationImplementation
     implementation = kind.NCCL if tf.config.list_physical_devices("GPU") else kind.AUTO
-    return tf.distribute.MultiWorkerMirroredStrategy(
-        communication_options=tf.distribute.experimental.CommunicationOptions(
-            implementation=implementation
-        )
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=implementation
+    )
+    return cluster.start_together(
+        lambda: tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=options
+        ),
+        worker_timeout,
     )
 
 

@@ -1,15 +1,21 @@
 """SavedModel: sample, complete and log_prob for processes with TensorFlow alone."""
 
+import contextlib
+import glob
 import os
 import re
-import tempfile
+import shutil
+from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixel_cnn_pp.files import check_folder_writable, check_local
+from pixel_cnn_pp.files import FolderLock, check_folder_writable, check_local
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import Sampler
+
+# A folder beside the new one, and what is in it until the model is whole.
+STAGING, MODEL = ".export-", "model"
 
 
 def check_export_dir(export_dir: str) -> None:
@@ -32,18 +38,57 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
     """Writes a SavedModel with the signatures of `Serving` to a new folder.
 
     All of it or nothing. jit_compile=False samples without XLA: slower, for servers
-    that lack it. Raises ValueError as `check_export_dir`.
+    that lack it. Raises ValueError as `check_export_dir`, Locked where another process
+    exports to the same folder, OSError where the disk is full.
     """
     check_export_dir(export_dir)
-    parent = os.path.dirname(os.path.abspath(export_dir))
-    os.makedirs(parent, exist_ok=True)
     saved = tf.Module()
     saved.parameters = model.tf_variables()
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
-        whole = os.path.join(folder, "model")
+    with staging_folder(export_dir) as folder:
+        check_export_dir(export_dir)  # Another process may have written it meanwhile.
+        whole = os.path.join(folder, MODEL)
         signatures = Serving(model, jit_compile).signatures()
-        tf.saved_model.save(saved, whole, signatures)
+        try:
+            tf.saved_model.save(saved, whole, signatures)
+        except tf.errors.OpError as error:
+            raise OSError(
+                f"--export_dir={export_dir}: cannot be written "
+                f"({error.message.splitlines()[0]}); make room, or give another "
+                "--export_dir."
+            ) from error
         os.replace(whole, os.path.abspath(export_dir))
+
+
+@contextlib.contextmanager
+def staging_folder(export_dir: str) -> Iterator[str]:
+    """A locked folder beside `export_dir`, for the model until it is whole.
+
+    It is removed at the end, and so are those of processes that were killed.
+    """
+    parent, name = os.path.split(os.path.abspath(export_dir))
+    folder = os.path.join(parent, f"{STAGING}{name}")
+    os.makedirs(folder, exist_ok=True)
+    lock = FolderLock(folder, "export_dir", export_dir)
+    lock.acquire()
+    try:
+        remove_left_overs(parent)
+        shutil.rmtree(os.path.join(folder, MODEL), ignore_errors=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def remove_left_overs(parent: str) -> None:
+    """Removes staging folders whose lock no process holds."""
+    for folder in glob.glob(os.path.join(glob.escape(parent), f"{STAGING}*")):
+        # Locked by a process that exports, or another user's: not ours to remove.
+        with contextlib.suppress(OSError):
+            if {MODEL, "lock"}.issuperset(os.listdir(folder)):
+                lock = FolderLock(folder)
+                lock.acquire()
+                shutil.rmtree(folder)
+                lock.release()
 
 
 class Serving:

@@ -20,11 +20,22 @@ def open_atomic(path: str | os.PathLike, mode: str = "w", **options) -> Iterator
     stays: the file that it leads to is replaced. Options are those of `open`.
     """
     new = new_name(path)
-    with open(new, mode, **options) as file:
+    with open(new, mode, **options) as file, _errors_that_name(new):
         yield file
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _errors_that_name(path: str) -> Iterator[None]:
+    """Adds the path to an OSError of a file that is open, such as of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def new_name(path: str | os.PathLike) -> str:
@@ -56,10 +67,14 @@ class Locked(OSError):
 
 
 class FolderLock:
-    """Keeps other processes from writing to a folder, until this one ends."""
+    """Keeps other processes from writing to a folder, until this one ends.
 
-    def __init__(self, folder: str):
+    `flag` and `path` are what a user gave, for the error.
+    """
+
+    def __init__(self, folder: str, flag: str = "save_dir", path: str | None = None):
         self.path = os.path.join(folder, "lock")
+        self._flag, self._given = flag, path or folder
         self._file = None
 
     def acquire(self) -> None:
@@ -74,8 +89,8 @@ class FolderLock:
             pid = file.read().strip()
             file.close()
             raise Locked(
-                f"--save_dir={os.path.dirname(self.path)}: process {pid} writes to it; "
-                "wait until it ends, or give another --save_dir."
+                f"--{self._flag}={self._given}: process {pid} writes to it; wait until "
+                f"it ends, or give another --{self._flag}."
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -286,7 +286,9 @@ class PixelCNNPP(TrainableNetwork):
 
     def check_temperature(self, temperature: float) -> None:
         """Raises ValueError if the model cannot sample at this temperature."""
-        if not 0 < np.float32(temperature) < np.inf:
+        with np.errstate(over="ignore"):  # Then it is infinite, and rejected.
+            rounded = np.float32(temperature)
+        if not 0 < rounded < np.inf:
             raise ValueError(
                 f"temperature={temperature}: must be above 0 and finite, in float32; 1 "
                 "is the model's."

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp import prng
+from pixel_cnn_pp import memory, prng
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.base import set_layers
 from pixel_cnn_pp.layers.blocks import make_block
@@ -39,6 +39,7 @@ class Network(keras.Model):
         self, config: ModelConfig, seed: int | None = 0, name: str = "network"
     ):
         super().__init__(name=name, dtype="float32")
+        memory.check_parameters(config)
         self.config = config
         self.image_shape = config.image_shape
         self.num_labels = config.num_labels

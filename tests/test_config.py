@@ -1,6 +1,7 @@
 """Config: checks and JSON."""
 
 import json
+import re
 
 import pytest
 
@@ -23,7 +24,9 @@ def test_unknown_name_in_json_is_refused():
         Config.from_json(json.dumps(values))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"nr_filters": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", '{"nr_filters": "x"}', "[" * 10**5]
+)
 def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
@@ -49,6 +52,16 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
         ("image_size", 0),
         ("seed", -1),
         ("seed", 2**31),
+        ("seed", 2**63),
+        ("batch_size", 10**30),
+        ("max_steps", 2**63),
+        ("max_epochs", 2**31),
+        ("worker_timeout", 10**30),
+        ("nr_resnet", 10**9),
+        ("nr_filters", 2**31),
+        ("nr_logistic_mix", 10**30),
+        ("learning_rate", 1e39),
+        ("learning_rate", 1e-300),
         ("num_levels", 1),
         ("num_levels", 257),
         ("dropout_p", 1.0),
@@ -63,7 +76,7 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
     ],
 )
 def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
-    with pytest.raises(ValueError, match=f"--{name}={value}: must be"):
+    with pytest.raises(ValueError, match=re.escape(f"--{name}={value}: must be")):
         Config.of(**{name: value})
 
 
@@ -84,3 +97,47 @@ def test_defaults_are_the_official_ones():
         20,
     )
     assert (config.polyak_decay, config.num_samples, config.seed) == (0.9995, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_levels": 16},
+        {"resnet_nonlinearity": "relu"},
+        {"class_names": ["b", "a"]},
+        {"num_levels": None},
+    ],
+)
+def test_config_whose_model_was_edited_is_rejected(tmp_path, changes):
+    config = Config.of(num_labels=2, class_names=("a", "b"), num_levels=32)
+    values = json.loads(config.to_json()) | changes
+    values = {name: value for name, value in values.items() if value is not None}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="config.json: .*are not those that train.py"):
+        Config.load(path)
+
+
+def test_other_settings_may_be_edited_and_a_config_without_a_hash_is_read():
+    values = json.loads(Config.of().to_json())
+    edited = values | {"data_dir": "elsewhere"}
+    assert Config.from_json(json.dumps(edited)).data_dir == "elsewhere"
+    old = {name: value for name, value in values.items() if name != "model_hash"}
+    assert Config.from_json(json.dumps(old)) == Config.of()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"image_shape": None}, r"image_shape=None: must be tuple\[int, int, int\]"),
+        ({"image_shape": "888"}, "image_shape='888': must be tuple"),
+        ({"class_names": "ab", "num_labels": 2}, "class_names='ab': must be tuple"),
+        ({"class_names": ["a"], "num_labels": 2}, "class_names=.*one for each of"),
+        ({"run_id": 2**63}, "run_id=9223372036854775808: must be at most"),
+    ],
+)
+def test_values_of_wrong_types_are_named(changes, message):
+    values = json.loads(Config.of().to_json()) | changes
+    del values["model_hash"]
+    with pytest.raises(ValueError, match=message):
+        Config.from_json(json.dumps(values))

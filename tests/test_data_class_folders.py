@@ -17,11 +17,11 @@ from data.image_tree import find_images
 
 
 def grey(level):
-    return png(1, 1, 8, GREY, bytes([0, level]))
+    return png(2, 1, 8, GREY, bytes([0, level, 255]))
 
 
 def write(root, *files):
-    """Image i of one pixel, of level i, for each path."""
+    """Image i, whose first pixel is of level i, for each path."""
     for i, file in enumerate(files):
         path = os.path.join(root, file)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -297,3 +297,17 @@ def test_20_000_files_are_found_in_seconds(tmp_path):
     assert time.process_time() - start < 2
     assert len(files) == 20_000
     assert files == sorted(files)
+
+
+def test_folders_that_differ_in_their_unicode_form_are_one_class_and_reported(
+    tmp_path, caplog
+):
+    for folder in ("caf\u00e9", "cafe\u0301"):
+        (tmp_path / "train" / folder).mkdir(parents=True)
+        (tmp_path / "train" / folder / "0.png").write_bytes(grey(9))
+    source = data.load("folder", str(tmp_path), "train", labels=True)
+    assert source.class_names == ("caf\u00e9",) and source.num_images == 2
+    assert message_of(caplog).endswith(
+        "2 folders are the class 'caf\u00e9', spelt in different Unicode forms: "
+        r"'cafe\u0301', 'caf\xe9'"
+    )

@@ -10,7 +10,7 @@ import pytest
 
 import data
 
-IMAGES = np.arange(4 * 2 * 3 * 2, dtype=np.uint8).reshape(4, 2, 3, 2)
+IMAGES = 200 + np.arange(4 * 2 * 3 * 2, dtype=np.uint8).reshape(4, 2, 3, 2)
 GOOD = {
     "train_images": IMAGES,
     "test_images": IMAGES[::-1],
@@ -163,7 +163,7 @@ def test_truncated_and_altered_files_are_rejected(tmp_path):
         whole = file.read()
     for contents in (
         whole[: len(whole) // 2],
-        flip(whole, whole.index(b"\x04\x05\x06")),
+        flip(whole, whole.index(IMAGES.tobytes())),
     ):
         with open(path, "wb") as file:
             file.write(contents)

@@ -1,6 +1,7 @@
 """evaluate.py as users run it: CSV of scores, heat maps, samples by label."""
 
 import csv
+import errno
 import functools
 import importlib.util
 import json
@@ -36,7 +37,7 @@ LINES = {
 # Command line, then the value and the remedy that the one line on stderr must name.
 REJECTED = [
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
-    ("-o plain --scores_csv=", "--scores_csv=: cannot", "give a file"),
+    ("-o plain --scores_csv=", "--scores_csv=: is empty", "give a path"),
     ("-o plain --scores_csv=a --output_json=./a", "--scores_csv=a", "another file"),
     (
         "-o plain --output_json=c.json --scores_csv=c.json.new",
@@ -319,13 +320,14 @@ def test_picture_that_cannot_be_written_ends_in_one_line(
     evaluate, folder, tmp_path, monkeypatch
 ):
     def fail(*_):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
     done = evaluate(line, folder)
     assert (done.code, done.stdout) == (1, "")
-    assert done.stderr == "error: No space left on device\n"
+    name = tmp_path / "out" / "heatmaps.png.new"
+    assert done.stderr == f"error: [Errno 28] No space left on device: '{name}'\n"
     assert os.listdir(tmp_path / "out") == ["heatmaps.png.new"]
 
 

@@ -1,14 +1,16 @@
 """The SavedModel, in a process that imports TensorFlow and NumPy alone."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_models import initialized
 
-from pixel_cnn_pp import export
+from pixel_cnn_pp import export, files
 
 # Loads a SavedModel, runs the calls that it reads, and prints what each gave. A call
 # that fails is followed by others, as in a server.
@@ -151,3 +153,63 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
         export.export(initialized((6, 5, 3), field="11x5"), str(tmp_path / "model"))
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["mine"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_left_overs_of_killed_exports_are_removed_and_nothing_else(tmp_path):
+    killed = tmp_path / ".export-killed"  # As SIGKILL leaves it.
+    (killed / "model" / "variables").mkdir(parents=True)
+    (killed / "lock").write_text("1")
+    mine = tmp_path / ".export-notes"
+    mine.mkdir()
+    (mine / "note").write_text("kept")
+    with export.staging_folder(str(tmp_path / "running")) as running:
+        with export.staging_folder(str(tmp_path / "model")):
+            assert not killed.exists()
+            assert os.path.exists(running) and mine.exists()
+    assert os.listdir(tmp_path) == [".export-notes"]
+
+
+def test_export_begins_anew_where_one_to_the_same_folder_was_killed(tmp_path):
+    part = tmp_path / ".export-model" / "model" / "part"
+    part.mkdir(parents=True)
+    with export.staging_folder(str(tmp_path / "model")) as folder:
+        assert os.listdir(folder) == ["lock"]
+
+
+def test_second_export_to_one_folder_is_told_the_process_of_the_first(tmp_path):
+    path = str(tmp_path / "model")
+    with export.staging_folder(path) as folder:
+        rule = f"--export_dir={path}: process {os.getpid()} writes to it; wait until"
+        with pytest.raises(files.Locked, match=rule), export.staging_folder(path):
+            pass
+        assert os.listdir(folder) == ["lock"]
+
+
+def test_export_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
+    path, checks = tmp_path / "model", []
+    check_export_dir = export.check_export_dir
+
+    def finish_another(export_dir):
+        check_export_dir(export_dir)
+        checks.append(export_dir)
+        path.mkdir()
+        (path / "saved_model.pb").write_text("the other's")
+
+    monkeypatch.setattr(export, "check_export_dir", finish_another)
+    with pytest.raises(ValueError, match="is there already"):
+        export.export(initialized((6, 5, 3), field="11x5"), str(path))
+    assert len(checks) == 1
+    assert (path / "saved_model.pb").read_text() == "the other's"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_export_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def fail(_, folder, *__):
+        os.makedirs(folder)
+        raise tf.errors.ResourceExhaustedError(None, None, "x; No space left\n[[node]]")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    rule = r"--export_dir=.*/model: cannot be written \(x; No space left\); make room"
+    with pytest.raises(OSError, match=rule):
+        export.export(initialized((6, 5, 3), field="11x5"), str(tmp_path / "model"))
+    assert os.listdir(tmp_path) == []

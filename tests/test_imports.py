@@ -19,7 +19,8 @@ ROOMS = [
     ("sampling",),
     ("network",),
     ("layers", "likelihood"),
-    ("topology", "config", "images", "prng", "files", "distribution"),
+    ("memory", "topology", "config", "images", "prng", "distribution"),
+    ("checks", "cluster", "files"),
 ]
 
 

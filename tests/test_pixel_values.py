@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small_runs
+import tensorflow as tf
 from small_models import initialized
 
 import data
@@ -81,3 +82,34 @@ def test_run_trains_on_values_as_they_are(tmp_path):
     small_runs.run(str(tmp_path / "a.npz"), tmp_path / "run", **small)
     (bits,) = filter(None, small_runs.rows(tmp_path / "run", "test_bits_per_dim"))
     assert 0.5 < float(bits) < 3
+
+
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+@pytest.mark.parametrize(
+    "highest, num_levels", [(1, 2), (31, 32), (63, 64), (64, None)]
+)
+def test_images_that_look_quantized_are_reported(
+    tmp_path, caplog, kind, highest, num_levels
+):
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    images[1, 2, 3] = highest
+    path = tmp_path / "images.npz"
+    if kind == "npz":
+        save(path, images)
+    else:
+        path = tmp_path / "images"
+        (path / "test").mkdir(parents=True)
+        for i, image in enumerate(images):
+            png = tf.io.encode_png(image).numpy()
+            (path / "test" / f"{i}.png").write_bytes(png)
+        data.load("folder", str(path), "test")
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (num_levels is not None)
+    if found:
+        assert f"no pixel value is above {highest} of 255" in found[0]
+        assert found[0].endswith(f"an npz with num_levels={num_levels}.")
+
+
+def test_images_that_say_their_num_levels_are_not_reported(tmp_path, caplog):
+    save(tmp_path / "a.npz", np.ones((3, 4, 4, 1), np.uint8), num_levels=2)
+    assert not caplog.records

@@ -77,6 +77,8 @@ def test_plot_writes_the_picture_whole(plot, tmp_path):
         (METRICS.splitlines()[0], "has no values yet; train longer"),
         (METRICS + "130,1\n", "line 6 is damaged"),
         (METRICS + "130,1,x,,0.1,2\n", "line 6 is damaged"),
+        (METRICS + f"{10**400},1,5.0,,0.1,2\n", "line 6 is damaged"),
+        (METRICS + "\0" * 200_000, "line 6 is damaged"),
     ],
 )
 def test_metrics_without_a_curve_are_rejected(plot, metrics, message, tmp_path):

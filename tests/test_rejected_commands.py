@@ -20,6 +20,15 @@ REJECTED = [
     ("train", "-l nan", "--learning_rate=nan", "must be above 0"),
     ("train", "-b 41", "--batch_size=41", "give a smaller one"),
     ("train", "-u 41", "--init_batch_size=41", "give a smaller one"),
+    ("train", "-b 30 --accumulate=2", "--batch_size=30 --accumulate=2", "give a sm"),
+    ("train", f"-b {10**30}", f"--batch_size={10**30}", "at most 2147483647"),
+    ("train", f"{FIELD} -ns {10**9}", "--num_samples=1000000000", "or fewer"),
+    ("train", f"-q {10**9}", "--nr_resnet=1000000000", "must be at most 1000"),
+    ("train", f"-n {10**9}", "nr_filters=1000000000", "give smaller ones"),
+    ("train", f"-m {10**9}", "nr_logistic_mix=1000000000", "give smaller ones"),
+    ("train", f"--max_steps={2**63}", f"--max_steps={2**63}", "at most 2147483647"),
+    ("train", "-l 1e300", "--learning_rate=1e+300", "above 0 and finite"),
+    ("train", "-d shapes --image_size=8192", "image_size=8192", "use for example 32"),
     ("train", "-g 9", "--nr_gpu=9", "give at most that many, or leave"),
     ("train", "-c -i unlabelled.npz", "no train_labels", "write it with np.savez"),
     ("train", "-i gone.npz", "data_dir=gone.npz", "needs the path of one .npz"),
@@ -177,6 +186,7 @@ REJECTED = [
     ("evaluate", "-o run --output_json=empty", "empty: cannot", "give a file"),
     ("evaluate", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
     ("evaluate", "-o run extra", "'extra'", "every setting is a flag"),
+    ("evaluate", f"-o run --image_size={10**9}", "--image_size=1000000000", "8192"),
     ("evaluate", "-o run --split=all", "--split=all", "<train|test>"),
     ("evaluate", "-o run --max_images=0", "--max_images=0", "a positive integer"),
     ("evaluate", "-o run -ns 0", "--num_samples=0", "a positive integer"),
@@ -223,7 +233,33 @@ REJECTED = [
     ("export", "-o run --export_dir=empty/..", "=empty/..", "give a new folder"),
     ("export", "-o run --export_dir=file/new", "=file/new", "give another"),
     ("export", "-o gone --export_dir=new", "--save_dir=gone", "that train.py wrote"),
+    (
+        "export",
+        "--official_checkpoint=unconditional.ckpt --export_dir=new "
+        f"--image_size={10**9}",
+        "--image_size=1000000000",
+        "[1, 8192]",
+    ),
     ("export", "-o run --export_dir=new extra", "'extra'", "every setting is a flag"),
+]
+PATHS = [
+    ("train", "save_dir data_dir official_checkpoint"),
+    (
+        "evaluate",
+        "save_dir data_dir official_checkpoint output_json scores_csv output_dir",
+    ),
+    ("export", "save_dir official_checkpoint export_dir"),
+    ("plot", "save_dir output"),
+]
+ADDRESSES = [
+    (script, f"-o run --{flag}=gs://a/b", f"--{flag}=gs://a/b: is an address", "copy")
+    for script, names in PATHS
+    for flag in names.split()
+]
+REJECTED += ADDRESSES + [
+    (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or leave the flag out")
+    for script, names in PATHS
+    for flag in names.split()
 ]
 POINTER = "Pass --helpshort or --helpfull to see help on flags."
 
@@ -233,10 +269,10 @@ def rejected(command_folder, resumed, other_runs):
     """Results of REJECTED; all that is in the folder before and after."""
     write_damaged_runs(command_folder)
     before = contents_of(command_folder)
-    firsts = {"train": f"{SMALL} -o new ", "evaluate": "", "sample": "", "export": ""}
+    firsts = {"train": f"{SMALL} -o new "}
     found = {
         (script, arguments): run(
-            f"{script}.py", firsts[script] + arguments, command_folder
+            f"{script}.py", firsts.get(script, "") + arguments, command_folder
         )
         for script, arguments, *_ in REJECTED
     }

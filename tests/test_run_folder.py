@@ -136,7 +136,14 @@ def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):
     assert (folder / "metrics.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", [b"\xff\xfe\0\0\nx,0,1,,0.1,2\n", b'3,"'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff\xfe\0\0\nx,0,1,,0.1,2\n",
+        b'3,"',
+        b"y" * 200_000 + b"\n" + b"9" * 5000 + b",0,1,,0.1,2\n",
+    ],
+)
 def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path, damage):
     folder = copy_of(run, tmp_path)
     whole = (folder / "metrics.csv").read_bytes()

@@ -10,8 +10,6 @@ import pytest
 import yaml
 from command_lines import entry_point
 
-from pixel_cnn_pp import distribution
-
 PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
 # Stands for Python: prints what it is called with.
 PYTHON = '#!/bin/bash\necho "$TF_CONFIG"; echo "$@"\n'
@@ -49,7 +47,7 @@ def run_bash(tmp_path):
 
 def check_worker(cluster, command, index, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", cluster)
-    assert distribution.num_workers() == 2
+    assert cluster.num_workers() == 2
     assert json.loads(cluster)["task"]["index"] == index
     script, *arguments = command.split()
     assert script == "train.py"

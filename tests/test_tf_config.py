@@ -83,6 +83,41 @@ def test_port_that_is_taken_is_one_line(npz_path, tmp_path):
     assert "Address already in use" in line
 
 
+@pytest.fixture
+def peer_that_ends(npz_path, tmp_path):
+    """Starts a worker whose only peer ends as soon as it has answered."""
+
+    def started(*flags):
+        with socket.create_server(("127.0.0.1", 0)) as peer:
+            address = f"127.0.0.1:{peer.getsockname()[1]}"
+            addresses = [*free_addresses(1), address]
+            process = start(npz_path, tmp_path, addresses, 0, *flags)
+            peer.accept()[0].close()
+        return process
+
+    return started
+
+
+@pytest.mark.slow
+def test_worker_whose_peer_ends_as_it_starts_ends_in_one_line(peer_that_ends, tmp_path):
+    code, lines = end(peer_that_ends("--worker_timeout=5"))
+    assert code == -signal.SIGKILL
+    assert lines == [
+        "error: TF_CONFIG: the workers did not start together within 5 s; one of them "
+        "has ended since it answered. Start train.py on all again, or wait longer with "
+        "--worker_timeout."
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_signal_ends_a_worker_whose_peer_ends_as_it_starts(peer_that_ends):
+    process = peer_that_ends()
+    time.sleep(5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == -signal.SIGTERM
+
+
 def in_environment(monkeypatch, workers, index=0):
     config = {
         "cluster": {"worker": workers},
@@ -121,4 +156,11 @@ def test_address_that_answers_nobody_is_named(host, monkeypatch, capfd):
 def test_addresses_that_cannot_be_are_rejected(workers, reason, monkeypatch):
     in_environment(monkeypatch, workers)
     with pytest.raises(ValueError, match=f"^TF_CONFIG=.*{reason}"):
+        distribution.make_strategy(None)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"worker"', "{", "nonsense"])
+def test_text_that_is_no_json_object_is_rejected(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="^TF_CONFIG=.*it is JSON such as"):
         distribution.make_strategy(None)

@@ -7,19 +7,19 @@ import itertools
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
-from pixel_cnn_pp import files
+from pixel_cnn_pp import files, memory
 from pixel_cnn_pp.evaluation import evaluator, heatmap, samples
 from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
 FIRST_IMAGES = 8  # Completed or mapped where --max_images is not given.
-MAX_SAMPLE_BYTES = 2**32  # All samples are in memory at once.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,11 +99,14 @@ class Tasks:
             check_images(model, images)
         if self.scores or self.heatmap:
             check_likelihood(model, self.dequantization_draws)
+            most = self.max_images or images.num_images
+            n = min(self.batch_size, most, images.num_images)
+            memory.check_batch("batch_size", n, model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
             samples.parse_seed(self.seed)
         if self.num_samples:
-            check_memory(model, self.num_samples)
+            memory.check_samples(self.num_samples, model.image_shape)
             labels = self._parse_labels(model)
             if labels is not None:
                 check_labels(model, labels, self.num_samples)
@@ -140,10 +143,11 @@ class Tasks:
         if self.labels is None:
             return None
         names = model.class_names or ()
+        # Class names are in this form, and a shell may give another.
+        labels = [unicodedata.normalize("NFC", label) for label in self.labels or [""]]
         try:
             return [
-                names.index(label) if label in names else int(label)
-                for label in self.labels or [""]
+                names.index(label) if label in names else int(label) for label in labels
             ]
         except ValueError as error:
             raise ValueError(
@@ -336,14 +340,4 @@ def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> 
         raise ValueError(
             f"{value}: --num_samples={num_samples} is fewer than the {len(labels)} "
             f"labels; give --num_samples={len(labels)} or more."
-        )
-
-
-def check_memory(model: PixelCNNPP, num_samples: int) -> None:
-    """Raises ValueError where the samples take more than MAX_SAMPLE_BYTES."""
-    most = MAX_SAMPLE_BYTES // math.prod(model.image_shape)
-    if num_samples > most:
-        raise ValueError(
-            f"--num_samples={num_samples}: the samples must fit in "
-            f"{MAX_SAMPLE_BYTES // 2**30} GiB; give {most} or fewer."
         )

@@ -38,10 +38,14 @@ def read_rows(path: str) -> list[list[str]]:
     if not os.path.exists(path):
         return []
     with open(path, newline="", errors="replace") as file:
-        lines = [line for line in file if "\0" not in line]
-    rows = list(csv.reader(lines))
+        rows = [line.rstrip("\r\n").split(",") for line in file if "\0" not in line]
     length = len(columns(energy_distance=False))
-    return [row for row in rows if len(row) == length and row[0].isdecimal()]
+    return [
+        row
+        for row in rows
+        # A step has few digits; int() takes no more than thousands.
+        if len(row) == length and row[0].isdecimal() and len(row[0]) < 20
+    ]
 
 
 def say(line: str) -> None:
@@ -221,7 +225,8 @@ class RunLog:
         parts += [f"test {test:.4f} {self.unit}"] if test is not None else []
         if self._speed:
             images_left = (self.last_step - self.step) * self.clock.images_per_step
-            time_left = timedelta(seconds=round(images_left / self._speed))
+            seconds = min(round(images_left / self._speed), 10**12)
+            time_left = timedelta(seconds=seconds)
             parts += [f"{self._speed:.1f} images/s", f"{time_left} left"]
         return parts
 

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
+from pixel_cnn_pp import checkpoint, distribution, memory, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import FolderLock, check_folder_writable
@@ -82,10 +82,11 @@ def check_image_sets(
     """Raises ValueError if the images do not fill a batch or do not match."""
     batch = config.batch_size * replicas * config.accumulate
     if train.num_images < batch:
+        accumulate = f" --accumulate={config.accumulate}" * (config.accumulate > 1)
         raise ValueError(
-            f"--batch_size={config.batch_size}: {replicas} replicas take {batch} "
-            f"images a step, and the training set has {train.num_images}; give a "
-            "smaller one."
+            f"--batch_size={config.batch_size}{accumulate}: {replicas} replicas take "
+            f"{batch} images a step, and the training set has {train.num_images}; give "
+            "a smaller one."
         )
     if train.num_images < config.init_batch_size:
         raise ValueError(
@@ -97,6 +98,16 @@ def check_image_sets(
             f"test images {test.image_shape}: must have the training images' shape, "
             f"{train.image_shape}."
         )
+
+
+def check_memory(config: Config, image_shape: tuple, replicas: int) -> None:
+    """Raises ValueError if the model, a batch or the samples cannot fit in memory."""
+    model = dataclasses.replace(config.model, image_shape=image_shape)
+    at_a_time = config.batch_size * replicas
+    memory.check_parameters(model, copies=4)
+    memory.check_batch("init_batch_size", config.init_batch_size, model)
+    memory.check_batch("batch_size", at_a_time, model, training=True)
+    memory.check_samples(config.num_samples, image_shape, at_a_time)
 
 
 def fingerprint(images: ImageSet, seed: int) -> str:
@@ -147,12 +158,13 @@ def prepare(
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync
+    check_save_dir(save_dir, load_params)
+    check_image_sets(config, train_images, test_images, replicas)
+    check_memory(config, train_images.image_shape, replicas)
     train_images, test_images = (
         image_ops.quantized(images, config.model.num_levels)
         for images in (train_images, test_images)
     )
-    check_save_dir(save_dir, load_params)
-    check_image_sets(config, train_images, test_images, replicas)
     config = dataclasses.replace(
         config,
         num_images=train_images.num_images,

@@ -1,0 +1,60 @@
+"""Checks of the fields of a dataclass: types, bounds, allowed values."""
+
+import numbers
+import types
+import typing
+from collections.abc import Iterable
+
+
+def as_tuple(value):
+    """A list or another iterable as a tuple; text and what is none as it is."""
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    return tuple(value) if is_list else value
+
+
+def check_types(config) -> None:
+    """Raises ValueError if a field has a value of another type than declared."""
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _is_a(value, kind):
+            is_plain = isinstance(kind, type) and not typing.get_origin(kind)
+            expected = kind.__name__ if is_plain else str(kind)
+            raise ValueError(f"{name}={value!r}: must be {expected}.")
+        if isinstance(value, int):
+            check_at_most(config, 2**63 - 1 if name == "run_id" else 2**31 - 1, name)
+
+
+def _is_a(value, kind) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_is_a(value, one) for one in kind.__args__)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and all(_is_a(v, item) for v in value)
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def check_at_least(config, bound: int, names: str) -> None:
+    """Raises ValueError if one of the fields is below `bound`; None is allowed."""
+    for name in names.split():
+        value = getattr(config, name)
+        if value is not None and value < bound:
+            raise ValueError(f"{name}={value}: must be {bound} or more.")
+
+
+def check_at_most(config, bound: int, names: str) -> None:
+    """Raises ValueError if one of the fields is above `bound`; None is allowed."""
+    for name in names.split():
+        value = getattr(config, name)
+        if value is not None and value > bound:
+            raise ValueError(f"{name}={value}: must be at most {bound}.")
+
+
+def check_one_of(config, name: str, allowed: tuple) -> None:
+    """Raises ValueError if a field has none of the allowed values."""
+    value = getattr(config, name)
+    if value not in allowed:
+        names = ", ".join(one for one in allowed if one is not None)
+        raise ValueError(f"{name}={value}: must be one of {names}.")
