@@ -101,7 +101,7 @@ class _PathParser(flags.ArgumentParser):
 
     def parse(self, argument: str) -> str:
         if not argument:
-            raise ValueError("is empty; give a path, or leave the flag out")
+            raise ValueError("is empty; give a path, or remove the flag")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", argument):
             raise ValueError(
                 "is an address, and only local files are read and written; copy the "
@@ -231,5 +231,5 @@ def check_weights(model: PixelCNNPP) -> None:
     if bad:
         raise ValueError(
             f"this model has NaN or infinite weights, for example in {bad[0]}: its "
-            "training diverged; train it anew with a lower --learning_rate."
+            "training diverged; retrain it with a lower --learning_rate."
         )

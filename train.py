@@ -242,7 +242,7 @@ def take_from_checkpoint(settings: dict) -> None:
         if FLAGS[name].present and FLAGS[name].value != value:
             raise ValueError(
                 f"--{name}={FLAGS[name].value}: {FLAGS.official_checkpoint} has "
-                f"{value}; leave the flag out."
+                f"{value}; remove the flag."
             )
     settings |= found
 

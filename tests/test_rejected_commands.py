@@ -62,7 +62,7 @@ REJECTED = [
     ("train", "-d folder -i pictures", "pictures/test/torn.png", "mend it or take"),
     ("train", "--skip_bad_images", "--skip_bad_images: npz", "leave it out"),
     ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
-    ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
+    ("train", "-r", "--save_dir=new holds no run", "remove the flag"),
     (
         "train",
         f"-r {FIELD} -o run -n 5",
@@ -91,7 +91,7 @@ REJECTED = [
         "train",
         f"{GOLDEN} {GOLDEN_FLAGS} -m 4",
         "--nr_logistic_mix=4",
-        "leave the flag out",
+        "remove the flag",
     ),
     ("train", f"{GOLDEN} {GOLDEN_FLAGS} --max_steps=5", "--max_steps=5", "give more"),
     (
@@ -144,7 +144,7 @@ REJECTED = [
         "train",
         f"{GOLDEN} {GOLDEN_FLAGS} --noshort_cuts",
         "--short_cuts=False",
-        "leave the flag out",
+        "remove the flag",
     ),
     (
         "train",
@@ -257,7 +257,7 @@ ADDRESSES = [
     for flag in names.split()
 ]
 REJECTED += ADDRESSES + [
-    (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or leave the flag out")
+    (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or remove the flag")
     for script, names in PATHS
     for flag in names.split()
 ]

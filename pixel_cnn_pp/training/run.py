@@ -242,7 +242,7 @@ def size_text(image_shape: tuple[int, int, int]) -> str:
 def print_resumed(step: int | None, changes: list[str]) -> None:
     """Prints from where a run resumes, and what it changes."""
     if step is None:
-        say("no checkpoint was written yet: starting anew")
+        say("no checkpoint was written yet: starting over")
         return
     with_changes = f" with {', '.join(changes)}" if changes else ""
     say(f"resuming from step {step}{with_changes}")
