@@ -198,7 +198,7 @@ def test_images_of_one_size_are_resized_where_another_is_asked_for(root):
         ),
         (
             "tfds:a b",
-            "is no data set of tensorflow-datasets (Parsing builder name string a b failed",
+            "is no data set of tensorflow-datasets (Parsing builder name string a b",
         ),
         (
             "tfds:emnist/no",
