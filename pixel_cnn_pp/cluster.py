@@ -43,13 +43,15 @@ def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
     """Raises ValueError if a cluster is none of chief and workers with this task."""
     if others := set(jobs) - {"chief", "worker"}:
         raise ValueError(f"cluster has the job {min(others)!r}, not chief or worker")
+    if len(jobs.get("chief", ())) > 1:
+        raise ValueError(f"cluster has {len(jobs['chief'])} chiefs, not one")
     if job not in jobs:
         raise ValueError(f"task type {job!r} is none of {', '.join(jobs)}")
     if index not in range(len(jobs[job])):
         raise ValueError(f"task index {index!r} is not below {len(jobs[job])}")
     addresses = list(itertools.chain(*jobs.values()))
     for address in addresses:
-        is_address = re.fullmatch(r".+:\d{1,5}", address)
+        is_address = re.fullmatch(r".+:[0-9]{1,5}", address)
         if not is_address or not 0 < _host_and_port(address)[1] < 2**16:
             raise ValueError(f"address {address!r} is no host:port")
         if addresses.count(address) > 1:

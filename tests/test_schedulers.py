@@ -45,10 +45,10 @@ def run_bash(tmp_path):
     return run
 
 
-def check_worker(cluster, command, index, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster)
+def check_worker(config, command, index, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
     assert cluster.num_workers() == 2
-    assert json.loads(cluster)["task"]["index"] == index
+    assert json.loads(config)["task"]["index"] == index
     script, *arguments = command.split()
     assert script == "train.py"
     assert entry_point(script).parse(arguments) == ""

@@ -164,3 +164,11 @@ def test_text_that_is_no_json_object_is_rejected(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="^TF_CONFIG=.*it is JSON such as"):
         distribution.make_strategy(None)
+
+
+def test_cluster_of_two_chiefs_is_rejected(monkeypatch):
+    task = {"type": "chief", "index": 1}
+    config = {"cluster": {"chief": ["a:1", "b:1"]}, "task": task}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    with pytest.raises(ValueError, match="^TF_CONFIG=.*cluster has 2 chiefs, not one"):
+        distribution.make_strategy(None)
