@@ -20,7 +20,7 @@ def open_atomic(path: str | os.PathLike, mode: str = "w", **options) -> Iterator
     stays: the file that it leads to is replaced. Options are those of `open`.
     """
     new = new_name(path)
-    with open(new, mode, **options) as file, _errors_that_name(new):
+    with _errors_that_name(new), open(new, mode, **options) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

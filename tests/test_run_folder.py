@@ -181,3 +181,14 @@ def test_lost_terminal_stops_a_run_as_a_signal_does():
     with StopSignals() as signals, pytest.raises(Stopped, match="SIGHUP"):
         os.kill(os.getpid(), signal.SIGHUP)
     assert signals.received == signal.SIGHUP
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+@pytest.mark.parametrize("length", [1, 100_000])
+def test_file_that_does_not_fit_is_named(tmp_path, length):
+    path = tmp_path / "scores.csv"
+    os.symlink("/dev/full", f"{path}.new")
+    with pytest.raises(OSError, match="No space left on device: .*scores.csv.new"):
+        with files.open_atomic(path) as file:
+            file.write("x" * length)
+    assert not path.exists()

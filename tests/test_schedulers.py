@@ -47,7 +47,7 @@ def run_bash(tmp_path):
 
 def check_worker(config, command, index, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
-    assert cluster.num_workers() == 2
+    assert num_workers() == 2
     assert json.loads(config)["task"]["index"] == index
     script, *arguments = command.split()
     assert script == "train.py"
