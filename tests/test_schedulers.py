@@ -10,6 +10,8 @@ import pytest
 import yaml
 from command_lines import entry_point
 
+from pixel_cnn_pp.cluster import num_workers
+
 PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
 # Stands for Python: prints what it is called with.
 PYTHON = '#!/bin/bash\necho "$TF_CONFIG"; echo "$@"\n'

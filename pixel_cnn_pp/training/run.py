@@ -70,8 +70,8 @@ def check_save_dir(save_dir: str, load_params: bool) -> None:
         )
     if load_params and not has_run:
         raise ValueError(
-            f"--load_params: --save_dir={save_dir} holds no run to resume; leave the "
-            "flag out to start one."
+            f"--load_params: --save_dir={save_dir} holds no run to resume; remove "
+            "the flag to start one."
         )
     check_folder_writable("save_dir", save_dir)
 
