@@ -107,7 +107,7 @@ class _PathParser(flags.ArgumentParser):
 
     def parse(self, argument: str) -> str:
         if not argument:
-            raise ValueError("is empty; give a path, or leave the flag out")
+            raise ValueError("is empty; give a path, or remove the flag")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", argument):
             raise ValueError(
                 "is an address, and only local files are read and written; copy the "
@@ -181,13 +181,13 @@ def define_model_flags() -> None:
         "kernels",
         "float32",
         ["float32", "bfloat16"],
-        "Type that the kernels are rounded to.",
+        "Precision of the kernels: bfloat16 rounds them.",
     )
     flags.DEFINE_enum(
         "resnet_nonlinearity",
         None,
         NONLINEARITIES,
-        "For --official_checkpoint: elu or relu, which its shapes do not tell.",
+        "For --official_checkpoint: elu or relu, which its shapes do not show.",
         short_name="z",
     )
 
@@ -237,5 +237,5 @@ def check_weights(model: PixelCNNPP) -> None:
     if bad:
         raise ValueError(
             f"this model has NaN or infinite weights, for example in {bad[0]}: its "
-            "training diverged; train it anew with a lower --learning_rate."
+            "training diverged; retrain it with a lower --learning_rate."
         )

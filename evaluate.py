@@ -32,9 +32,9 @@ cli.define_model_flags()
 task_flags.define_image_flags()
 task_flags.define_compute_flags()
 task_flags.define_sampling_flags(
-    num_samples="Sample so many images instead of scoring (as well as scoring with "
-    "--output_json or --scores_csv), as sample.py does. In train.py it is the number "
-    "of batches.",
+    num_samples="Number of images to sample, as sample.py does, instead of scoring; "
+    "with --output_json or --scores_csv as well as scoring. In train.py it is the "
+    "number of batches.",
     output_dir="Folder for the PNG and NPZ of --num_samples, --complete_rows and "
     "--heatmap, which need it.",
 )

@@ -57,8 +57,8 @@ def define_image_flags() -> None:
     cli.DEFINE_field(
         Tasks,
         "max_images",
-        "Take only the first so many images; by default all, or 8 for --complete_rows "
-        "and --heatmap.",
+        "Use only the first N images; by default all, or 8 for --complete_rows and "
+        "--heatmap.",
         lower_bound=1,
     )
 
@@ -75,12 +75,12 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
     cli.DEFINE_field(
         Tasks,
         "complete_rows",
-        "Keep so many rows of the first --max_images images (8 by default) and sample "
-        "the rest.",
+        "Number of rows to keep of the first --max_images images (8 by default); the "
+        "rest is sampled.",
         lower_bound=0,
     )
     cli.DEFINE_field(
-        Tasks, "num_completions", "How often each image is completed.", lower_bound=1
+        Tasks, "num_completions", "Completions of each image.", lower_bound=1
     )
     cli.DEFINE_path("output_dir", None, output_dir)
     cli.DEFINE_field(

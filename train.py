@@ -111,7 +111,7 @@ of_model("nr_logistic_mix", "Logistic components of the mixture.", "m")
 of_model(
     "resnet_nonlinearity", "Nonlinearity of the residual blocks.", "z", NONLINEARITIES
 )
-of_model("dropout_p", "Share of activations that training drops.", "p")
+of_model("dropout_p", "Dropout probability.", "p")
 
 # Variants of the paper.
 of_model(
@@ -129,8 +129,8 @@ of_model(
 of_model("short_cuts", "Skip connections from the downsampling to the upsampling path.")
 of_model(
     "field",
-    "A network of one stage that sees at most so many columns of so many rows above, "
-    "instead of the one with --nr_resnet blocks per stage.",
+    "Receptive field, columns x rows above, of a network of one stage in place of the "
+    "one with --nr_resnet blocks per stage.",
     choices=FIELDS,
 )
 of_model(
@@ -143,8 +143,8 @@ of_model(
 )
 
 # Optimization.
-of_run("learning_rate", "Base learning rate.", "l")
-of_run("lr_decay", "Factor on the learning rate before every step.", "e")
+of_run("learning_rate", "Initial learning rate.", "l")
+of_run("lr_decay", "Decay of the learning rate: its factor per step.", "e")
 of_run("batch_size", "Images per step on each GPU.", "b")
 of_run(
     "accumulate",
@@ -158,15 +158,15 @@ of_run(
     "Let the decay of the EMA grow: min(polyak_decay, (1 + t) / (10 + t)). "
     "--nopolyak_warmup is the official rule.",
 )
-of_run("seed", "Seed of everything random.", "s")
+of_run("seed", "Seed of all randomness.", "s")
 
 # Length.
-of_run("max_epochs", "Epochs in all.", "x")
+of_run("max_epochs", "Total number of epochs.", "x")
 of_run("max_steps", "End the run at this step; by default after --max_epochs.")
 of_run(
     "max_bad_steps",
-    "End the run after so many steps in a row with a loss or gradients that are not "
-    "finite; each is skipped and reported.",
+    "Number of consecutive steps with a loss or gradients that are not finite after "
+    "which the run ends; each of them is skipped and reported.",
 )
 
 # Speed and devices.
@@ -242,7 +242,7 @@ def take_from_checkpoint(settings: dict) -> None:
         if FLAGS[name].present and FLAGS[name].value != value:
             raise ValueError(
                 f"--{name}={FLAGS[name].value}: {FLAGS.official_checkpoint} has "
-                f"{value}; leave the flag out."
+                f"{value}; remove the flag."
             )
     settings |= found
 

@@ -49,6 +49,42 @@ def check_name(name: str) -> None:
         )
 
 
+def check_settings(
+    name: str,
+    image_size: int | None,
+    skip_bad_images: bool,
+    test_share: float | None,
+    tfds_split_test: str | None,
+) -> None:
+    """Raises ValueError for a setting of `load` that is not for this data set."""
+    if image_size is not None and not (
+        isinstance(image_size, int) and 1 <= image_size <= MAX_IMAGE_SIZE
+    ):
+        raise ValueError(
+            f"image_size={image_size!r}: sizes are integers from 1 to "
+            f"{MAX_IMAGE_SIZE}, in pixels; use for example 32."
+        )
+    if skip_bad_images and name != "folder":
+        raise ValueError(
+            f"--skip_bad_images: {name} does not read image files; leave it out, it is "
+            "for folder."
+        )
+    if test_share is not None and name != "folder":
+        raise ValueError(
+            f"--test_share={test_share}: {name} has test images of its own; leave it "
+            "out, it is for folder."
+        )
+    if test_share is not None and not 0 < test_share < 1:
+        raise ValueError(
+            f"--test_share={test_share}: must be between 0 and 1, for example 0.1."
+        )
+    if tfds_split_test is not None and not is_of_tfds(name):
+        raise ValueError(
+            f"--tfds_split_test={tfds_split_test}: {name} has test images of its own; "
+            "leave it out, it is for data sets of tensorflow_datasets."
+        )
+
+
 def load(
     name: str,
     data_dir: str | None,
@@ -78,32 +114,7 @@ def load(
     check_name(name)
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; use {' or '.join(SPLITS)}.")
-    if image_size is not None and not (
-        isinstance(image_size, int) and 1 <= image_size <= MAX_IMAGE_SIZE
-    ):
-        raise ValueError(
-            f"image_size={image_size!r}: sizes are integers from 1 to "
-            f"{MAX_IMAGE_SIZE}, in pixels; use for example 32."
-        )
-    if skip_bad_images and name != "folder":
-        raise ValueError(
-            f"--skip_bad_images: {name} does not read image files; leave it out, it is "
-            "for folder."
-        )
-    if test_share is not None and name != "folder":
-        raise ValueError(
-            f"--test_share={test_share}: {name} has test images of its own; leave it "
-            "out, it is for folder."
-        )
-    if test_share is not None and not 0 < test_share < 1:
-        raise ValueError(
-            f"--test_share={test_share}: must be between 0 and 1, for example 0.1."
-        )
-    if tfds_split_test is not None and not is_of_tfds(name):
-        raise ValueError(
-            f"--tfds_split_test={tfds_split_test}: {name} has test images of its own; "
-            "leave it out, it is for data sets of tensorflow_datasets."
-        )
+    check_settings(name, image_size, skip_bad_images, test_share, tfds_split_test)
     data_dir = local_path(data_dir)
 
     if name == "shapes":

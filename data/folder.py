@@ -114,7 +114,7 @@ def check_files(
                 bad.append(f"{shown(file)} {checked.problem}")
             else:
                 raise ValueError(
-                    f"{shown(path)} {checked.problem}; mend it or take it away, or "
+                    f"{shown(path)} {checked.problem}; repair or remove it, or "
                     "give --skip_bad_images to skip all such files."
                 )
     if not good:

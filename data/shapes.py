@@ -127,7 +127,7 @@ def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesS
     size = DEFAULT_SIZE if image_size is None else image_size
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(
-            f"image_size={size}: shapes are drawn from {MIN_SIZE}×{MIN_SIZE} to "
+            f"image_size={size}: shapes have sizes from {MIN_SIZE}×{MIN_SIZE} to "
             f"{MAX_SIZE}×{MAX_SIZE}; use for example {DEFAULT_SIZE}."
         )
     return ShapesSource(

@@ -68,8 +68,8 @@ def find(
         ) from error
     except (*DAMAGE, ImportError) as error:
         raise ValueError(
-            f"tfds:{shown(tfds_name)} cannot be had ({reason_of(error)}); all are at "
-            f"{CATALOG}."
+            f"tfds:{shown(tfds_name)} is no data set of tensorflow-datasets "
+            f"({reason_of(error)}); all are at {CATALOG}."
         ) from error
 
 
@@ -97,7 +97,7 @@ def prepare(
         builder.download_and_prepare(download_config=config)
     except kinds as error:
         raise FileNotFoundError(
-            f"{name} is not prepared in {folder} and cannot be had "
+            f"{name} is not prepared in {folder} and cannot be downloaded "
             f"({reason_of(error)}); {remedy}"
         ) from error
     file_format = builder.info.file_format.value

@@ -223,7 +223,7 @@ class Config:
                 "a newer version?"
             )
         if missing := sorted(ALWAYS_SAVED - set(values)):
-            raise ValueError(f"config has no {', '.join(missing)}: it is not whole.")
+            raise ValueError(f"config has no {', '.join(missing)}: it is incomplete.")
         config = cls.of(**values)
         if saved_hash not in (None, model_hash(values)):
             raise ValueError(

@@ -86,7 +86,7 @@ def make_strategy(
         kind = "GPU" if gpus else "CPU device"
         raise ValueError(
             f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most "
-            "that many, or leave the flag out."
+            "that many, or remove the flag."
         )
     if count == 1:
         return tf.distribute.get_strategy()
@@ -102,7 +102,7 @@ def _multi_worker_strategy(
     if nr_gpu not in (None, there):
         raise ValueError(
             f"--nr_gpu={nr_gpu}: this worker has {there} devices and takes them all; "
-            "hide some with CUDA_VISIBLE_DEVICES, or leave the flag out."
+            "hide some with CUDA_VISIBLE_DEVICES, or remove the flag."
         )
     cluster.wait_for_workers(worker_timeout)
     # By default gradients go through the hosts.

@@ -29,7 +29,7 @@ def check_export_dir(export_dir: str) -> None:
     empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
     if os.path.lexists(export_dir) and not empty:
         raise ValueError(
-            f"--export_dir={export_dir}: is there already; give a new folder."
+            f"--export_dir={export_dir}: exists already; give a new folder."
         )
     check_folder_writable("export_dir", export_dir)
 

@@ -25,6 +25,13 @@ SETTINGS = {
     "field_15x8_nin": {"field": "15x8", "nin_blocks": 3},
     "field_15x8_channels": {"field": "15x8", "autoregressive_channels": True},
     "energy_distance": {"energy_distance": True},
+    "fashion_mnist": {
+        "data_set": "fashion_mnist",
+        "class_conditional": True,
+        "nr_resnet": 2,
+        "nr_filters": 32,
+        "lr_decay": 0.99998,
+    },
 }
 
 

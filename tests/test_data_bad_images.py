@@ -80,7 +80,9 @@ def test_a_bad_file_is_named_with_what_is_wrong_and_both_remedies(tmp_path, kind
     (tmp_path / "train").mkdir()
     for i in range(5):
         (tmp_path / "train" / f"{i}.png").write_bytes(contents if i == 3 else GOOD)
-    with pytest.raises(ValueError, match=f"train/3.png .*{message}.*mend it") as error:
+    with pytest.raises(
+        ValueError, match=f"train/3.png .*{message}.*repair or remove it"
+    ) as error:
         data.load("folder", str(tmp_path), "train")
     assert "--skip_bad_images" in str(error.value)
     assert "\n" not in str(error.value)

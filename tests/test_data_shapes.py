@@ -76,5 +76,5 @@ def test_any_size_from_8_works(size):
 
 
 def test_below_8_the_size_is_rejected():
-    with pytest.raises(ValueError, match="image_size=7: .* use 8 or more"):
+    with pytest.raises(ValueError, match="image_size=7: .* use for example 32"):
         data.load("shapes", None, "train", image_size=7)

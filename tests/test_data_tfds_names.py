@@ -192,10 +192,22 @@ def test_images_of_one_size_are_resized_where_another_is_asked_for(root):
     [
         ("tfds:mnsit", "no data set of this name; did you mean mnist"),
         ("tfds:zzzz", "no data set of this name; all are at https://www.tensorflow"),
-        ("tfds:", "cannot be had (Parsing builder name string failed"),
-        ("tfds:a b", "cannot be had (Parsing builder name string a b failed"),
-        ("tfds:emnist/no", "cannot be had (Failed to construct dataset"),
-        ("tfds:mnist:9.9.9", "cannot be had (Failed to construct dataset"),
+        (
+            "tfds:",
+            "is no data set of tensorflow-datasets (Parsing builder name string failed",
+        ),
+        (
+            "tfds:a b",
+            "is no data set of tensorflow-datasets (Parsing builder name string a b",
+        ),
+        (
+            "tfds:emnist/no",
+            "is no data set of tensorflow-datasets (Failed to construct dataset",
+        ),
+        (
+            "tfds:mnist:9.9.9",
+            "is no data set of tensorflow-datasets (Failed to construct dataset",
+        ),
         ("tfds:glue", "tfds:glue has no images (an example of it has"),
         ("tfds:div2k", "tfds:div2k has several images (an example of it has"),
         ("mnsit", "'mnsit' is not known; use shapes, npz"),

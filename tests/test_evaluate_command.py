@@ -25,9 +25,9 @@ EVALUATIONS = {
     "golden_labelled": f"{GOLDEN_LABELLED} -z elu --noaveraged",
 }
 SAMPLINGS = {
-    "samples": "-o run -ns 5 -s 3 --temperature=0.9 --output_dir=samples",
+    "samples": "-o run -ns 5 -s 3 --temperature=0.9 --scale=1 --output_dir=samples",
     "completions": "-o labelled --complete_rows=3 --max_images=2 --num_completions=3 "
-    "--output_dir=completions",
+    "--scale=1 --output_dir=completions",
     "official": "--official_checkpoint=unconditional.ckpt --image_size=8 -ns 2 "
     "--output_dir=official_samples",
 }

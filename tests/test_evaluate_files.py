@@ -63,8 +63,8 @@ REJECTED = [
     ("-o plain --heatmap", "--output_dir", "give the folder"),
     ("-o energy --heatmap --output_dir=new", "energy_distance=True", "--num_samples"),
     ("-o nan --scores_csv=a", "NaN or infinite weights", "lower --learning_rate"),
-    ("-o nan -ns 1 --output_dir=new", "NaN or infinite weights", "train it anew"),
-    ("-o nan --heatmap --output_dir=new", "NaN or infinite weights", "train it anew"),
+    ("-o nan -ns 1 --output_dir=new", "NaN or infinite weights", "retrain it"),
+    ("-o nan --heatmap --output_dir=new", "NaN or infinite weights", "retrain it"),
     (
         f"-o plain -ns {10**9} --output_dir=new",
         "--num_samples=1000000000",
@@ -87,7 +87,7 @@ REJECTED = [
         "--scale=16",
         "give fewer images",
     ),
-    ("-o plain -ns 2 --output_dir=new --labels=0", "--labels=0", "leave the flag out"),
+    ("-o plain -ns 2 --output_dir=new --labels=0", "--labels=0", "remove the flag"),
     ("-o labelled -ns 2 --output_dir=new --labels=3", "--labels=3", "0 to 2"),
     ("-o labelled -ns 2 --output_dir=new --labels=-1", "--labels=-1", "0 to 2"),
     (

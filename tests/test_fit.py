@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pages import PAGES, blocks
 from small_runs import random_batch, steps_on
 
 from pixel_cnn_pp import OfficialAdam, PixelCNNPP, distribution, prng
@@ -298,3 +299,16 @@ def iter_batches():
 def test_wrong_setting_of_the_optimizer_is_rejected(setting, message):
     with pytest.raises(ValueError, match=message):
         OfficialAdam(**setting)
+
+
+def test_example_of_the_page_trains_saves_and_loads(tmp_path, monkeypatch):
+    (code,) = blocks(PAGES["docs/keras.md"], "python")
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(code, found)
+    assert found["samples"].shape == (16, 8, 8, 3)
+    assert found["bits_per_dim"] == pytest.approx(
+        found["nats"] / (np.log(2) * 8 * 8 * 3), rel=1e-5
+    )
+    scores = [found[name].log_prob(found["images"][:4]) for name in ("model", "loaded")]
+    np.testing.assert_array_equal(*scores)

@@ -29,7 +29,7 @@ REJECTED = [
     ("train", f"--max_steps={2**63}", f"--max_steps={2**63}", "at most 2147483647"),
     ("train", "-l 1e300", "--learning_rate=1e+300", "above 0 and finite"),
     ("train", "-d shapes --image_size=8192", "image_size=8192", "use for example 32"),
-    ("train", "-g 9", "--nr_gpu=9", "give at most that many, or leave"),
+    ("train", "-g 9", "--nr_gpu=9", "give at most that many, or remove"),
     ("train", "-c -i unlabelled.npz", "no train_labels", "write it with np.savez"),
     ("train", "-i gone.npz", "data_dir=gone.npz", "needs the path of one .npz"),
     ("train", "-i empty", "data_dir=empty", "needs the path of one .npz"),
@@ -47,8 +47,13 @@ REJECTED = [
     ),
     ("train", "--test_share=0.1", "--test_share=0.1: npz", "leave it out"),
     ("train", "--tfds_split_test=a", "--tfds_split_test=a: npz", "leave it out"),
-    ("train", "-i= -d tfds:mnsit", "tfds:mnsit: tensorflow", "did you mean mnist"),
-    ("train", "-i= -d tfds:glue", "tfds:glue has no images", "for example tfds:mnist"),
+    ("train", "-i empty -d tfds:mnsit", "tfds:mnsit: tensorflow", "did you mean mnist"),
+    (
+        "train",
+        "-i empty -d tfds:glue",
+        "tfds:glue has no images",
+        "for example tfds:mnist",
+    ),
     ("train", "--test_share=1", "--test_share=1.0", "for example 0.1"),
     (
         "train",
@@ -59,10 +64,10 @@ REJECTED = [
     ("train", "-d cifar -i typo", "data_dir=typo: there is no", "mkdir -p typo"),
     ("train", "-d imagenet64 -i a/b", "data_dir=a/b: there is no", "mkdir -p a/b"),
     ("train", "--save_minutes=-1", "--save_minutes=-1.0", "for example 30"),
-    ("train", "-d folder -i pictures", "pictures/test/torn.png", "mend it or take"),
+    ("train", "-d folder -i pictures", "pictures/test/torn.png", "repair or remove it"),
     ("train", "--skip_bad_images", "--skip_bad_images: npz", "leave it out"),
     ("train", "-o run", "--save_dir=run: holds a run", "give --load_params"),
-    ("train", "-r", "--save_dir=new holds no run", "leave the flag out"),
+    ("train", "-r", "--save_dir=new holds no run", "remove the flag"),
     (
         "train",
         f"-r {FIELD} -o run -n 5",
@@ -91,7 +96,7 @@ REJECTED = [
         "train",
         f"{GOLDEN} {GOLDEN_FLAGS} -m 4",
         "--nr_logistic_mix=4",
-        "leave the flag out",
+        "remove the flag",
     ),
     ("train", f"{GOLDEN} {GOLDEN_FLAGS} --max_steps=5", "--max_steps=5", "give more"),
     (
@@ -144,7 +149,7 @@ REJECTED = [
         "train",
         f"{GOLDEN} {GOLDEN_FLAGS} --noshort_cuts",
         "--short_cuts=False",
-        "leave the flag out",
+        "remove the flag",
     ),
     (
         "train",
@@ -257,7 +262,7 @@ ADDRESSES = [
     for flag in names.split()
 ]
 REJECTED += ADDRESSES + [
-    (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or leave the flag out")
+    (script, f"-o run --{flag}=", f"--{flag}=: is empty", "or remove the flag")
     for script, names in PATHS
     for flag in names.split()
 ]

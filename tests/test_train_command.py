@@ -18,7 +18,7 @@ from pixel_cnn_pp.config import Config
 # Short form and default. On purpose not the official default: data_dir, save_dir and
 # nr_gpu.
 OFFICIAL_FLAGS = {
-    "data_dir": ("i", ""),
+    "data_dir": ("i", None),
     "save_dir": ("o", "save"),
     "data_set": ("d", "cifar"),
     "save_interval": ("t", 20),

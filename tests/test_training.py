@@ -96,7 +96,8 @@ def test_samples_are_drawn_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path
         assert file["images"].shape == (4, 8, 8, 3)
         assert file["images"].dtype == np.uint8
     png = tf.io.decode_png((tmp_path / "samples" / "step-0000002.png").read_bytes())
-    assert png.shape == (2 * 9 + 1, 2 * 9 + 1, 3)
+    # 8 pixels become 128, to be seen.
+    assert png.shape == (16 * (2 * 9 + 1), 16 * (2 * 9 + 1), 3)
 
 
 @pytest.mark.slow
@@ -145,9 +146,11 @@ def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
     run(npz_path, tmp_path, max_steps=1)
     with pytest.raises(ValueError, match="holds a run"):
         run(npz_path, tmp_path, max_steps=1)
-    with pytest.raises(ValueError, match="--nr_filters=9: the run .* has 4"):
+    with pytest.raises(
+        ValueError, match="--nr_filters=9: the run .* has --nr_filters=4"
+    ):
         run(npz_path, tmp_path, True, max_steps=2, nr_filters=9)
-    with pytest.raises(ValueError, match="--seed=9: the run .* has 1"):
+    with pytest.raises(ValueError, match="--seed=9: the run .* has --seed=1"):
         run(npz_path, tmp_path, True, max_steps=2, seed=9)
     message = "--batch_size=8: a step of all replicas takes 8 images, and one .* 4, on"
     with pytest.raises(ValueError, match=message):

@@ -131,7 +131,7 @@ def check_finite(bits: np.ndarray) -> None:
     if not np.isfinite(bits).all():
         raise FloatingPointError(
             "the bits of some images are NaN or infinite: the training of this model "
-            "diverged; train it anew with a lower --learning_rate."
+            "diverged; retrain it with a lower --learning_rate."
         )
 
 

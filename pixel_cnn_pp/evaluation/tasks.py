@@ -75,7 +75,7 @@ class Tasks:
         if self.dequantization_draws and not (self.scores or self.heatmap):
             raise ValueError(
                 f"--dequantization_draws={self.dequantization_draws}: nothing is "
-                "scored; leave the flag out, or give --output_json."
+                "scored; remove the flag, or give --output_json."
             )
         if self.labels is not None and not self.num_samples:
             raise ValueError(
@@ -322,7 +322,7 @@ def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> Non
     if dequantization_draws is not None and is_exact:
         raise ValueError(
             f"--dequantization_draws={dequantization_draws}: the scores of this model "
-            "are exact; leave the flag out."
+            "are exact; remove the flag."
         )
 
 
@@ -330,7 +330,7 @@ def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> 
     """Raises ValueError where the model cannot sample each of these labels once."""
     value = f"--labels={','.join(map(str, labels))}"
     if model.num_labels is None:
-        raise ValueError(f"{value}: this model has no labels; leave the flag out.")
+        raise ValueError(f"{value}: this model has no labels; remove the flag.")
     if not all(0 <= label < model.num_labels for label in labels):
         raise ValueError(
             f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "

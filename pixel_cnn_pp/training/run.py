@@ -70,8 +70,8 @@ def check_save_dir(save_dir: str, load_params: bool) -> None:
         )
     if load_params and not has_run:
         raise ValueError(
-            f"--load_params: --save_dir={save_dir} holds no run to resume; leave the "
-            "flag out to start one."
+            f"--load_params: --save_dir={save_dir} holds no run to resume; remove "
+            "the flag to start one."
         )
     check_folder_writable("save_dir", save_dir)
 
@@ -242,7 +242,7 @@ def size_text(image_shape: tuple[int, int, int]) -> str:
 def print_resumed(step: int | None, changes: list[str]) -> None:
     """Prints from where a run resumes, and what it changes."""
     if step is None:
-        say("no checkpoint was written yet: starting anew")
+        say("no checkpoint was written yet: starting over")
         return
     with_changes = f" with {', '.join(changes)}" if changes else ""
     say(f"resuming from step {step}{with_changes}")
