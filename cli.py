@@ -65,9 +65,7 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         _exit(out_of_memory(error))
     except tf.errors.OpError as error:
-        # TensorFlow's first line says what failed, the others where in the graph.
-        message = data.ReadError.of(error) or error.message.splitlines()[0]
-        _exit(message)
+        _exit(data.ReadError.of(error) or reason_of(error))
     except distribution.WorkerLost as error:
         _print(error)
         # At once: TensorFlow still holds threads and sockets for the lost worker.
@@ -78,13 +76,21 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
 
 def out_of_memory(error: Exception) -> str:
     """What to say of an allocation that failed, or of a full disk."""
-    (first, *_) = str(getattr(error, "message", error)).splitlines() or [""]
-    if "No space left" in first:
-        return first
+    reason = reason_of(error)
+    if "No space left" in reason:
+        return reason
     return (
-        f"out of memory ({first or 'in Python'}); give a smaller --batch_size, fewer "
-        "or smaller images, or a smaller model."
+        f"out of memory ({reason}); give a smaller --batch_size, fewer or smaller "
+        "images, or a smaller model."
     )
+
+
+def reason_of(error: Exception) -> str:
+    """The line of an error of TensorFlow that says what failed; others say where."""
+    where = r"\s|$|Graph execution error|Detected at|Stack trace"
+    lines = str(getattr(error, "message", error)).splitlines()
+    reasons = [line for line in lines if not re.match(where, line)]
+    return (reasons or [type(error).__name__])[0]
 
 
 def _exit(message) -> None:

@@ -97,7 +97,16 @@ def test_samples_of_batches_count_all_their_images():
             MemoryError("Unable to allocate 9 GiB"),
             "out of memory (Unable to allocate 9 GiB); give a smaller --batch_size",
         ),
-        (MemoryError(), "out of memory (in Python); give a smaller --batch_size"),
+        (MemoryError(), "out of memory (MemoryError); give a smaller --batch_size"),
+        (
+            tf.errors.ResourceExhaustedError(
+                None,
+                None,
+                "Graph execution error:\n\nDetected at node x defined at (most recent "
+                "call last):\n  File f, line 1\n\nOOM with shape[9]\n\t [[{{node x}}]]",
+            ),
+            "out of memory (OOM with shape[9]); give a smaller --batch_size",
+        ),
         (
             tf.errors.ResourceExhaustedError(None, None, "OOM with shape[9]\n[[node]]"),
             "out of memory (OOM with shape[9]); give a smaller --batch_size",
