@@ -131,8 +131,9 @@ def start_together(make: Callable, timeout: int) -> tf.distribute.Strategy:
     """make(), the strategy, for which TensorFlow waits for all workers once more.
 
     One may have ended since it answered. TensorFlow waits in C++ and holds Python's
-    lock, so that no handler of a signal and no thread runs. Meanwhile signals have
-    their default action, and another process ends this one after `timeout` seconds.
+    lock, so that no handler of a signal and no thread runs. Meanwhile SIGINT and SIGHUP
+    have their default action (SIGTERM is TensorFlow's, which goes on waiting), and
+    another process ends this one after `timeout` seconds.
     """
     line = (
         f"error: TF_CONFIG: the workers did not start together within {timeout} s; one "
