@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from absl import flags, logging
 
@@ -102,39 +102,34 @@ class EntryPoint:
     """
 
     def __init__(self, script: str):
-        path, before = ROOT / script, set(FLAGS)
+        path = ROOT / script
+        # The script and what defines flags for it are imported anew, whoever did before.
+        flags_by_module = FLAGS.flags_by_module_dict()
+        for name in MODULES & {*flags_by_module, path.stem}:
+            _unregister(_flags_of(name))
+            sys.modules.pop(name, None)
+        before = set(FLAGS)
         with _on_path(path.parent):
             self.module = importlib.import_module(path.stem)
         self.key_flags = {
             flag.name: flag for flag in FLAGS.get_key_flags_for_module(self.module)
         }
-        modules = {name: FLAGS.find_module_defining_flag(name) for name in FLAGS}
-        self.flags = {
-            name: FLAGS[name]
-            for name, module in modules.items()
-            if module == path.stem or (module in MODULES and name not in before)
-        }
-        self._unregister()
-        # The next script that imports one of them defines its flags anew.
-        for name in MODULES & {modules[name] for name in self.flags}:
-            sys.modules.pop(name, None)
-
-    def _unregister(self) -> None:
-        for name in self.flags:
-            delattr(FLAGS, name)
+        self.flags = {name: FLAGS[name] for name in set(FLAGS) - before}
+        _unregister(self.flags)
 
     @contextlib.contextmanager
     def registered(self) -> Iterator[None]:
         """Within, absl's registry has this script's flags, at their defaults."""
-        for flag in {flag.name: flag for flag in self.flags.values()}.values():
-            FLAGS[flag.name] = flag
-        FLAGS.unparse_flags()
-        for name in FLAGS:
-            FLAGS[name].unparse()
+        _unregister(self.flags.keys() & set(FLAGS))  # Those of a module imported since.
         try:
+            for flag in {flag.name: flag for flag in self.flags.values()}.values():
+                FLAGS[flag.name] = flag
+            FLAGS.unparse_flags()
+            for name in FLAGS:
+                FLAGS[name].unparse()
             yield
         finally:
-            self._unregister()
+            _unregister(self.flags.keys() & set(FLAGS))
 
     def parse(self, arguments: list[str]) -> str:
         """Why absl rejects these arguments; empty where it does not."""
@@ -170,6 +165,16 @@ class EntryPoint:
                 code = 1
         found = stdout["text"], stderr["text"]
         return subprocess.CompletedProcess(arguments, code, *found)
+
+
+def _flags_of(module: str) -> set[str]:
+    """Names and short names of the registered flags that a module defined."""
+    return {name for name in FLAGS if FLAGS.find_module_defining_flag(name) == module}
+
+
+def _unregister(names: Iterable[str]) -> None:
+    for name in names:
+        delattr(FLAGS, name)
 
 
 @contextlib.contextmanager

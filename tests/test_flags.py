@@ -1,8 +1,11 @@
 """Flags of the entry points: topics of --help, types and defaults, resumed settings."""
 
 import dataclasses
+import importlib
 import re
+import sys
 
+import command_lines
 import pytest
 from command_lines import FLAGS, OURS, entry_point, run
 from small_runs import write_untrained
@@ -29,6 +32,15 @@ def test_examples_of_the_help_parse(script):
     assert examples
     for example in examples:
         assert point.parse(example.split()) == ""
+
+
+def test_entry_points_run_whatever_imported_them_as_modules(tmp_path):
+    assert entry_point("plot.py").parse(["--save_dir=run"]) == ""
+    importlib.import_module("plot")
+    assert "give the folder of a run" in run("plot.py", "--save_dir=.", tmp_path).stderr
+    sys.modules.pop("plot")
+    importlib.import_module("plot")
+    assert command_lines.EntryPoint("plot.py").parse(["--save_dir=run"]) == ""
 
 
 def test_flags_of_train_have_the_defaults_of_the_fields_of_config():
