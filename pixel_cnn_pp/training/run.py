@@ -30,7 +30,7 @@ def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
         batch.get("label"),
         seed_for(config, INITIALIZATION),
     )
-    start_ema(state.averages, state.parameters)
+    start_ema(state.ema_parameters, state.parameters)
 
 
 def initialize_from_official(state: TrainState, prefix: str) -> None:
@@ -39,7 +39,7 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     The learning rate is the one of the official run at that step, never resumed.
     """
     openai_checkpoint.load(state.model, prefix, averaged=False)
-    openai_checkpoint.load(state.averaged, prefix, averaged=True)
+    openai_checkpoint.load(state.ema_model, prefix, averaged=True)
     t = openai_checkpoint.load_adam(state.adam.v, state.adam.mg, prefix)
     state.counters["step"].assign(t - 1)
 
