@@ -25,7 +25,8 @@ FLAGS = flags.FLAGS
 
 
 def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) in order, by column of metrics.csv: train_… and test_….
+    """(step, value) in order, by column of metrics.csv: train_… and test_… or
+    validation_….
 
     A row with a test value has the mean of a whole epoch as its training value. It is
     skipped, unless there are no others. Raises ValueError where there are no values.
@@ -69,8 +70,8 @@ def make_figure(curves: dict[str, list[tuple[int, float]]]):
     for (column, points), style in zip(curves.items(), ("-", "o-"), strict=True):
         split, _, unit = column.partition("_")
         if points:
-            # train.py tests the EMA parameters.
-            label = "test (EMA parameters)" if split == "test" else split
+            # train.py scores test and validation images with the EMA parameters.
+            label = split if split == "train" else f"{split} (EMA parameters)"
             axes.plot(*zip(*points, strict=True), style, markersize=4, label=label)
     unit = {"bits_per_dim": "bits/dim"}.get(unit, "energy distance per pixel")
     axes.set(xlabel="step", ylabel=unit)

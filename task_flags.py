@@ -53,7 +53,13 @@ def define_image_flags() -> None:
         "For sets of tensorflow-datasets: their split that --split=test takes; by "
         "default as in the run for its --data_set, else test.",
     )
-    cli.DEFINE_field(Tasks, "split", "Which images.", choices=data.SPLITS)
+    cli.DEFINE_field(
+        Tasks,
+        "split",
+        "Which images; validation: those that the run kept apart by its "
+        "--validation_share, which its train then lacks.",
+        choices=("train", "validation", "test"),
+    )
     cli.DEFINE_field(
         Tasks,
         "max_images",
@@ -138,8 +144,8 @@ def load_images(with_labels: bool) -> data.Source:
     settings = {name: getattr(ours, name) for name in names} | given
     places = [os.path.abspath(of) for of in (settings["data_dir"], config.data_dir)]
     is_same = settings["data_set"] == config.data_set
+    is_it = is_same and places[0] == places[1]
     if "test_share" not in given:
-        is_it = is_same and places[0] == places[1]
         settings["test_share"] = config.test_share if is_it else None
     if "tfds_split_test" not in given and is_same:
         settings["tfds_split_test"] = config.tfds_split_test
@@ -147,9 +153,43 @@ def load_images(with_labels: bool) -> data.Source:
         has_side = shape is not None and shape[0] == shape[1]
         is_resized = has_side and data.is_resized(settings["data_set"])
         settings["image_size"] = shape[0] if is_resized else None
-    source = settings.pop("data_set"), settings.pop("data_dir"), FLAGS.split
+    share = config.validation_share if is_it else 0.0
+    split = stored_split(share)
+    source = settings.pop("data_set"), settings.pop("data_dir"), split
     labels = num_labels is not None or (with_labels and data.has_labels(*source))
-    return data.load(*source, labels=labels, **settings)
+    images = data.load(*source, labels=labels, **settings)
+    return part_of_run(images, config) if share and split == "train" else images
+
+
+def stored_split(validation_share: float) -> str:
+    """The split of the data set that has the images of --split.
+
+    Raises ValueError where they have no validation images.
+    """
+    if FLAGS.split != "validation":
+        return FLAGS.split
+    if not validation_share:
+        raise ValueError(
+            "--split=validation: the run kept no part of these images apart, see "
+            "--validation_share of train.py; give --split=test, or the images of a run "
+            "that did."
+        )
+    return "train"
+
+
+def part_of_run(images: data.Source, config: Config) -> data.Source:
+    """The part of the training images that the run trained on, or validated on.
+
+    Raises ValueError where there are other images now, so that nobody knows which.
+    """
+    train, validation = data.divide(images, config.validation_share, config.seed)
+    if train.num_images != config.num_images:
+        raise ValueError(
+            f"--split={FLAGS.split}: of {images.num_images} training images the run "
+            f"would train on {train.num_images}, and it trained on "
+            f"{config.num_images}; give the images it had."
+        )
+    return train if FLAGS.split == "train" else validation
 
 
 def tasks_from_flags() -> Tasks:

@@ -13,7 +13,8 @@ defaults; --version prints the version.
 
 Flags by topic:
   images        --data_set --data_dir --image_size --test_share --tfds_split_test
-                --skip_bad_images --num_levels --class_conditional
+                --validation_share --skip_bad_images --num_levels
+                --class_conditional
   model         --nr_resnet --nr_filters --nr_logistic_mix --resnet_nonlinearity
                 --dropout_p
   variants      --likelihood --energy_distance --short_cuts --field --nin_blocks
@@ -92,6 +93,13 @@ of_run(
     "test_share",
     "For a folder of images without train/ and test/: hold out this share of them for "
     "the test, for example 0.1; their file names decide which.",
+)
+of_run(
+    "validation_share",
+    "Keep this share of the training images apart, for example 0.05, chosen by --seed; "
+    "after each epoch these are scored in place of the test images, in the column "
+    "validation_bits_per_dim. Training then never reads the test images; evaluate.py "
+    "scores them, and with --split=validation these. 0 scores the test images.",
 )
 of_run(
     "skip_bad_images",
@@ -269,10 +277,12 @@ def settings_from_flags(saved: Config | None = None) -> dict:
     return settings
 
 
-def load_splits(config: Config) -> list[data.Source]:
-    """The training and the test images."""
-    return [
-        data.load(
+def load_splits(config: Config) -> tuple[data.Source, data.Source]:
+    """The training images, and those to score after each epoch: the validation images
+    where some are kept apart, else the test images."""
+
+    def load(split: str) -> data.Source:
+        return data.load(
             config.data_set,
             FLAGS.data_dir or config.data_dir,
             split,
@@ -282,8 +292,11 @@ def load_splits(config: Config) -> list[data.Source]:
             test_share=config.test_share,
             tfds_split_test=config.tfds_split_test,
         )
-        for split in ("train", "test")
-    ]
+
+    train = load("train")
+    if config.validation_share:
+        return data.divide(train, config.validation_share, config.seed)
+    return train, load("test")
 
 
 def main(argv):
@@ -300,13 +313,13 @@ def main(argv):
         with StopSignals():
             strategy = distribution.make_strategy(config.nr_gpu, config.worker_timeout)
         set_graph_optimizer()
-        train_images, test_images = load_splits(config)
+        train_images, held_out_images = load_splits(config)
         settings["image_shape"] = train_images.image_shape
         settings["num_labels"] = train_images.num_labels
         loop = prepare(
             Config.of(**settings),
             train_images,
-            test_images,
+            held_out_images,
             FLAGS.save_dir,
             FLAGS.load_params,
             strategy,

@@ -3,6 +3,7 @@
 from data import cifar, folder, imagenet, npz, shapes, tfds_images
 from data.layout import local_path
 from data.source import SPLITS, ReadError, Source
+from data.validation import divide
 
 __all__ = [
     "NAMES",
@@ -10,6 +11,7 @@ __all__ = [
     "ReadError",
     "Source",
     "check_name",
+    "divide",
     "has_labels",
     "is_resized",
     "load",

@@ -150,11 +150,12 @@ class IndexedSource(Source):
     """A source that can read any example by its index."""
 
     def _examples(self, epoch: int | None, seed: int, start: int) -> tf.data.Dataset:
-        order = permutation(self.num_images, epoch, seed)[start:]
+        return self.read(permutation(self.num_images, epoch, seed)[start:])
+
+    def read(self, order: np.ndarray) -> tf.data.Dataset:
+        """Examples of the indices, int64 [N], in this order."""
         examples = self._read(tf.data.Dataset.from_tensor_slices(order))
-        return examples.apply(
-            tf.data.experimental.assert_cardinality(self.num_images - start)
-        )
+        return examples.apply(tf.data.experimental.assert_cardinality(len(order)))
 
     @abc.abstractmethod
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:

@@ -132,6 +132,7 @@ class Config:
     skip_bad_images: bool = False
     test_share: float | None = None
     tfds_split_test: str | None = None
+    validation_share: float = 0.0
     official_checkpoint: str | None = None
     save_interval: int = 20
     save_steps: int = 0
@@ -190,6 +191,16 @@ class Config:
                     f"test_share={self.test_share}: must be between 0 and 1, for "
                     "example 0.1."
                 )
+            if not 0 <= self.validation_share < 1:
+                raise ValueError(
+                    f"validation_share={self.validation_share}: must be 0 (none) or "
+                    "more and less than 1, for example 0.05."
+                )
+
+    @property
+    def held_out(self) -> str:
+        """Which images are scored after each epoch: 'validation' or 'test'."""
+        return "validation" if self.validation_share else "test"
 
     @classmethod
     def of(cls, **settings: Any) -> "Config":

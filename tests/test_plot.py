@@ -49,6 +49,14 @@ def test_curve_has_the_values_of_the_intervals_and_the_test_values(module, tmp_p
     )
 
 
+def test_validation_values_are_named_so(module, tmp_path):
+    (tmp_path / "metrics.csv").write_text(METRICS.replace("test_", "validation_"))
+    curves = module.read_curves(str(tmp_path))
+    assert curves["validation_bits_per_dim"] == [(60, 5.5), (120, 5.0)]
+    _, lines = lines_of(module.make_figure(curves))
+    assert list(lines) == ["train", "validation (EMA parameters)"]
+
+
 def test_curve_of_epochs_alone_has_their_training_values(module, tmp_path):
     (tmp_path / "metrics.csv").write_text(
         "step,epoch,train_energy_distance,test_energy_distance,learning_rate,x\n"

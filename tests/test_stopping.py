@@ -58,7 +58,7 @@ def results(folder):
         (evaluator.Evaluator, "_losses", 1, signal.SIGINT, 10, 0),
         (samples, "save_samples", 1, signal.SIGTERM, 10, 1),
         (metrics.RunLog, "step_done", 13, signal.SIGTERM, 13, 0),
-        (loop.Loop, "_test_loss", 2, signal.SIGINT, 13, 0),
+        (loop.Loop, "_held_out_loss", 2, signal.SIGINT, 13, 0),
         (samples, "save_samples", 2, signal.SIGTERM, 13, 1),
     ],
     ids=[

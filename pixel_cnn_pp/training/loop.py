@@ -19,7 +19,7 @@ from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, Stopped, Stop
 from pixel_cnn_pp.training.state import TrainState, seed_for
 from pixel_cnn_pp.training.step import TrainStep
 
-# Test images that are completed for TensorBoard, and completions of each, at most.
+# Held-out images that are completed for TensorBoard, and completions of each, at most.
 COMPLETED = 4
 
 
@@ -31,7 +31,7 @@ class Loop:
         config: Config,
         state: TrainState,
         train_images: ImageSet,
-        test_images: ImageSet,
+        held_out_images: ImageSet,
         save_dir: str,
         lock: FolderLock,
         strategy: tf.distribute.Strategy,
@@ -40,7 +40,7 @@ class Loop:
         self.lock = lock
         self.state = state
         self.train_images = train_images
-        self.test_images = test_images
+        self.held_out_images = held_out_images
         self.save_dir = save_dir
         self.strategy = strategy
         self.is_chief = distribution.is_chief(self.strategy)
@@ -137,7 +137,7 @@ class Loop:
             if self._epoch_is_over():
                 self._end_epoch(log)
             else:
-                self._report(log, "interval", with_test=True)
+                self._report(log, "interval", with_held_out=True)
                 self._finish(log)
 
     def _last_step(self) -> int:
@@ -203,7 +203,7 @@ class Loop:
         begins with the next epoch."""
         state = self.state
         epoch = state.count("epoch")
-        self._report(log, "epoch", with_test=True)
+        self._report(log, "epoch", with_held_out=True)
         self._clear("interval_loss", "interval_images", "position")
         self._clear("epoch_loss", "epoch_images")
         state.counters["epoch"].assign(epoch + 1)
@@ -222,8 +222,8 @@ class Loop:
             return None
         return float(self.state.counters[f"{since}_loss"].numpy()) / images
 
-    def _test_loss(self) -> float:
-        examples = self.test_images.examples()
+    def _held_out_loss(self) -> float:
+        examples = self.held_out_images.examples()
         try:
             return self.evaluator.mean_loss(examples, self.signals.check)
         except distribution.LOST:
@@ -252,17 +252,17 @@ class Loop:
             counter = self.state.counters[name]
             counter.assign(tf.zeros_like(counter))
 
-    def _report(self, log: RunLog, since: str, with_test: bool = False) -> None:
+    def _report(self, log: RunLog, since: str, with_held_out: bool = False) -> None:
         """A row with the training loss since the last row or the start of the epoch."""
         train_loss = self._mean_loss(since)  # Waits for the steps to be done.
         speed = log.stop_clock()
-        if with_test:
+        if with_held_out:
             log.show_state("testing")
-        test_loss = self._test_loss() if with_test else None
+        held_out_loss = self._held_out_loss() if with_held_out else None
         config = self.config
         step = self.state.counters["step"] - 1
         rate = learning_rate_at(step, config.learning_rate, config.lr_decay)
-        log.row(train_loss, test_loss, float(rate), speed)
+        log.row(train_loss, held_out_loss, float(rate), speed)
         log.restart_clock()
 
     def _finish(self, log: RunLog) -> None:
@@ -286,7 +286,7 @@ class Loop:
     def _write_samples(self, log: RunLog) -> None:
         """Samples of the EMA model: the first 100 as a PNG, enlarged, all as an NPZ.
 
-        TensorBoard shows them, and completions of the lower halves of test images.
+        TensorBoard shows them, and completions of the lower halves of held-out images.
         """
         config, model = self.config, self.state.ema_model
         n = config.num_samples * self.images_at_a_time
@@ -311,7 +311,7 @@ class Loop:
             times = max(1, min(n // most, most))
             settings = drawing.SampleSettings(seed)
             completed = drawing.complete_images(
-                model, self.test_images, min(n, most), rows, times, settings
+                model, self.held_out_images, min(n, most), rows, times, settings
             )
             cells = drawing.completion_cells(model, *completed, rows)
             log.events.grid(log.step, "completions", cells, times + 2)

@@ -20,14 +20,14 @@ from pixel_cnn_pp.likelihood import bits_per_dim
 METRICS = "metrics.csv"
 
 
-def columns(energy_distance: bool) -> list[str]:
+def columns(config: Config) -> list[str]:
     """The columns of metrics.csv."""
-    name = "energy_distance" if energy_distance else "bits_per_dim"
+    name = "energy_distance" if config.model.energy_distance else "bits_per_dim"
     return [
         "step",
         "epoch",
         f"train_{name}",
-        f"test_{name}",
+        f"{config.held_out}_{name}",
         "learning_rate",
         "images_per_sec",
     ]
@@ -39,7 +39,7 @@ def read_rows(path: str) -> list[list[str]]:
         return []
     with open(path, newline="", errors="replace") as file:
         rows = [line.rstrip("\r\n").split(",") for line in file if "\0" not in line]
-    length = len(columns(energy_distance=False))
+    length = len(columns(Config()))
     return [
         row
         for row in rows
@@ -78,8 +78,8 @@ class Clock:
 class RunLog:
     """Rows of metrics and the progress bar of this process.
 
-    On a terminal a progress bar shows the run's state, and rows with a test result are
-    printed. Without one, or with --verbosity=0 or more, every row is printed.
+    On a terminal a progress bar shows the run's state, and rows with a result of test
+    or validation images are printed. Without one, or with --verbosity=0 or more, every row is printed.
 
     Opened with the step that the run resumes from and the number of rows at that step:
     later rows of an earlier process are removed, because their steps are done again.
@@ -104,7 +104,8 @@ class RunLog:
         self.epoch = epoch
         self.rows = rows
         self.last_step = last_step
-        self.columns = columns(config.model.energy_distance)
+        self.columns = columns(config)
+        self.held_out = config.held_out
         self.unit = "energy distance" if config.model.energy_distance else "bits/dim"
         self.clock = Clock(images_per_step)
         self.bar = tqdm(
@@ -179,25 +180,25 @@ class RunLog:
     def row(
         self,
         train_loss: float | None,
-        test_loss: float | None,
+        held_out_loss: float | None,
         learning_rate: float,
         speed: float | None,
     ) -> None:
         """Writes and shows a row; losses per image, None where not measured."""
         self.rows += 1
-        train, test = self._metric(train_loss), self._metric(test_loss)
+        train, held_out = self._metric(train_loss), self._metric(held_out_loss)
         if train is not None or self._train_step != self.step:
             self._train, self._train_step = train, self.step
         if not self._file:
             return
-        values = [train, test, learning_rate, speed]
+        values = [train, held_out, learning_rate, speed]
         texts = ["" if value is None else f"{value:.8g}" for value in values]
         csv.writer(self._file).writerow([self.step, self.epoch, *texts])
         self._file.flush()
         self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
-        if test is not None or self.prints_all or logging.level_info():
+        if held_out is not None or self.prints_all or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
-            self._print("  ".join(begin + self._shown(self._train, test)))
+            self._print("  ".join(begin + self._shown(self._train, held_out)))
         self.show_state()
 
     def warn(self, line: str) -> None:
@@ -220,9 +221,10 @@ class RunLog:
             return loss / (shape[0] * shape[1])
         return bits_per_dim(loss, shape)
 
-    def _shown(self, train: float | None, test: float | None) -> list[str]:
+    def _shown(self, train: float | None, held_out: float | None) -> list[str]:
         parts = [f"train {train:.4f} {self.unit}"] if train is not None else []
-        parts += [f"test {test:.4f} {self.unit}"] if test is not None else []
+        if held_out is not None:
+            parts.append(f"{self.held_out} {held_out:.4f} {self.unit}")
         if self._speed:
             images_left = (self.last_step - self.step) * self.clock.images_per_step
             seconds = min(round(images_left / self._speed), 10**12)

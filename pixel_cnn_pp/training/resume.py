@@ -12,6 +12,7 @@ FIXED = [
     "seed",
     "test_share",
     "tfds_split_test",
+    "validation_share",
 ]
 
 

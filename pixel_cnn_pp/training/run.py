@@ -77,7 +77,7 @@ def check_save_dir(save_dir: str, load_params: bool) -> None:
 
 
 def check_image_sets(
-    config: Config, train: ImageSet, test: ImageSet, replicas: int
+    config: Config, train: ImageSet, held_out: ImageSet, replicas: int
 ) -> None:
     """Raises ValueError if the images do not fill a batch or do not match."""
     batch = config.batch_size * replicas * config.accumulate
@@ -93,9 +93,9 @@ def check_image_sets(
             f"--init_batch_size={config.init_batch_size}: the training set has "
             f"{train.num_images} images; give a smaller one."
         )
-    if test.image_shape != train.image_shape:
+    if held_out.image_shape != train.image_shape:
         raise ValueError(
-            f"test images {test.image_shape}: must have the training images' shape, "
+            f"{config.held_out} images {held_out.image_shape}: must have the training images' shape, "
             f"{train.image_shape}."
         )
 
@@ -142,12 +142,15 @@ def check_no_rows(save_dir: str) -> None:
 def prepare(
     config: Config,
     train_images: ImageSet,
-    test_images: ImageSet,
+    held_out_images: ImageSet,
     save_dir: str,
     load_params: bool = False,
     strategy: tf.distribute.Strategy | None = None,
 ) -> Loop:
     """A run ready to go, its checks done, nothing but its lock written yet.
+
+    `held_out_images` are scored after each epoch: test images, or with a
+    `validation_share` in the config the images that were kept apart for validation.
 
     `strategy` is that of `distribution.make_strategy`, which several machines have to
     call before they load images.
@@ -159,11 +162,11 @@ def prepare(
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync
     check_save_dir(save_dir, load_params)
-    check_image_sets(config, train_images, test_images, replicas)
+    check_image_sets(config, train_images, held_out_images, replicas)
     check_memory(config, train_images.image_shape, replicas)
-    train_images, test_images = (
+    train_images, held_out_images = (
         image_ops.quantized(images, config.model.num_levels)
-        for images in (train_images, test_images)
+        for images in (train_images, held_out_images)
     )
     config = dataclasses.replace(
         config,
@@ -174,7 +177,7 @@ def prepare(
     )
     is_chief = distribution.is_chief(strategy)
     if is_chief:
-        print_images(config, train_images, test_images, save_dir, strategy)
+        print_images(config, train_images, held_out_images, save_dir, strategy)
     lock = FolderLock(save_dir)
     if load_params and is_chief:
         lock.acquire()
@@ -193,7 +196,9 @@ def prepare(
             print_resumed(step, changes)
         if distribution.are_several(strategy):
             distribution.take_from_first(state.groups(), strategy)
-        return Loop(config, state, train_images, test_images, save_dir, lock, strategy)
+        return Loop(
+            config, state, train_images, held_out_images, save_dir, lock, strategy
+        )
 
 
 def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]:
@@ -210,7 +215,7 @@ def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]
 def print_images(
     config: Config,
     train: ImageSet,
-    test: ImageSet,
+    held_out: ImageSet,
     save_dir: str,
     strategy: tf.distribute.Strategy,
 ) -> None:
@@ -219,7 +224,7 @@ def print_images(
     where = f" in {config.data_dir}" if config.data_dir else ""
     say(
         f"data: {config.data_set}{where}, {train.num_images} training and "
-        f"{test.num_images} test images, {size_text(train.image_shape)}"
+        f"{held_out.num_images} {config.held_out} images, {size_text(train.image_shape)}"
     )
     if config.class_names:
         labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]
