@@ -17,7 +17,7 @@ Flags by topic:
               --precision --jit_compile --tf32
   heat maps   --heatmap --heatmap_max
   samples     --num_samples --labels --temperature --seed
-  completions --complete_rows --num_completions
+  completions --complete_rows --inpaint_mask --num_completions
   output      --output_dir --scale
 """
 
@@ -35,8 +35,8 @@ task_flags.define_sampling_flags(
     num_samples="Number of images to sample, as sample.py does, instead of scoring; "
     "with --output_json or --scores_csv as well as scoring. In train.py it is the "
     "number of batches.",
-    output_dir="Folder for the PNG and NPZ of --num_samples, --complete_rows and "
-    "--heatmap, which need it.",
+    output_dir="Folder for the PNG and NPZ of --num_samples, --complete_rows, "
+    "--inpaint_mask and --heatmap, which need it.",
 )
 cli.DEFINE_field(
     Tasks,

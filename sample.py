@@ -5,14 +5,15 @@ Examples:
   python sample.py -o runs/quickstart --num_samples=64 --temperature=0.9 --seed=3
   python sample.py -o runs/cifar --labels=cat,dog --num_samples=32
   python sample.py -o runs/quickstart --complete_rows=8
+  python sample.py -o runs/quickstart --inpaint_mask=mask.png
 
 Flags by topic:
   model       --save_dir --official_checkpoint --resnet_nonlinearity --averaged
               --kernels
   samples     --num_samples --labels --temperature --seed
-  completions --complete_rows --num_completions, and of which images: --data_set
-              --data_dir --split --max_images --image_size --test_share
-              --tfds_split_test --skip_bad_images
+  completions --complete_rows --inpaint_mask --num_completions, and of which
+              images: --data_set --data_dir --split --max_images --image_size
+              --test_share --tfds_split_test --skip_bad_images
   output      --output_dir --scale
   speed       --jit_compile --tf32
 """
@@ -31,8 +32,9 @@ task_flags.define_image_flags()
 task_flags.define_compute_flags()
 task_flags.define_sampling_flags(
     num_samples=f"Number of images to sample; {NUM_SAMPLES} by default, none with "
-    "--complete_rows. The PNG shows the first 100; for a class-conditional model each "
-    "label has a row. In train.py it is the number of batches.",
+    "--complete_rows or --inpaint_mask. The PNG shows the first 100; for a "
+    "class-conditional model each label has a row. In train.py it is the number of "
+    "batches.",
     output_dir="Folder for samples.png, samples.npz, completions.png and "
     f"completions.npz; by default {FOLDER} in --save_dir.",
 )

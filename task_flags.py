@@ -63,8 +63,8 @@ def define_image_flags() -> None:
     cli.DEFINE_field(
         Tasks,
         "max_images",
-        "Use only the first N images; by default all, or 8 for --complete_rows and "
-        "--heatmap.",
+        "Use only the first N images; by default all, or 8 for --complete_rows, "
+        "--inpaint_mask and --heatmap.",
         lower_bound=1,
     )
 
@@ -84,6 +84,14 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
         "Number of rows to keep of the first --max_images images (8 by default); the "
         "rest is sampled.",
         lower_bound=0,
+    )
+    cli.DEFINE_path(
+        "inpaint_mask",
+        None,
+        "PNG of the size of the images, black and white: the white pixels of the first "
+        "--max_images images (8 by default) are kept, the black ones sampled. Pixels "
+        "are sampled in raster order, so a black pixel is sampled given the rows above "
+        "and what is left of it: kept pixels below or to the right have no influence.",
     )
     cli.DEFINE_field(
         Tasks, "num_completions", "Completions of each image.", lower_bound=1

@@ -47,6 +47,16 @@ def numbers(source, *args):
     return [int(image[0, 0, 0]) for image in images]
 
 
+def test_parts_of_a_streamed_set_hold_each_image_once(root):
+    train, validation = data.divide(load(root, labels=True), 0.2, seed=3)
+    held_out = np.random.default_rng([3, 0, 1]).permutation(NUM)[:12]
+    stored = np.array(numbers(load(root)))
+    assert numbers(validation) == stored[np.sort(held_out)].tolist()
+    assert sorted(numbers(train, 4, 1) + numbers(validation, 4, 1)) == sorted(stored)
+    labels = [int(example["label"]) for example in validation.examples()]
+    assert labels == [n % 3 for n in numbers(validation)]
+
+
 def error_of(*args, **kwargs):
     with pytest.raises((ValueError, OSError)) as error:
         load(*args, **kwargs)

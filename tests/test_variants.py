@@ -6,7 +6,7 @@ import small_runs
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, export
-from pixel_cnn_pp.evaluation import evaluator, tasks
+from pixel_cnn_pp.evaluation import checks, evaluator
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def test_variant_trains_samples_completes_scores_and_is_exported(
     if variant.get("energy_distance"):
         assert "log_prob" not in served
         with pytest.raises(ValueError, match="has no likelihood"):
-            tasks.check_likelihood(model, None)
+            checks.check_likelihood(model, None)
         return
     nats = model.log_prob(drawn, labels).numpy()
     of = {} if labels is None else of

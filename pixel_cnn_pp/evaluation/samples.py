@@ -86,30 +86,37 @@ def save_samples(
     return shown
 
 
+def keep_rows(rows: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """True in the first `rows` rows, bool [H, W]."""
+    height, width, _ = image_shape
+    return np.repeat(np.arange(height)[:, None] < rows, width, axis=1)
+
+
 def complete_images(
     model: PixelCNNPP,
     images: ImageSet,
     n: int,
-    rows: int,
+    keep: np.ndarray,
     num_completions: int,
     settings: SampleSettings,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first n images, uint8 [n, H, W, C], or all where there are fewer, and M
-    completions of each, uint8 [n, M, H, W, C], that keep the first `rows` rows."""
+    completions of each, uint8 [n, M, H, W, C], that keep the pixels where `keep`, bool
+    [H, W], is True."""
     originals, labels = evaluator.first_images(model, images, n)
     completions = model.complete(
         np.repeat(originals, num_completions, axis=0),
-        rows,
-        None if labels is None else np.repeat(labels, num_completions),
-        settings.seed,
-        settings.temperature,
+        labels=None if labels is None else np.repeat(labels, num_completions),
+        seed=settings.seed,
+        temperature=settings.temperature,
+        mask=keep,
         progress=settings.progress,
     ).numpy()
     return originals, completions.reshape(len(originals), -1, *model.image_shape)
 
 
 def completion_cells(
-    model: PixelCNNPP, originals: np.ndarray, completions: np.ndarray, rows: int
+    model: PixelCNNPP, originals: np.ndarray, completions: np.ndarray, keep: np.ndarray
 ) -> np.ndarray:
     """Cells of a grid, uint8 [n · (2 + M), H, W, C]: for each image the original, the
     part that is kept, the completions."""
@@ -117,7 +124,7 @@ def completion_cells(
         [originals[:, None], originals[:, None], completions], axis=1
     )
     cells = image_ops.to_8_bit(cells, model.num_levels)
-    cells[:, 1, rows:] = UNKNOWN
+    cells[:, 1, ~keep] = UNKNOWN
     return cells.reshape(-1, *model.image_shape)
 
 
@@ -125,7 +132,7 @@ def save_completions(
     model: PixelCNNPP,
     images: ImageSet,
     n: int,
-    rows: int,
+    keep: np.ndarray,
     num_completions: int,
     path: str,
     settings: SampleSettings,
@@ -136,9 +143,9 @@ def save_completions(
     completions uint8 [n, M, H, W, C]. Returns the number of images.
     """
     originals, completions = complete_images(
-        model, images, n, rows, num_completions, settings
+        model, images, n, keep, num_completions, settings
     )
-    cells = completion_cells(model, originals, completions, rows)
+    cells = completion_cells(model, originals, completions, keep)
     grid = image_ops.enlarge(image_ops.tile(cells, 2 + num_completions), settings.scale)
     image_ops.write_grid(
         path,

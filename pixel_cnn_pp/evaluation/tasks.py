@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pixel_cnn_pp import files, memory
-from pixel_cnn_pp.evaluation import evaluator, heatmap, samples
+from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, samples
+from pixel_cnn_pp.evaluation.mask import read_mask
 from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
@@ -36,6 +37,7 @@ class Tasks:
     num_samples: int | None = None
     labels: list[str] | None = None
     complete_rows: int | None = None
+    inpaint_mask: str | None = None
     num_completions: int = 4
     heatmap: bool = False
     heatmap_max: float | None = None
@@ -46,7 +48,7 @@ class Tasks:
 
     @property
     def completes(self) -> bool:
-        return self.complete_rows is not None
+        return self.complete_rows is not None or self.inpaint_mask is not None
 
     @property
     def pictures(self) -> list[str]:
@@ -72,6 +74,12 @@ class Tasks:
         if self.pictures and not self.output_dir:
             raise ValueError("--output_dir: give the folder for the PNG and NPZ files.")
         self._check_outputs()
+        if self.complete_rows is not None and self.inpaint_mask is not None:
+            raise ValueError(
+                f"--complete_rows={self.complete_rows} --inpaint_mask="
+                f"{self.inpaint_mask}: both say which pixels are kept; give one of the "
+                "two."
+            )
         if self.dequantization_draws and not (self.scores or self.heatmap):
             raise ValueError(
                 f"--dequantization_draws={self.dequantization_draws}: nothing is "
@@ -96,9 +104,9 @@ class Tasks:
     def check_model(self, model: PixelCNNPP, images: ImageSet | None) -> None:
         """Raises ValueError for what is wrong with this model or these images."""
         if images is not None:
-            check_images(model, images)
+            checks.check_images(model, images)
         if self.scores or self.heatmap:
-            check_likelihood(model, self.dequantization_draws)
+            checks.check_likelihood(model, self.dequantization_draws)
             most = self.max_images or images.num_images
             n = min(self.batch_size, most, images.num_images)
             memory.check_batch("batch_size", n, model.config)
@@ -109,16 +117,11 @@ class Tasks:
             memory.check_samples(self.num_samples, model.image_shape)
             labels = self._parse_labels(model)
             if labels is not None:
-                check_labels(model, labels, self.num_samples)
+                checks.check_labels(model, labels, self.num_samples)
             shown = min(self.num_samples, samples.MAX_GRID_IMAGES)
             check_png_size(model.image_shape, shown, self._scale(model))
         if self.completes:
-            height = model.image_shape[0]
-            if self.complete_rows >= height:
-                raise ValueError(
-                    f"--complete_rows={self.complete_rows}: the images have {height} "
-                    f"rows, of which at least one must be sampled; give fewer."
-                )
+            self._kept_pixels(model)
             n = self._num_shown(images) * (2 + self.num_completions)
             check_png_size(model.image_shape, n, self._scale(model))
         if self.heatmap:
@@ -158,6 +161,21 @@ class Tasks:
     def _scale(self, model: PixelCNNPP) -> int:
         return self.scale or scale_to_see(model.image_shape)
 
+    def _kept_pixels(self, model: PixelCNNPP) -> np.ndarray:
+        """True where a pixel of the images is kept in completions, bool [H, W].
+
+        Raises ValueError or OSError where the flag for it does not fit the images.
+        """
+        height, width, _ = model.image_shape
+        if self.inpaint_mask is not None:
+            return read_mask(self.inpaint_mask, (height, width))
+        if self.complete_rows >= height:
+            raise ValueError(
+                f"--complete_rows={self.complete_rows}: the images have {height} "
+                f"rows, of which at least one must be sampled; give fewer."
+            )
+        return samples.keep_rows(self.complete_rows, model.image_shape)
+
     def _num_shown(self, images: ImageSet) -> int:
         """The number of images that are completed or mapped."""
         return min(self.max_images or FIRST_IMAGES, images.num_images)
@@ -179,10 +197,10 @@ class Tasks:
             outputs.append((value, self.output_dir))
             for name in self.pictures:
                 for path in (f"{self._path(name)}.png", f"{self._path(name)}.npz"):
-                    check_replaceable(value, path)
+                    checks.check_replaceable(value, path)
                     outputs.append((value, path))
         for (first, path), (second, other) in itertools.combinations(outputs, 2):
-            if written_names(path) & written_names(other):
+            if checks.written_names(path) & checks.written_names(other):
                 raise ValueError(
                     f"{second}: collides with {first} (a file ends in .new until it is "
                     "whole); give another file."
@@ -221,7 +239,7 @@ class Tasks:
                 model,
                 images,
                 self._num_shown(images),
-                self.complete_rows,
+                self._kept_pixels(model),
                 self.num_completions,
                 path,
                 settings,
@@ -282,62 +300,3 @@ def bound_note(model: PixelCNNPP) -> str:
         return ""
     draws = model.objective.num_draws
     return f"; estimate of an upper bound, mean of {draws} dequantizations"
-
-
-def written_names(path: str) -> set[str]:
-    """The file that is written for `path` and its name until it is whole."""
-    return {os.path.realpath(path), files.new_name(path)}
-
-
-def check_replaceable(value: str, path: str) -> None:
-    """Raises ValueError where what stands at `path` or its .new is not a file."""
-    for name in written_names(path):
-        if os.path.lexists(name) and not os.path.isfile(name):
-            raise ValueError(f"{value}: {name} is not a file; give another folder.")
-
-
-def check_images(model: PixelCNNPP, images: ImageSet) -> None:
-    """Raises ValueError where images or labels are not such as the model takes."""
-    if images.image_shape != model.image_shape:
-        raise ValueError(
-            f"images {images.image_shape}: this model takes {model.image_shape}; give "
-            "the images it was trained on, or ones of that size."
-        )
-    if model.num_labels is not None and images.num_labels > model.num_labels:
-        raise ValueError(
-            f"images with {images.num_labels} labels: this model has "
-            f"{model.num_labels}; give the images it was trained on, or ones with its "
-            "labels."
-        )
-
-
-def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> None:
-    """Raises ValueError where the model has no bits/dim, or exact ones with draws."""
-    if model.energy_distance:
-        raise ValueError(
-            "energy_distance=True: such a model samples images but has no likelihood, "
-            "so it has no bits/dim; give --num_samples to sample."
-        )
-    is_exact = not isinstance(model.objective, ContinuousMixLogistic)
-    if dequantization_draws is not None and is_exact:
-        raise ValueError(
-            f"--dequantization_draws={dequantization_draws}: the scores of this model "
-            "are exact; remove the flag."
-        )
-
-
-def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> None:
-    """Raises ValueError where the model cannot sample each of these labels once."""
-    value = f"--labels={','.join(map(str, labels))}"
-    if model.num_labels is None:
-        raise ValueError(f"{value}: this model has no labels; remove the flag.")
-    if not all(0 <= label < model.num_labels for label in labels):
-        raise ValueError(
-            f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "
-            "some of these."
-        )
-    if len(labels) > num_samples:
-        raise ValueError(
-            f"{value}: --num_samples={num_samples} is fewer than the {len(labels)} "
-            f"labels; give --num_samples={len(labels)} or more."
-        )

@@ -306,12 +306,13 @@ class Loop:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
             seed = prng.fold_in(seed_for(config, prng.COMPLETIONS), log.step).numpy()
-            rows, most = config.model.image_shape[0] // 2, COMPLETED
+            shape, most = config.model.image_shape, COMPLETED
+            keep = drawing.keep_rows(shape[0] // 2, shape)
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))
             settings = drawing.SampleSettings(seed)
             completed = drawing.complete_images(
-                model, self.held_out_images, min(n, most), rows, times, settings
+                model, self.held_out_images, min(n, most), keep, times, settings
             )
-            cells = drawing.completion_cells(model, *completed, rows)
+            cells = drawing.completion_cells(model, *completed, keep)
             log.events.grid(log.step, "completions", cells, times + 2)

@@ -79,7 +79,8 @@ class RunLog:
     """Rows of metrics and the progress bar of this process.
 
     On a terminal a progress bar shows the run's state, and rows with a result of test
-    or validation images are printed. Without one, or with --verbosity=0 or more, every row is printed.
+    or validation images are printed. Without one, or with --verbosity=0 or more, every
+    row is printed.
 
     Opened with the step that the run resumes from and the number of rows at that step:
     later rows of an earlier process are removed, because their steps are done again.

@@ -95,8 +95,8 @@ def check_image_sets(
         )
     if held_out.image_shape != train.image_shape:
         raise ValueError(
-            f"{config.held_out} images {held_out.image_shape}: must have the training images' shape, "
-            f"{train.image_shape}."
+            f"{config.held_out} images {held_out.image_shape}: must have the training "
+            f"images' shape, {train.image_shape}."
         )
 
 
@@ -224,7 +224,8 @@ def print_images(
     where = f" in {config.data_dir}" if config.data_dir else ""
     say(
         f"data: {config.data_set}{where}, {train.num_images} training and "
-        f"{held_out.num_images} {config.held_out} images, {size_text(train.image_shape)}"
+        f"{held_out.num_images} {config.held_out} images, "
+        f"{size_text(train.image_shape)}"
     )
     if config.class_names:
         labels = [f"{i} {name}" for i, name in enumerate(config.class_names)]

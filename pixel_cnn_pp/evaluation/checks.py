@@ -1,0 +1,68 @@
+"""Checks of what evaluate.py and sample.py are asked for: files, images, labels."""
+
+import os
+from collections.abc import Sequence
+
+from pixel_cnn_pp import files
+from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.likelihood import ContinuousMixLogistic
+from pixel_cnn_pp.model import PixelCNNPP
+
+
+def written_names(path: str) -> set[str]:
+    """The file that is written for `path` and its name until it is whole."""
+    return {os.path.realpath(path), files.new_name(path)}
+
+
+def check_replaceable(value: str, path: str) -> None:
+    """Raises ValueError where what stands at `path` or its .new is not a file."""
+    for name in written_names(path):
+        if os.path.lexists(name) and not os.path.isfile(name):
+            raise ValueError(f"{value}: {name} is not a file; give another folder.")
+
+
+def check_images(model: PixelCNNPP, images: ImageSet) -> None:
+    """Raises ValueError where images or labels are not such as the model takes."""
+    if images.image_shape != model.image_shape:
+        raise ValueError(
+            f"images {images.image_shape}: this model takes {model.image_shape}; give "
+            "the images it was trained on, or ones of that size."
+        )
+    if model.num_labels is not None and images.num_labels > model.num_labels:
+        raise ValueError(
+            f"images with {images.num_labels} labels: this model has "
+            f"{model.num_labels}; give the images it was trained on, or ones with its "
+            "labels."
+        )
+
+
+def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> None:
+    """Raises ValueError where the model has no bits/dim, or exact ones with draws."""
+    if model.energy_distance:
+        raise ValueError(
+            "energy_distance=True: such a model samples images but has no likelihood, "
+            "so it has no bits/dim; give --num_samples to sample."
+        )
+    is_exact = not isinstance(model.objective, ContinuousMixLogistic)
+    if dequantization_draws is not None and is_exact:
+        raise ValueError(
+            f"--dequantization_draws={dequantization_draws}: the scores of this model "
+            "are exact; remove the flag."
+        )
+
+
+def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> None:
+    """Raises ValueError where the model cannot sample each of these labels once."""
+    value = f"--labels={','.join(map(str, labels))}"
+    if model.num_labels is None:
+        raise ValueError(f"{value}: this model has no labels; remove the flag.")
+    if not all(0 <= label < model.num_labels for label in labels):
+        raise ValueError(
+            f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "
+            "some of these."
+        )
+    if len(labels) > num_samples:
+        raise ValueError(
+            f"{value}: --num_samples={num_samples} is fewer than the {len(labels)} "
+            f"labels; give --num_samples={len(labels)} or more."
+        )
