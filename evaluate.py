@@ -14,11 +14,12 @@ Flags by topic:
   images      --data_set --data_dir --split --max_images --image_size --test_share
               --tfds_split_test --skip_bad_images
   scores      --output_json --scores_csv --dequantization_draws --batch_size
-              --precision --jit_compile --tf32
+              --precision
   heat maps   --heatmap --heatmap_max
-  samples     --num_samples --labels --temperature --seed
+  samples     --num_samples --shard_images --labels --temperature --seed
   completions --complete_rows --inpaint_mask --num_completions
   output      --output_dir --scale
+  devices     --nr_gpu --worker_timeout --jit_compile --tf32
 """
 
 from absl import flags
@@ -41,7 +42,7 @@ task_flags.define_sampling_flags(
 cli.DEFINE_field(
     Tasks,
     "batch_size",
-    "Images at a time; no result depends on it.",
+    "Images at a time on each GPU; no result depends on it.",
     "b",
     lower_bound=1,
 )

@@ -10,12 +10,12 @@ Examples:
 Flags by topic:
   model       --save_dir --official_checkpoint --resnet_nonlinearity --averaged
               --kernels
-  samples     --num_samples --labels --temperature --seed
+  samples     --num_samples --shard_images --labels --temperature --seed
   completions --complete_rows --inpaint_mask --num_completions, and of which
               images: --data_set --data_dir --split --max_images --image_size
               --test_share --tfds_split_test --skip_bad_images
   output      --output_dir --scale
-  speed       --jit_compile --tf32
+  devices     --nr_gpu --worker_timeout --jit_compile --tf32
 """
 
 import dataclasses

@@ -7,8 +7,9 @@ from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
 import data
-from pixel_cnn_pp import checkpoint, distribution, openai_checkpoint
+from pixel_cnn_pp import checkpoint, cluster, distribution, openai_checkpoint
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.images import quantized, relabel
 
@@ -71,7 +72,18 @@ def define_image_flags() -> None:
 
 def define_sampling_flags(num_samples: str, output_dir: str) -> None:
     """Defines the flags of samples and completions, two with these help texts."""
-    cli.DEFINE_field(Tasks, "num_samples", num_samples, "ns", lower_bound=1)
+    most = 2**31 - 1
+    cli.DEFINE_field(
+        Tasks, "num_samples", num_samples, "ns", lower_bound=1, upper_bound=most
+    )
+    cli.DEFINE_field(
+        Tasks,
+        "shard_images",
+        "More samples than this are written in files samples-00000.npz, … of so many "
+        "images each. Every device samples a file at a time. Run again after a kill, "
+        "the command keeps the files that are there.",
+        lower_bound=1,
+    )
     flags.DEFINE_list(
         "labels",
         None,
@@ -121,7 +133,22 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
 
 
 def define_compute_flags() -> None:
-    """Defines the flags that say how to compute."""
+    """Defines the flags that say how to compute, and on which devices."""
+    flags.DEFINE_integer(
+        "nr_gpu",
+        None,
+        "GPUs to score and sample on; by default all, or one CPU without a GPU. "
+        "Completions and heat maps use the first.",
+        short_name="g",
+        lower_bound=1,
+    )
+    cli.DEFINE_field(
+        Tasks,
+        "worker_timeout",
+        "Seconds that the first machine of TF_CONFIG waits for the next file of the "
+        "others in --output_dir, a folder that all of them share.",
+        lower_bound=1,
+    )
     flags.DEFINE_bool(
         "jit_compile",
         None,
@@ -211,7 +238,10 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
     with cli.errors_in_one_line():
         cli.check_model_flags()
         tasks.check_flags()
-        cli.set_devices(1, FLAGS.tf32)
+        index, count = cluster.position()
+        cli.set_devices(FLAGS.nr_gpu, FLAGS.tf32)
+        devices = distribution.device_names(FLAGS.nr_gpu)
+        machine = Machine(devices, index, count)
         images, size = None, (FLAGS.image_size or 32,) * 2
         if tasks.needs_images:
             images = load_images(tasks.scores_csv is not None)
@@ -223,6 +253,6 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
             images = relabel(images, model.class_names)
         if images is not None:
             images = quantized(images, model.num_levels)
-        tasks.check_model(model, images)
+        tasks.check_model(model, images, len(devices))
     with cli.errors_in_one_line((OSError, FloatingPointError)):
-        tasks.run(model, images)
+        tasks.run(model, images, machine)

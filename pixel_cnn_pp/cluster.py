@@ -39,6 +39,18 @@ def num_workers() -> int:
     return sum(map(len, jobs.values()))
 
 
+def position() -> tuple[int, int]:
+    """Which worker of TF_CONFIG this is, the chief being 0, and the number of workers;
+    (0, 1) without TF_CONFIG. ValueError if it is wrong."""
+    count = num_workers()
+    if not count:
+        return 0, 1
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    is_behind_chief = has_chief and resolver.task_type != "chief"
+    return resolver.task_id + is_behind_chief, count
+
+
 def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
     """Raises ValueError if a cluster is none of chief and workers with this task."""
     if others := set(jobs) - {"chief", "worker"}:

@@ -79,6 +79,19 @@ def make_strategy(
     """
     if cluster.num_workers():
         return _multi_worker_strategy(nr_gpu, worker_timeout)
+    devices = device_names(nr_gpu)
+    if len(devices) == 1:
+        return tf.distribute.get_strategy()
+    # On CPUs collectives mix up several strategies of one process.
+    reduction = None if has_gpu() else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(devices, reduction)
+
+
+def device_names(nr_gpu: int | None) -> list[str]:
+    """Names of `nr_gpu` devices of this machine: GPUs, or CPUs where there is no GPU.
+
+    None takes all GPUs, or one CPU. Raises ValueError where there are fewer devices.
+    """
     gpus = tf.config.list_logical_devices("GPU")
     devices = [d.name for d in gpus or tf.config.list_logical_devices("CPU")]
     count = nr_gpu or max(len(gpus), 1)
@@ -88,11 +101,7 @@ def make_strategy(
             f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most "
             "that many, or remove the flag."
         )
-    if count == 1:
-        return tf.distribute.get_strategy()
-    # On CPUs collectives mix up several strategies of one process.
-    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
-    return tf.distribute.MirroredStrategy(devices[:count], reduction)
+    return devices[:count]
 
 
 def _multi_worker_strategy(

@@ -69,11 +69,18 @@ class Locked(OSError):
 class FolderLock:
     """Keeps other processes from writing to a folder, until this one ends.
 
-    `flag` and `path` are what a user gave, for the error.
+    `flag` and `path` are what a user gave, for the error. Locks of other names keep
+    each other from nothing.
     """
 
-    def __init__(self, folder: str, flag: str = "save_dir", path: str | None = None):
-        self.path = os.path.join(folder, "lock")
+    def __init__(
+        self,
+        folder: str,
+        flag: str = "save_dir",
+        path: str | None = None,
+        name: str = "lock",
+    ):
+        self.path = os.path.join(folder, name)
         self._flag, self._given = flag, path or folder
         self._file = None
 

@@ -1,5 +1,6 @@
 """Images: what a set of them offers; pixel values ⇄ [-1, 1]; grids and PNGs."""
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -76,6 +77,15 @@ def relabel(images: ImageSet, class_names: tuple[str, ...] | None) -> ImageSet:
 
     names = {"class_names": class_names, "num_labels": len(class_names)}
     return _Mapped(images, change_label, **names)
+
+
+def fingerprint(images: ImageSet, seed: int = 0) -> str:
+    """Hash of the first images of epoch 0 and their labels."""
+    digest = hashlib.sha256()
+    for example in images.examples(0, seed).take(32).as_numpy_iterator():
+        for name in sorted(example):
+            digest.update(np.ascontiguousarray(example[name]).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def quantized(images: ImageSet, num_levels: int) -> ImageSet:
@@ -180,13 +190,18 @@ def check_png_size(image_shape: tuple[int, int, int], n: int, scale: int) -> Non
         )
 
 
+def write_png(path: str, grid: np.ndarray) -> None:
+    """Writes a grid, uint8 [H, W, C]."""
+    with open_atomic(path, "wb") as file:
+        file.write(tf.io.encode_png(visible(grid)).numpy())
+
+
 def write_grid(path: str, grid: np.ndarray, **arrays: np.ndarray) -> None:
     """Writes a grid, uint8 [H, W, C], to path.png and arrays to path.npz.
 
     The NPZ is written last: where it is, both are whole.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open_atomic(path + ".png", "wb") as file:
-        file.write(tf.io.encode_png(visible(grid)).numpy())
+    write_png(path + ".png", grid)
     with open_atomic(path + ".npz", "wb") as file:
         np.savez(file, **arrays)

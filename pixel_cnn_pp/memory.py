@@ -74,15 +74,18 @@ def check_batch(
 
 
 def check_samples(
-    num_samples: int, image_shape: tuple[int, int, int], images_each: int = 1
+    num_samples: int,
+    image_shape: tuple[int, int, int],
+    images_each: int = 1,
+    flag: str = "num_samples",
 ) -> None:
     """Raises ValueError where the samples take more than MAX_SAMPLE_BYTES.
 
-    `images_each`: images that each of `num_samples` stands for.
+    `images_each`: images that each of `num_samples`, given by `flag`, stands for.
     """
     most = MAX_SAMPLE_BYTES // (math.prod(image_shape) * images_each)
     if num_samples > most:
         raise ValueError(
-            f"--num_samples={num_samples}: the samples must fit in "
+            f"--{flag}={num_samples}: the samples must fit in "
             f"{MAX_SAMPLE_BYTES // GIB} GiB; give {most} or fewer."
         )

@@ -200,6 +200,7 @@ class PixelCNNPP(TrainableNetwork):
         seed: npt.ArrayLike | None = None,
         temperature: float = 1.0,
         progress: Progress | None = None,
+        first: int = 0,
     ) -> tf.Tensor:
         """Samples uint8 images [n, H, W, C] with pixel values 0 … num_levels − 1.
 
@@ -211,15 +212,18 @@ class PixelCNNPP(TrainableNetwork):
                 seed that gives them again.
             temperature: above 0; divides logits, multiplies the scales of logistics.
             progress: called with the numbers of images done and in all, now and then.
+            first: samples the images first … first + n − 1 of the seed.
 
         Raises ValueError with the value, the rule and the remedy for an argument that
         is not allowed.
         """
         if n < 1:
             raise ValueError(f"n={n}: must be 1 or more.")
+        if not 0 <= first < prng.LIMIT - n:
+            raise ValueError(f"first={first}: must be from 0 to {prng.LIMIT - 1 - n}.")
         images = np.zeros((n, *self.image_shape), np.uint8)
         keep = np.zeros(images.shape[:3], bool)
-        return self._sample(images, keep, labels, seed, temperature, progress)
+        return self._sample(images, keep, labels, seed, temperature, progress, first)
 
     def complete(
         self,
@@ -260,7 +264,7 @@ class PixelCNNPP(TrainableNetwork):
         keep = np.broadcast_to(mask, (n, height, width))
         return self._sample(images, keep, labels, seed, temperature, progress)
 
-    def _sample(self, images, keep, labels, seed, temperature, progress):
+    def _sample(self, images, keep, labels, seed, temperature, progress, number=0):
         self.check_temperature(temperature)
         seed = self.last_seed = prng.new_seed() if seed is None else prng.seed_of(seed)
         n, most = len(images), self.sampler.batch_sizes[-1]
@@ -277,7 +281,7 @@ class PixelCNNPP(TrainableNetwork):
                 tf.constant(labels[part]),
                 tf.constant(seed, tf.int32),
                 tf.constant(temperature, tf.float32),
-                tf.constant(first),
+                tf.constant(number + first),
             )
             batches.append(batch)
             if progress is not None:

@@ -66,8 +66,8 @@ REJECTED = [
     ("-o nan -ns 1 --output_dir=new", "NaN or infinite weights", "retrain it"),
     ("-o nan --heatmap --output_dir=new", "NaN or infinite weights", "retrain it"),
     (
-        f"-o plain -ns {10**9} --output_dir=new",
-        "--num_samples=1000000000",
+        f"-o plain -ns {10**9} --output_dir=new --shard_images={10**8}",
+        "--shard_images=100000000",
         "must fit in 4 GiB; give 22369621 or fewer",
     ),
     (

@@ -192,7 +192,7 @@ REJECTED = [
     ("evaluate", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
     ("evaluate", "-o run extra", "'extra'", "every setting is a flag"),
     ("evaluate", f"-o run --image_size={10**9}", "--image_size=1000000000", "8192"),
-    ("evaluate", "-o run --split=all", "--split=all", "<train|test>"),
+    ("evaluate", "-o run --split=all", "--split=all", "<train|validation|test>"),
     ("evaluate", "-o run --max_images=0", "--max_images=0", "a positive integer"),
     ("evaluate", "-o run -ns 0", "--num_samples=0", "a positive integer"),
     ("evaluate", "-o run -ns 2", "--output_dir", "give the folder"),

@@ -1,5 +1,6 @@
 """Checks of what evaluate.py and sample.py are asked for: files, images, labels."""
 
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -12,6 +13,34 @@ from pixel_cnn_pp.model import PixelCNNPP
 def written_names(path: str) -> set[str]:
     """The file that is written for `path` and its name until it is whole."""
     return {os.path.realpath(path), files.new_name(path)}
+
+
+def check_outputs(
+    named: dict[str, str | None], output_dir: str | None, pictures: Sequence[str]
+) -> None:
+    """Raises ValueError or OSError where files cannot be written, or are one.
+
+    `named`: paths by their flags; `pictures`: names of PNG and NPZ in output_dir.
+    """
+    outputs = []  # (flag with its value, path)
+    for flag, path in named.items():
+        if path is not None:
+            files.check_file_writable(flag, path)
+            outputs.append((f"--{flag}={path}", path))
+    if pictures:
+        files.check_folder_writable("output_dir", output_dir)
+        value = f"--output_dir={output_dir}"
+        outputs.append((value, output_dir))
+        for name, kind in itertools.product(pictures, (".png", ".npz")):
+            path = os.path.join(output_dir, name + kind)
+            check_replaceable(value, path)
+            outputs.append((value, path))
+    for (first, path), (second, other) in itertools.combinations(outputs, 2):
+        if written_names(path) & written_names(other):
+            raise ValueError(
+                f"{second}: collides with {first} (a file ends in .new until it is "
+                "whole); give another file."
+            )
 
 
 def check_replaceable(value: str, path: str) -> None:

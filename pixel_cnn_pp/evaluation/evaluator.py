@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import distribution
+from pixel_cnn_pp.evaluation import devices
 from pixel_cnn_pp.files import open_atomic
 from pixel_cnn_pp.images import ImageSet, quantized
 from pixel_cnn_pp.layers import fusion
@@ -66,32 +67,36 @@ class Evaluator:
     def losses(
         self, examples: tf.data.Dataset
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Losses float32 [n], and labels [n] or None, of each batch, in order.
+        """Losses float32 [n], and labels [n] or None, of each batch, in order."""
+        return map(self.losses_of_batch, self.batches(examples))
 
-        The last batch is padded with zeros, whose losses are dropped.
+    def losses_of_batch(self, batch: dict) -> tuple[np.ndarray, np.ndarray | None]:
+        """Losses float32 [n], and labels [n] or None, of the images of a padded batch.
+
+        The losses of the padding are dropped.
         """
 
         def gather(values) -> np.ndarray:
             parts = self.strategy.experimental_local_results(values)
             return np.concatenate([part.numpy() for part in parts])
 
-        for batch in self._batches(examples):
-            is_image = gather(batch.pop("is_image"))
-            labels = gather(batch["label"])[is_image] if "label" in batch else None
-            yield gather(self._step(batch))[is_image], labels
+        is_image = gather(batch["is_image"])
+        labels = gather(batch["label"])[is_image] if "label" in batch else None
+        return gather(self._step(batch))[is_image], labels
 
     def mean_loss(
         self, examples: tf.data.Dataset, after_batch: Callable[[], None] = lambda: None
     ) -> float:
         """Mean over all images, each counted once, in float64."""
         total = count = 0.0
-        for batch in self._batches(examples):
+        for batch in self.batches(examples):
             loss, images = self._sums_of_step(batch)
             total, count = total + float(loss), count + float(images)
             after_batch()
         return total / count
 
-    def _batches(self, examples):
+    def batches(self, examples: tf.data.Dataset):
+        """Batches of one size; the last is padded with zeros."""
         batches = examples.batch(self.batch_size).map(self._pad).prefetch(2)
         return distribution.distribute(batches, self.strategy)
 
@@ -110,17 +115,31 @@ class Evaluator:
 
 
 def score(
-    model: PixelCNNPP, images: ImageSet, batch_size: int, max_images: int | None = None
+    model: PixelCNNPP,
+    images: ImageSet,
+    batch_size: int,
+    max_images: int | None = None,
+    machine: devices.Machine = devices.ONE,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """bits/dim, float64 [n], and labels [n] or None, of each batch in order.
 
-    Of all images, or of the first `max_images`; only one batch is in memory at a time.
-    Raises FloatingPointError where bits/dim are NaN or infinite.
+    Of all images, or of the first `max_images`. The devices of the machine take the
+    batches in turn; of several machines, each takes its part of the batches, one after
+    the other. Only a few batches are in memory at a time. Raises FloatingPointError
+    where bits/dim are NaN or infinite.
     """
     images = quantized(images, model.num_levels)
     n = min(max_images or images.num_images, images.num_images)
-    evaluator = Evaluator(model, min(batch_size, n), tf.distribute.get_strategy())
-    for losses, labels in evaluator.losses(images.examples().take(n)):
+    size, strategy = min(batch_size, n), tf.distribute.get_strategy()
+    begin, end = machine.part(-(-n // size))  # Whole batches, but for the last.
+    first, last = min(begin * size, n), min(end * size, n)
+    examples = images.examples(start=first).take(last - first)
+
+    def prepare(model, check):
+        return Evaluator(model, size, strategy).losses_of_batch
+
+    batches = Evaluator(model, size, strategy).batches(examples)
+    for losses, labels in machine.deal(model, prepare, batches, end - begin):
         bits = bits_per_dim(losses.astype(np.float64), model.image_shape)
         check_finite(bits)
         yield bits, labels

@@ -50,6 +50,21 @@ def tile_rows(images: np.ndarray, num_rows: int) -> np.ndarray:
     return image_ops.tile(by_row.reshape(-1, *shape), columns)
 
 
+def samples_grid(
+    shown: np.ndarray, scale: int, row_labels: Sequence[int] | None
+) -> np.ndarray:
+    """Grid, uint8 [H′, W′, C], of 8-bit images, in which each label has a row."""
+    grid = tile_rows(shown, len(row_labels)) if row_labels else image_ops.tile(shown)
+    return image_ops.enlarge(grid, scale)
+
+
+def cycled_labels(
+    model: PixelCNNPP, n: int, row_labels: Sequence[int] | None
+) -> np.ndarray:
+    """Labels [n] that cycle through the model's, or through `row_labels`."""
+    return np.resize(row_labels or np.arange(model.num_labels), n)
+
+
 def save_samples(
     model: PixelCNNPP,
     n: int,
@@ -65,8 +80,7 @@ def save_samples(
     """
     arrays = {}
     if model.num_labels is not None:
-        cycle = np.arange(model.num_labels) if row_labels is None else row_labels
-        arrays["labels"] = np.resize(cycle, n)
+        arrays["labels"] = cycled_labels(model, n, row_labels)
     images = model.sample(
         n,
         arrays.get("labels"),
@@ -75,11 +89,7 @@ def save_samples(
         settings.progress,
     ).numpy()
     shown = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
-    if row_labels is None:
-        grid = image_ops.tile(shown)
-    else:
-        grid = tile_rows(shown, len(row_labels))
-    grid = image_ops.enlarge(grid, settings.scale)
+    grid = samples_grid(shown, settings.scale, row_labels)
     image_ops.write_grid(
         path, grid, images=images, num_levels=model.num_levels, **arrays
     )

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from pixel_cnn_pp import files, memory
-from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, samples
+from pixel_cnn_pp import cluster, files, memory
+from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, samples, sharded
+from pixel_cnn_pp.evaluation.devices import ONE, Machine
 from pixel_cnn_pp.evaluation.mask import read_mask
 from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
@@ -35,6 +36,7 @@ class Tasks:
     scores_csv: str | None = None
     dequantization_draws: int | None = None
     num_samples: int | None = None
+    shard_images: int = 1024
     labels: list[str] | None = None
     complete_rows: int | None = None
     inpaint_mask: str | None = None
@@ -42,6 +44,7 @@ class Tasks:
     heatmap: bool = False
     heatmap_max: float | None = None
     output_dir: str | None = None
+    worker_timeout: int = 3600
     scale: int | None = None
     temperature: float = 1.0
     seed: Sequence[str] = ("0",)
@@ -61,6 +64,11 @@ class Tasks:
         return [name for name, is_asked in asked.items() if is_asked]
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether the samples are in several files."""
+        return self.num_samples is not None and self.num_samples > self.shard_images
+
+    @property
     def scores(self) -> bool:
         writes_scores = self.output_json is not None or self.scores_csv is not None
         return writes_scores or not self.pictures
@@ -73,7 +81,13 @@ class Tasks:
         """Raises ValueError or OSError for what is wrong with any model and images."""
         if self.pictures and not self.output_dir:
             raise ValueError("--output_dir: give the folder for the PNG and NPZ files.")
-        self._check_outputs()
+        if self.scores and not self.output_dir and cluster.num_workers() > 1:
+            raise ValueError(
+                "TF_CONFIG: the scores of several machines come together in files; "
+                "give --output_dir, a folder that all of them share."
+            )
+        named = {"output_json": self.output_json, "scores_csv": self.scores_csv}
+        checks.check_outputs(named, self.output_dir, self.pictures)
         if self.complete_rows is not None and self.inpaint_mask is not None:
             raise ValueError(
                 f"--complete_rows={self.complete_rows} --inpaint_mask="
@@ -101,7 +115,9 @@ class Tasks:
             if not 0 < self.heatmap_max < math.inf:
                 raise ValueError(f"{value}: must be above 0 bits per pixel and finite.")
 
-    def check_model(self, model: PixelCNNPP, images: ImageSet | None) -> None:
+    def check_model(
+        self, model: PixelCNNPP, images: ImageSet | None, num_devices: int = 1
+    ) -> None:
         """Raises ValueError for what is wrong with this model or these images."""
         if images is not None:
             checks.check_images(model, images)
@@ -109,12 +125,17 @@ class Tasks:
             checks.check_likelihood(model, self.dequantization_draws)
             most = self.max_images or images.num_images
             n = min(self.batch_size, most, images.num_images)
-            memory.check_batch("batch_size", n, model.config)
+            memory.check_batch("batch_size", n * num_devices, model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
             samples.parse_seed(self.seed)
         if self.num_samples:
-            memory.check_samples(self.num_samples, model.image_shape)
+            if self.is_sharded:
+                size, flag = self.shard_images, "shard_images"
+            else:
+                size, flag = self.num_samples, "num_samples"
+            memory.check_samples(size, model.image_shape, flag=flag)
+            sharded.check_room(self.output_dir, self.num_samples, model.image_shape)
             labels = self._parse_labels(model)
             if labels is not None:
                 checks.check_labels(model, labels, self.num_samples)
@@ -128,18 +149,29 @@ class Tasks:
             n = self._num_shown(images) * 2
             check_png_size(model.image_shape, n, self._scale(model))
 
-    def run(self, model: PixelCNNPP, images: ImageSet | None) -> None:
-        """Does everything that is asked for and prints a line for each."""
+    def run(
+        self,
+        model: PixelCNNPP,
+        images: ImageSet | None,
+        machine: Machine = ONE,
+    ) -> None:
+        """Does everything that is asked for and prints a line for each.
+
+        All devices and machines score and sample, the latter in shards; the first alone
+        completes images and makes heat maps.
+        """
         if self.dequantization_draws:
             model.set_dequantization_draws(self.dequantization_draws)
-        if self.num_samples:
+        if self.is_sharded:
+            self._sample_shards(model, machine)
+        elif self.num_samples and machine.is_chief:
             self._sample(model)
-        if self.completes:
+        if self.completes and machine.is_chief:
             self._complete(model, images)
-        if self.heatmap:
+        if self.heatmap and machine.is_chief:
             self._map_bits(model, images)
         if self.scores:
-            self._score(model, images)
+            self._score(model, images, machine)
 
     def _parse_labels(self, model: PixelCNNPP) -> list[int] | None:
         """The labels that are named by the model's class names, or by numbers."""
@@ -184,28 +216,6 @@ class Tasks:
         """The path of a picture without .png and .npz."""
         return os.path.join(self.output_dir, name)
 
-    def _check_outputs(self) -> None:
-        outputs = []  # (flag with its value, path)
-        for flag in ("output_json", "scores_csv"):
-            path = getattr(self, flag)
-            if path is not None:
-                files.check_file_writable(flag, path)
-                outputs.append((f"--{flag}={path}", path))
-        if self.pictures:
-            files.check_folder_writable("output_dir", self.output_dir)
-            value = f"--output_dir={self.output_dir}"
-            outputs.append((value, self.output_dir))
-            for name in self.pictures:
-                for path in (f"{self._path(name)}.png", f"{self._path(name)}.npz"):
-                    checks.check_replaceable(value, path)
-                    outputs.append((value, path))
-        for (first, path), (second, other) in itertools.combinations(outputs, 2):
-            if checks.written_names(path) & checks.written_names(other):
-                raise ValueError(
-                    f"{second}: collides with {first} (a file ends in .new until it is "
-                    "whole); give another file."
-                )
-
     @contextlib.contextmanager
     def _settings(self, model: PixelCNNPP) -> Iterator[samples.SampleSettings]:
         """How to sample, with a progress bar where stderr is a terminal."""
@@ -218,19 +228,42 @@ class Tasks:
             seed, scale = samples.parse_seed(self.seed), self._scale(model)
             yield samples.SampleSettings(seed, self.temperature, show, scale)
 
-    def _sample(self, model: PixelCNNPP) -> None:
+    def _row_labels(self, model: PixelCNNPP) -> list[int] | None:
+        """The labels that samples cycle through, None without any."""
         labels = self._parse_labels(model)
         if labels is None and model.num_labels is not None:
             labels = list(range(model.num_labels))
-        path = self._path("samples")
+        return labels
+
+    def _sample(self, model: PixelCNNPP) -> None:
+        labels, path = self._row_labels(model), self._path("samples")
         with self._settings(model) as settings:
             samples.save_samples(model, self.num_samples, path, settings, labels)
+        self._print_samples(model, labels, f"{path}.npz")
+
+    def _print_samples(self, model: PixelCNNPP, labels, npz: str) -> None:
         rows = ""
         if labels is not None:
             in_grid = labels[: min(self.num_samples, samples.MAX_GRID_IMAGES)]
             shown = [label_text(label, model.class_names) for label in in_grid]
             rows = f", rows of labels {', '.join(shown)}"
-        print(f"{self.num_samples} samples{rows}: {path}.png, {path}.npz")
+        path = self._path("samples")
+        print(f"{self.num_samples} samples{rows}: {path}.png, {npz}")
+
+    def _sample_shards(self, model: PixelCNNPP, machine: Machine) -> None:
+        labels, folder = self._row_labels(model), self.output_dir
+        with self._settings(model) as settings:
+            shards = sharded.shards_of_samples(
+                model, self.num_samples, self.shard_images, folder, settings, labels
+            )
+            ours = sharded.save_samples(model, shards, settings, machine)
+        if not machine.is_chief:
+            print(f"{len(ours)} of {shards.count} files of samples: {folder}")
+            return
+        shards.wait(self.worker_timeout)
+        sharded.save_grid(model, shards, self._path("samples"), self._scale(model))
+        last = shards.path(shards.count - 1)
+        self._print_samples(model, labels, f"{shards.path(0)} to {last}")
 
     def _complete(self, model: PixelCNNPP, images: ImageSet) -> None:
         path = self._path("completions")
@@ -262,15 +295,31 @@ class Tasks:
             f"{bound_note(model)}: {path}.png, {path}.npz"
         )
 
-    def _score(self, model: PixelCNNPP, images: ImageSet) -> None:
+    def _score(self, model: PixelCNNPP, images: ImageSet, machine: Machine) -> None:
+        settings = self.batch_size, self.max_images
+        if machine.count == 1:
+            parts = evaluator.score(model, images, *settings, machine)
+            self._write_scores(model, images, parts)
+            return
+        shards = sharded.shards_of_scores(
+            model, images, self.split, *settings, machine, self.output_dir
+        )
+        sharded.save_scores(model, images, *settings, machine, shards)
+        if not machine.is_chief:
+            print(f"scores of this machine: {shards.path(machine.index)}")
+            return
+        shards.wait(self.worker_timeout)
+        self._write_scores(model, images, sharded.read_scores(shards))
+        shards.remove()
+
+    def _write_scores(self, model: PixelCNNPP, images: ImageSet, parts) -> None:
+        """Writes and prints bits/dim [n] and labels [n] or None, in parts in order."""
         names, scores = images.names(), []
         with contextlib.ExitStack() as stack:
             write_rows = None
             if self.scores_csv is not None:
                 write_rows = stack.enter_context(evaluator.open_csv(self.scores_csv))
-            for bits, labels in evaluator.score(
-                model, images, self.batch_size, self.max_images
-            ):
+            for bits, labels in parts:
                 scores += bits.tolist()
                 if write_rows is not None:
                     write_rows(itertools.islice(names, len(bits)), labels, bits)

@@ -5,7 +5,6 @@ import hashlib
 import math
 import os
 
-import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, distribution, memory, openai_checkpoint
@@ -110,15 +109,6 @@ def check_memory(config: Config, image_shape: tuple, replicas: int) -> None:
     memory.check_samples(config.num_samples, image_shape, at_a_time)
 
 
-def fingerprint(images: ImageSet, seed: int) -> str:
-    """Hash of the first images of epoch 0 and their labels."""
-    digest = hashlib.sha256()
-    for example in images.examples(0, seed).take(32).as_numpy_iterator():
-        for name in sorted(example):
-            digest.update(np.ascontiguousarray(example[name]).tobytes())
-    return digest.hexdigest()[:16]
-
-
 def run_id(config: Config) -> int:
     """Number of a run: the same for runs that compute the same."""
     names = "fingerprint images_per_step init_batch_size learning_rate lr_decay seed"
@@ -173,7 +163,7 @@ def prepare(
         num_images=train_images.num_images,
         images_per_step=config.batch_size * replicas * config.accumulate,
         class_names=train_images.class_names,
-        fingerprint=fingerprint(train_images, config.seed),
+        fingerprint=image_ops.fingerprint(train_images, config.seed),
     )
     is_chief = distribution.is_chief(strategy)
     if is_chief:

@@ -1,0 +1,316 @@
+"""Scores and samples on several devices and machines; shards that are resumed."""
+
+import csv
+import json
+import os
+
+import command_lines
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_runs import write_untrained
+
+from pixel_cnn_pp import checkpoint, cluster
+from pixel_cnn_pp.evaluation import devices, sharded
+from pixel_cnn_pp.model import PixelCNNPP
+
+SAMPLE = "-o run -ns 10 --shard_images=3 -s 4 --output_dir="
+SCORE = "-o run -b 2 --output_json=scores.json --scores_csv=scores.csv"
+
+
+@pytest.fixture(scope="module")
+def folder(npz_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("devices")
+    images = {"data_set": "npz", "data_dir": npz_path, "class_conditional": True}
+    write_untrained(folder / "run", **images, field="11x5", num_labels=3)
+    return folder
+
+
+def run(script, line, folder):
+    done = command_lines.run(script, line, folder)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def fail(script, line, folder):
+    done = command_lines.run(script, line, folder)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def as_worker(monkeypatch):
+    """Sets TF_CONFIG to that of one of two workers."""
+
+    def set_config(index, jobs=("a:2222", "b:2222")):
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": list(jobs)}, "task": task}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+
+    return set_config
+
+
+@pytest.fixture(scope="module")
+def scored(folder):
+    """What one device prints and writes."""
+    stdout = run("evaluate.py", SCORE, folder)
+    names = ("scores.json", "scores.csv")
+    return stdout, [(folder / name).read_bytes() for name in names]
+
+
+@pytest.fixture(scope="module")
+def sampled(folder):
+    """The files that one device writes."""
+    run("sample.py", f"{SAMPLE}one", folder)
+    return samples_of(folder / "one")
+
+
+def samples_of(folder):
+    """The contents of samples.png and of each shard, by name."""
+    found = {"samples.png": (folder / "samples.png").read_bytes()}
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as file:
+            found[path.name] = {name: file[name].tolist() for name in file.files}
+    return found
+
+
+def modified(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+
+
+@pytest.mark.parametrize("nr_gpu", [2, 3])
+def test_scores_of_several_devices_are_those_of_one_bit_by_bit(folder, scored, nr_gpu):
+    stdout = run("evaluate.py", f"{SCORE} --nr_gpu={nr_gpu}", folder)
+    names = ("scores.json", "scores.csv")
+    assert (stdout, [(folder / name).read_bytes() for name in names]) == scored
+
+
+def test_devices_take_the_items_in_turn_and_results_are_in_order(folder):
+    model, _ = checkpoint.load_model(str(folder / "run"))
+    names = [device.name for device in tf.config.list_logical_devices("CPU")][:3]
+
+    def prepare(copy, check):
+        where = next(iter(copy.tf_variables().values())).device
+        return lambda item: (item, where[-5:], tf.zeros([]).device[-5:])
+
+    found = devices.Machine(names).deal(model, prepare, iter(range(7)), 7)
+    expected = [(k, f"CPU:{k % 3}", f"CPU:{k % 3}") for k in range(7)]
+    assert list(found) == expected
+
+
+def test_copies_have_what_was_set_of_the_model(folder):
+    model, _ = checkpoint.load_model(str(folder / "run"))
+    model.round_kernels("bfloat16")
+    model.set_jit_compile(False)
+    (_, copy) = devices.copies_on(["CPU:0", "CPU:1"], model)
+    assert sharded.model_id(copy[1]) == sharded.model_id(model)
+    assert copy[1].samples_with_xla is False and copy[1].fuses is False
+
+
+def test_error_on_a_device_ends_the_work_of_all(folder):
+    model, _ = checkpoint.load_model(str(folder / "run"))
+
+    def prepare(copy, check):
+        def work(item):
+            if item == 1:
+                raise OSError("no space left")
+            return item
+
+        return work
+
+    with pytest.raises(OSError, match="no space left"):
+        list(devices.Machine(["CPU:0", "CPU:1"]).deal(model, prepare, range(9), 9))
+
+
+def test_more_devices_than_there_are_are_rejected_in_one_line(folder):
+    error = fail("sample.py", "-o run --nr_gpu=99", folder)
+    assert error.startswith("error: --nr_gpu=99: there are 8 CPU devices here; give at")
+
+
+@pytest.mark.parametrize(
+    "task, expected",
+    [
+        ({}, (0, 1)),
+        ({"cluster": {"worker": ["a:1", "b:1"]}, "index": 1}, (1, 2)),
+        ({"cluster": {"chief": ["c:1"], "worker": ["a:1", "b:1"]}, "index": 1}, (2, 3)),
+    ],
+)
+def test_position_counts_the_chief_first(task, expected, monkeypatch):
+    config = {"task": {"type": "worker", "index": task.pop("index", 0)}} | task
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config if task else {}))
+    assert cluster.position() == expected
+
+
+# Samples in shards.
+
+
+def test_shards_hold_the_images_of_sample(folder, sampled):
+    model, _ = checkpoint.load_model(str(folder / "run"))
+    assert [len(sampled[f"samples-0000{k}.npz"]["images"]) for k in range(4)] == [
+        *(3, 3, 3, 1)
+    ]
+    for k, count in enumerate((3, 3, 3, 1)):
+        shard = sampled[f"samples-0000{k}.npz"]
+        labels = np.arange(3 * k, 3 * k + count) % 3
+        images = model.sample(count, labels, 4, first=3 * k).numpy()
+        assert shard["labels"] == labels.tolist() and shard["num_levels"] == 256
+        assert shard["images"] == images.tolist()
+    # The PNG is that of ten images in one file.
+    whole = model.sample(10, np.arange(10) % 3, 4).numpy()
+    parts = np.concatenate(
+        [sampled[f"samples-0000{k}.npz"]["images"] for k in range(4)]
+    )
+    assert np.mean((parts == whole).all(axis=(1, 2, 3))) >= 0.9
+
+
+def test_samples_of_several_devices_are_those_of_one(folder, sampled):
+    stdout = run("sample.py", f"{SAMPLE}two --nr_gpu=2", folder)
+    assert stdout == (
+        "10 samples, rows of labels 0, 1, 2: two/samples.png, two/samples-00000.npz to "
+        "two/samples-00003.npz\n"
+    )
+    assert samples_of(folder / "two") == sampled
+
+
+def test_command_that_was_killed_keeps_the_shards_that_are_there(
+    folder, sampled, monkeypatch
+):
+    sample, done = PixelCNNPP.sample, []
+
+    def sample_twice(self, *args, **kwargs):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(args)
+        return sample(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PixelCNNPP, "sample", sample_twice)
+        stopped = command_lines.run("sample.py", f"{SAMPLE}killed", folder)
+    assert (stopped.returncode, stopped.stderr) == (130, "interrupted\n")
+    before = modified(folder / "killed")
+    assert set(before) == {"samples-00000.npz", "samples-00001.npz"}
+    # What a kill within the writing of a file leaves.
+    (folder / "killed" / "samples-00002.npz.new").write_bytes(b"half")
+    run("sample.py", f"{SAMPLE}killed", folder)
+    after = modified(folder / "killed")
+    assert {name: after[name] for name in before} == before
+    assert samples_of(folder / "killed") == sampled
+
+
+def test_shards_in_the_middle_that_are_gone_are_sampled_again(folder, sampled):
+    (folder / "one" / "samples-00001.npz").unlink()
+    run("sample.py", f"{SAMPLE}one --nr_gpu=2", folder)
+    assert samples_of(folder / "one") == sampled
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ("-s 5", "is of seed=[4, 0], and now it is seed=[5, 0]; give another"),
+        ("--temperature=0.9", "is of temperature=1.0, and now it is temperature=0.9"),
+        ("-ns 11", "is of num_samples=10, and now it is num_samples=11"),
+        ("--shard_images=2", "is of shard_images=3, and now it is shard_images=2"),
+        ("--labels=1,2", "is of labels=[0, 1, 2], and now it is labels=[1, 2]"),
+        ("--kernels=bfloat16", "is of model="),
+        ("-o other", "is of model="),
+    ],
+)
+def test_shards_of_others_are_rejected_in_one_line(folder, sampled, changes, text):
+    if not (folder / "other").exists():
+        settings = {"field": "11x5", "num_labels": 3, "seed": 2}
+        write_untrained(folder / "other", **settings, nr_filters=5)
+    error = fail("sample.py", f"{SAMPLE}one {changes}", folder)
+    assert error.startswith("error: --output_dir=one: one/samples-00000.npz ")
+    assert text in error
+    assert samples_of(folder / "one") == sampled
+
+
+@pytest.mark.parametrize("contents", [b"", b"PK\x03\x04 torn", None])
+def test_damaged_shard_is_named_in_one_line(folder, sampled, contents):
+    path = folder / "damaged"
+    path.mkdir(exist_ok=True)
+    whole = (folder / "one" / "samples-00002.npz").read_bytes()
+    contents = whole[:-30] if contents is None else contents
+    (path / "samples-00002.npz").write_bytes(contents)
+    error = fail("sample.py", f"{SAMPLE}damaged", folder)
+    assert "damaged/samples-00002.npz is damaged, or was not written" in error
+
+
+def test_samples_that_the_disk_has_no_room_for_are_rejected(folder, monkeypatch):
+    monkeypatch.setattr(
+        sharded.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1919})
+    )
+    error = fail("sample.py", f"{SAMPLE}full/deep", folder)
+    assert "--num_samples=10: the samples take" in error and "give 9 or fewer" in error
+
+
+def test_two_commands_do_not_write_to_one_folder(folder, sampled):
+    lock = sharded.Shards(str(folder / "one"), "other", 1, {})
+    with lock.locked(0):
+        error = fail("sample.py", f"{SAMPLE}one", folder)
+    assert f"--output_dir=one: process {os.getpid()} writes to it" in error
+
+
+# Several machines.
+
+
+def test_machines_divide_the_samples_and_the_first_joins_them(
+    folder, sampled, as_worker
+):
+    as_worker(1)
+    stdout = run("sample.py", f"{SAMPLE}shared", folder)
+    assert stdout == "2 of 4 files of samples: shared\n"
+    assert set(modified(folder / "shared")) == {f"samples-0000{k}.npz" for k in (1, 3)}
+    as_worker(0)
+    run("sample.py", f"{SAMPLE}shared", folder)
+    assert samples_of(folder / "shared") == sampled
+
+
+def test_machines_divide_the_scores_and_the_first_joins_them(folder, scored, as_worker):
+    as_worker(1)
+    stdout = run("evaluate.py", f"{SCORE} --output_dir=parts", folder)
+    assert stdout == "scores of this machine: parts/scores-00001.npz\n"
+    with np.load(folder / "parts" / "scores-00001.npz") as file:
+        # 11 images in batches of 2: three batches, then three of which one is half.
+        assert len(file["bits"]) == 5 and len(file["labels"]) == 5
+    as_worker(0)
+    stdout = run("evaluate.py", f"{SCORE} --output_dir=parts --nr_gpu=2", folder)
+    names = ("scores.json", "scores.csv")
+    assert (stdout, [(folder / name).read_bytes() for name in names]) == scored
+    assert not list((folder / "parts").glob("*.npz"))
+
+
+def test_more_machines_than_batches_give_the_same_scores(folder, as_worker):
+    line = "-o run -b 8 --max_images=9 --scores_csv={}.csv --output_dir=many"
+    run("evaluate.py", line.format("alone"), folder)
+    for index in (2, 1, 0):
+        as_worker(index, ("a:1", "b:1", "c:1"))
+        run("evaluate.py", line.format("many"), folder)
+    files = [list(csv.reader(open(folder / f"{n}.csv"))) for n in ("alone", "many")]
+    assert files[0] == files[1] and len(files[0]) == 10
+
+
+def test_scores_of_other_settings_are_rejected_in_one_line(folder, as_worker):
+    as_worker(1)
+    run("evaluate.py", "-o run -b 2 --output_dir=stale", folder)
+    as_worker(0)
+    line = "-o run -b 2 --split=train --output_dir=stale"
+    error = fail("evaluate.py", line, folder)
+    assert "stale/scores-00001.npz is of images=" in error and "split=test" in error
+
+
+def test_scores_of_several_machines_need_a_folder(folder, as_worker):
+    as_worker(0)
+    error = fail("evaluate.py", SCORE, folder)
+    assert error.startswith("error: TF_CONFIG: the scores of several machines come")
+
+
+def test_chief_names_the_file_that_does_not_come(folder, as_worker):
+    as_worker(0)
+    line = "-o run -b 2 --output_dir=lonely --worker_timeout=1"
+    done = command_lines.run("evaluate.py", line, folder)
+    waiting, error = done.stderr.splitlines()
+    assert waiting == "waiting for 1 files such as lonely/scores-00001.npz"
+    assert error.startswith(
+        "error: TF_CONFIG: no machine wrote lonely/scores-00001.npz in 1 s; start"
+    )
