@@ -14,7 +14,7 @@ from pixel_cnn_pp import checkpoint, cluster
 from pixel_cnn_pp.evaluation import devices, sharded
 from pixel_cnn_pp.model import PixelCNNPP
 
-SAMPLE = "-o run -ns 10 --shard_images=3 -s 4 --output_dir="
+SAMPLE = "-o run -ns 10 --shard_images=3 -s 4 --nojit_compile --output_dir="
 SCORE = "-o run -b 2 --output_json=scores.json --scores_csv=scores.csv"
 
 
@@ -146,6 +146,7 @@ def test_position_counts_the_chief_first(task, expected, monkeypatch):
 
 def test_shards_hold_the_images_of_sample(folder, sampled):
     model, _ = checkpoint.load_model(str(folder / "run"))
+    model.set_jit_compile(False)
     assert [len(sampled[f"samples-0000{k}.npz"]["images"]) for k in range(4)] == [
         *(3, 3, 3, 1)
     ]
@@ -170,6 +171,14 @@ def test_samples_of_several_devices_are_those_of_one(folder, sampled):
         "two/samples-00003.npz\n"
     )
     assert samples_of(folder / "two") == sampled
+
+
+@pytest.mark.slow
+def test_samples_of_several_devices_are_those_of_one_with_xla(folder):
+    for name, nr_gpu in (("xla_one", 1), ("xla_two", 2)):
+        line = f"{SAMPLE}{name} --jit_compile --nr_gpu={nr_gpu}"
+        run("sample.py", line, folder)
+    assert samples_of(folder / "xla_two") == samples_of(folder / "xla_one")
 
 
 def test_command_that_was_killed_keeps_the_shards_that_are_there(

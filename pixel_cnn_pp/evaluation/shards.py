@@ -59,7 +59,7 @@ class Shards:
     def locked(self, number: int) -> Iterator[None]:
         """Keeps other processes of a machine's number from writing to the folder.
 
-        Raises Locked, and ValueError where files are there that are not of these.
+        Raises Locked, and OSError where files are there that are not of these.
         """
         os.makedirs(self.output_dir, exist_ok=True)
         lock = FolderLock(self.output_dir, "output_dir", name=f"lock-{number}")
@@ -74,7 +74,7 @@ class Shards:
         return sorted(set(range(self.count)) - self.written())
 
     def check(self) -> None:
-        """Raises ValueError where a file that is there is damaged or of others."""
+        """Raises OSError where a file that is there is damaged or of others."""
         for number in sorted(self.written()):
             self._check_settings(number, self._load(number, "settings")["settings"])
 
@@ -118,7 +118,7 @@ class Shards:
             with np.load(self.path(number), allow_pickle=False) as file:
                 return {name: file[name] for name in names or file.files}
         except _DAMAGE as error:
-            raise ValueError(
+            raise OSError(
                 f"--output_dir={self.output_dir}: {self.path(number)} is damaged, or "
                 "was not written by this command; remove it."
             ) from error
@@ -128,7 +128,7 @@ class Shards:
             found = json.loads(str(text))
             names = sorted(found | self.settings)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.path(number)} is damaged; remove it.") from error
+            raise OSError(f"{self.path(number)} is damaged; remove it.") from error
         # As JSON has them, where tuples are lists.
         now = json.loads(json.dumps(self.settings))
         changed = [name for name in names if found.get(name) != now.get(name)]
@@ -137,7 +137,7 @@ class Shards:
                 ", ".join(f"{name}={values.get(name)}" for name in changed)
                 for values in (now, found)
             )
-            raise ValueError(
+            raise OSError(
                 f"--output_dir={self.output_dir}: {self.path(number)} is of "
                 f"{had:.300}, and now it is {given:.300}; give another --output_dir, "
                 "or remove the files there."
