@@ -14,7 +14,7 @@ from pixel_cnn_pp import checkpoint, cluster
 from pixel_cnn_pp.evaluation import devices, sharded
 from pixel_cnn_pp.model import PixelCNNPP
 
-SAMPLE = "-o run -ns 10 --shard_images=3 -s 4 --nojit_compile --output_dir="
+SAMPLE = "-o run -ns 11 --shard_images=3 -s 4 --nojit_compile --output_dir="
 SCORE = "-o run -b 2 --output_json=scores.json --scores_csv=scores.csv"
 
 
@@ -147,17 +147,14 @@ def test_position_counts_the_chief_first(task, expected, monkeypatch):
 def test_shards_hold_the_images_of_sample(folder, sampled):
     model, _ = checkpoint.load_model(str(folder / "run"))
     model.set_jit_compile(False)
-    assert [len(sampled[f"samples-0000{k}.npz"]["images"]) for k in range(4)] == [
-        *(3, 3, 3, 1)
-    ]
-    for k, count in enumerate((3, 3, 3, 1)):
+    for k, count in enumerate((3, 3, 3, 2)):
         shard = sampled[f"samples-0000{k}.npz"]
         labels = np.arange(3 * k, 3 * k + count) % 3
         images = model.sample(count, labels, 4, first=3 * k).numpy()
         assert shard["labels"] == labels.tolist() and shard["num_levels"] == 256
         assert shard["images"] == images.tolist()
-    # The PNG is that of ten images in one file.
-    whole = model.sample(10, np.arange(10) % 3, 4).numpy()
+    # The PNG is that of the images in one file.
+    whole = model.sample(11, np.arange(11) % 3, 4).numpy()
     parts = np.concatenate(
         [sampled[f"samples-0000{k}.npz"]["images"] for k in range(4)]
     )
@@ -167,7 +164,7 @@ def test_shards_hold_the_images_of_sample(folder, sampled):
 def test_samples_of_several_devices_are_those_of_one(folder, sampled):
     stdout = run("sample.py", f"{SAMPLE}two --nr_gpu=2", folder)
     assert stdout == (
-        "10 samples, rows of labels 0, 1, 2: two/samples.png, two/samples-00000.npz to "
+        "11 samples, rows of labels 0, 1, 2: two/samples.png, two/samples-00000.npz to "
         "two/samples-00003.npz\n"
     )
     assert samples_of(folder / "two") == sampled
@@ -217,7 +214,7 @@ def test_shards_in_the_middle_that_are_gone_are_sampled_again(folder, sampled):
     [
         ("-s 5", "is of seed=[4, 0], and now it is seed=[5, 0]; give another"),
         ("--temperature=0.9", "is of temperature=1.0, and now it is temperature=0.9"),
-        ("-ns 11", "is of num_samples=10, and now it is num_samples=11"),
+        ("-ns 12", "is of num_samples=11, and now it is num_samples=12"),
         ("--shard_images=2", "is of shard_images=3, and now it is shard_images=2"),
         ("--labels=1,2", "is of labels=[0, 1, 2], and now it is labels=[1, 2]"),
         ("--kernels=bfloat16", "is of model="),
@@ -250,7 +247,7 @@ def test_samples_that_the_disk_has_no_room_for_are_rejected(folder, monkeypatch)
         sharded.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1919})
     )
     error = fail("sample.py", f"{SAMPLE}full/deep", folder)
-    assert "--num_samples=10: the samples take" in error and "give 9 or fewer" in error
+    assert "--num_samples=11: the samples take" in error and "give 9 or fewer" in error
 
 
 def test_two_commands_do_not_write_to_one_folder(folder, sampled):

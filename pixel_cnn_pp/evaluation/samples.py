@@ -40,6 +40,13 @@ def parse_seed(parts: Sequence[str]) -> tuple[int, int]:
     return prng.seed_of(numbers)
 
 
+def label_text(label: int, class_names: tuple[str, ...] | None) -> str:
+    """'3' or, where it has another name, '3 (cat)'."""
+    if class_names is None or class_names[label] == str(label):
+        return str(label)
+    return f"{label} ({class_names[label]})"
+
+
 def tile_rows(images: np.ndarray, num_rows: int) -> np.ndarray:
     """Grid, uint8 [H′, W′, C], in which image i stands in row i % num_rows."""
     n, *shape = images.shape

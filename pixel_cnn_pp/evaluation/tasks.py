@@ -245,7 +245,7 @@ class Tasks:
         rows = ""
         if labels is not None:
             in_grid = labels[: min(self.num_samples, samples.MAX_GRID_IMAGES)]
-            shown = [label_text(label, model.class_names) for label in in_grid]
+            shown = [samples.label_text(label, model.class_names) for label in in_grid]
             rows = f", rows of labels {', '.join(shown)}"
         path = self._path("samples")
         print(f"{self.num_samples} samples{rows}: {path}.png, {npz}")
@@ -334,13 +334,6 @@ class Tasks:
             }
             with files.open_atomic(self.output_json) as file:
                 json.dump(content, file)
-
-
-def label_text(label: int, class_names: tuple[str, ...] | None) -> str:
-    """'3' or, where it has another name, '3 (cat)'."""
-    if class_names is None or class_names[label] == str(label):
-        return str(label)
-    return f"{label} ({class_names[label]})"
 
 
 def bound_note(model: PixelCNNPP) -> str:
