@@ -253,6 +253,6 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
             images = relabel(images, model.class_names)
         if images is not None:
             images = quantized(images, model.num_levels)
-        tasks.check_model(model, images, len(devices))
+        tasks.check_model(model, images)
     with cli.errors_in_one_line((OSError, FloatingPointError)):
         tasks.run(model, images, machine)

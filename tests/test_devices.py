@@ -141,6 +141,15 @@ def test_position_counts_the_chief_first(task, expected, monkeypatch):
     assert cluster.position() == expected
 
 
+@pytest.mark.parametrize("first", [-1, 2**31 - 2])
+def test_first_image_of_a_seed_has_a_number_of_32_bits(folder, first):
+    model, _ = checkpoint.load_model(str(folder / "run"))
+    with pytest.raises(
+        ValueError, match=f"first={first}: must be from 0 to 2147483645"
+    ):
+        model.sample(2, [0, 1], first=first)
+
+
 # Samples in shards.
 
 
@@ -303,6 +312,13 @@ def test_scores_of_other_settings_are_rejected_in_one_line(folder, as_worker):
     line = "-o run -b 2 --split=train --output_dir=stale"
     error = fail("evaluate.py", line, folder)
     assert "stale/scores-00001.npz is of images=" in error and "split=test" in error
+
+
+def test_machine_that_is_not_the_first_completes_no_images(folder, as_worker):
+    as_worker(1)
+    line = "-o run --complete_rows=3 --output_dir=nothing"
+    stdout = run("evaluate.py", line, folder)
+    assert stdout.startswith("nothing to do here") and not (folder / "nothing").exists()
 
 
 def test_scores_of_several_machines_need_a_folder(folder, as_worker):

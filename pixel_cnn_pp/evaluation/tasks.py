@@ -115,9 +115,7 @@ class Tasks:
             if not 0 < self.heatmap_max < math.inf:
                 raise ValueError(f"{value}: must be above 0 bits per pixel and finite.")
 
-    def check_model(
-        self, model: PixelCNNPP, images: ImageSet | None, num_devices: int = 1
-    ) -> None:
+    def check_model(self, model: PixelCNNPP, images: ImageSet | None) -> None:
         """Raises ValueError for what is wrong with this model or these images."""
         if images is not None:
             checks.check_images(model, images)
@@ -125,7 +123,7 @@ class Tasks:
             checks.check_likelihood(model, self.dequantization_draws)
             most = self.max_images or images.num_images
             n = min(self.batch_size, most, images.num_images)
-            memory.check_batch("batch_size", n * num_devices, model.config)
+            memory.check_batch("batch_size", n, model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
             samples.parse_seed(self.seed)
@@ -172,6 +170,8 @@ class Tasks:
             self._map_bits(model, images)
         if self.scores:
             self._score(model, images, machine)
+        if not (machine.is_chief or self.is_sharded or self.scores):
+            print("nothing to do here: the first machine of TF_CONFIG does it alone")
 
     def _parse_labels(self, model: PixelCNNPP) -> list[int] | None:
         """The labels that are named by the model's class names, or by numbers."""
