@@ -144,7 +144,7 @@ class PixelCNNPP(TrainableNetwork):
         if not isinstance(self.objective, ContinuousMixLogistic):
             raise ValueError(
                 f"dequantization_draws={draws}: the scores of this model are exact; "
-                "leave it out."
+                "remove it."
             )
         self.objective.num_draws = draws
         self._retrace_scores()
@@ -300,5 +300,5 @@ class PixelCNNPP(TrainableNetwork):
         if self.energy_distance and temperature != 1:
             raise ValueError(
                 f"temperature={temperature}: must be 1 for a model trained with the "
-                "energy distance; leave it out."
+                "energy distance; remove it."
             )

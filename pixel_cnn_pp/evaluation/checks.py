@@ -83,8 +83,6 @@ def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> Non
 def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> None:
     """Raises ValueError where the model cannot sample each of these labels once."""
     value = f"--labels={','.join(map(str, labels))}"
-    if model.num_labels is None:
-        raise ValueError(f"{value}: this model has no labels; remove the flag.")
     if not all(0 <= label < model.num_labels for label in labels):
         raise ValueError(
             f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "

@@ -12,7 +12,7 @@ from pixel_cnn_pp.evaluation import devices
 from pixel_cnn_pp.files import open_atomic
 from pixel_cnn_pp.images import ImageSet, quantized
 from pixel_cnn_pp.layers import fusion
-from pixel_cnn_pp.likelihood import bits_per_dim
+from pixel_cnn_pp.likelihood import ContinuousMixLogistic, bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 
 CSV_COLUMNS = ("image", "label", "bits_per_dim")
@@ -143,6 +143,14 @@ def score(
         bits = bits_per_dim(losses.astype(np.float64), model.image_shape)
         check_finite(bits)
         yield bits, labels
+
+
+def bound_note(model: PixelCNNPP) -> str:
+    """What to print of scores that are not exact."""
+    if not isinstance(model.objective, ContinuousMixLogistic):
+        return ""
+    draws = model.objective.num_draws
+    return f"; estimate of an upper bound, mean of {draws} dequantizations"
 
 
 def check_finite(bits: np.ndarray) -> None:

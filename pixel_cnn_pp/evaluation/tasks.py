@@ -18,7 +18,6 @@ from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, samples, sharded
 from pixel_cnn_pp.evaluation.devices import ONE, Machine
 from pixel_cnn_pp.evaluation.mask import read_mask
 from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
-from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
 FIRST_IMAGES = 8  # Completed or mapped where --max_images is not given.
@@ -80,7 +79,10 @@ class Tasks:
     def check_flags(self) -> None:
         """Raises ValueError or OSError for what is wrong with any model and images."""
         if self.pictures and not self.output_dir:
-            raise ValueError("--output_dir: give the folder for the PNG and NPZ files.")
+            raise ValueError(
+                "--output_dir: give the folder for the PNG and NPZ files, for example "
+                "--output_dir=pictures."
+            )
         if self.scores and not self.output_dir and cluster.num_workers() > 1:
             raise ValueError(
                 "TF_CONFIG: the scores of several machines come together in files; "
@@ -177,6 +179,11 @@ class Tasks:
         """The labels that are named by the model's class names, or by numbers."""
         if self.labels is None:
             return None
+        if model.num_labels is None:
+            raise ValueError(
+                f"--labels={','.join(self.labels)}: this model has no labels; remove "
+                "the flag."
+            )
         names = model.class_names or ()
         # Class names are in this form, and a shell may give another.
         labels = [unicodedata.normalize("NFC", label) for label in self.labels or [""]]
@@ -187,7 +194,8 @@ class Tasks:
         except ValueError as error:
             raise ValueError(
                 f"--labels={','.join(self.labels)}: must be class names or numbers "
-                "with commas between them, for example 0,1,2."
+                "with commas between them, for example 0,1,2"
+                + (f"; the classes are {', '.join(names)}." if names else ".")
             ) from error
 
     def _scale(self, model: PixelCNNPP) -> int:
@@ -292,7 +300,7 @@ class Tasks:
         )
         print(
             f"{n} heat maps, colours from {low:.3g} to {high:.3g} bits per pixel"
-            f"{bound_note(model)}: {path}.png, {path}.npz"
+            f"{evaluator.bound_note(model)}: {path}.png, {path}.npz"
         )
 
     def _score(self, model: PixelCNNPP, images: ImageSet, machine: Machine) -> None:
@@ -324,7 +332,7 @@ class Tasks:
                 if write_rows is not None:
                     write_rows(itertools.islice(names, len(bits)), labels, bits)
         mean = float(np.mean(scores))
-        note = f"{len(scores)} images{bound_note(model)}"
+        note = f"{len(scores)} images{evaluator.bound_note(model)}"
         print(f"{self.split} bits_per_dim = {mean:.4f} ({note})")
         if self.output_json is not None:
             content = {
@@ -334,11 +342,3 @@ class Tasks:
             }
             with files.open_atomic(self.output_json) as file:
                 json.dump(content, file)
-
-
-def bound_note(model: PixelCNNPP) -> str:
-    """What to print of scores that are not exact."""
-    if not isinstance(model.objective, ContinuousMixLogistic):
-        return ""
-    draws = model.objective.num_draws
-    return f"; estimate of an upper bound, mean of {draws} dequantizations"

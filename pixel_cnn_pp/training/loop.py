@@ -103,7 +103,7 @@ class Loop:
                     raise
                 raise distribution.WorkerLost(
                     f"another worker was lost at step {log.step}; start all of them "
-                    "again with --load_params."
+                    "again with --resume."
                 ) from error
             finally:
                 self.writer.close()

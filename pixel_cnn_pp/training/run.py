@@ -64,12 +64,12 @@ def check_save_dir(save_dir: str, load_params: bool) -> None:
     has_run = has_run or bool(checkpoint.list_checkpoints(save_dir))
     if has_run and not load_params:
         raise ValueError(
-            f"--save_dir={save_dir}: holds a run; give --load_params to resume it, or "
+            f"--save_dir={save_dir}: holds a run; give --resume to resume it, or "
             "another --save_dir."
         )
     if load_params and not has_run:
         raise ValueError(
-            f"--load_params: --save_dir={save_dir} holds no run to resume; remove "
+            f"--resume: --save_dir={save_dir} holds no run to resume; remove "
             "the flag to start one."
         )
     check_folder_writable("save_dir", save_dir)
