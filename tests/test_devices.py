@@ -180,11 +180,16 @@ def test_samples_of_several_devices_are_those_of_one(folder, sampled):
 
 
 @pytest.mark.slow
-def test_samples_of_several_devices_are_those_of_one_with_xla(folder):
+def test_several_devices_give_what_one_does_with_xla(folder):
+    scores = []
     for name, nr_gpu in (("xla_one", 1), ("xla_two", 2)):
+        line = f"{SCORE} --jit_compile --nr_gpu={nr_gpu}"
+        run("evaluate.py", line, folder)
+        scores.append((folder / "scores.json").read_bytes())
         line = f"{SAMPLE}{name} --jit_compile --nr_gpu={nr_gpu}"
         run("sample.py", line, folder)
     assert samples_of(folder / "xla_two") == samples_of(folder / "xla_one")
+    assert scores[0] == scores[1]
 
 
 def test_command_that_was_killed_keeps_the_shards_that_are_there(

@@ -60,7 +60,7 @@ def test_scores_are_streamed_however_many_images_follow(model, images):
     class Endless:
         num_images, num_levels = 10**12, 256
 
-        def examples(self):
+        def examples(self, start=0):
             forever = tf.data.Dataset.from_tensors(images[0]).repeat()
             return forever.map(lambda image: {"image": image, "label": 2})
 
@@ -80,7 +80,7 @@ def test_fewer_pixel_values_than_256_are_scored_on_the_quantized_images(images):
         num_labels = class_names = None
         image_shape = (8, 8, 3)
 
-        def examples(self):
+        def examples(self, start=0):
             return examples(images)
 
         def names(self):
@@ -95,7 +95,7 @@ def test_scores_and_heat_maps_that_are_not_finite_end_in_an_error(images, tmp_pa
     class Few:
         num_images, num_levels = 3, 256
 
-        def examples(self):
+        def examples(self, start=0):
             return examples(images[:3])
 
     model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)

@@ -124,7 +124,7 @@ def test_scores_written_before_an_error_stay_beside_the_file(tmp_path):
     class Failing:
         num_images, num_levels = 11, 256
 
-        def examples(self):
+        def examples(self, start=0):
             def some():
                 yield from ({"image": image} for image in images[:4])
                 raise RuntimeError("the disk is gone")
