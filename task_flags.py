@@ -72,10 +72,7 @@ def define_image_flags() -> None:
 
 def define_sampling_flags(num_samples: str, output_dir: str) -> None:
     """Defines the flags of samples and completions, two with these help texts."""
-    most = 2**31 - 1
-    cli.DEFINE_field(
-        Tasks, "num_samples", num_samples, "ns", lower_bound=1, upper_bound=most
-    )
+    cli.DEFINE_field(Tasks, "num_samples", num_samples, "ns", lower_bound=1)
     cli.DEFINE_field(
         Tasks,
         "shard_images",

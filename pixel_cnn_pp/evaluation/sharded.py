@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp import prng
 from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.samples import (
@@ -51,11 +52,12 @@ def check_room(output_dir: str, n: int, image_shape: tuple[int, int, int]) -> No
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     room, each = shutil.disk_usage(folder).free + written, math.prod(image_shape)
-    if n * each > room:
+    most = min(room // each, prng.LIMIT - 1)  # Images of a seed have numbers below.
+    if n > most:
         raise ValueError(
             f"--num_samples={n}: the samples take {n * each / GIB:.3g} GiB, and there "
             f"are {room / GIB:.3g} GiB for them in --output_dir={output_dir}; give "
-            f"{room // each} or fewer."
+            f"{most} or fewer."
         )
 
 
