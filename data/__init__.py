@@ -73,8 +73,8 @@ def check_settings(
         )
     if test_share is not None and name != "folder":
         raise ValueError(
-            f"--test_share={test_share}: {name} has test images of its own; leave it "
-            "out, it is for folder."
+            f"--test_share={test_share}: {name} has test images of its own; "
+            "remove it, it is for folder."
         )
     if test_share is not None and not 0 < test_share < 1:
         raise ValueError(

@@ -78,7 +78,7 @@ REJECTED = [
         "train",
         f"-r {FIELD} -o run -z relu -d cifar -n 5 -s 6",
         "--nr_filters=5, --resnet_nonlinearity=relu, --seed=6: the run",
-        "has --nr_filters=4, --resnet_nonlinearity=elu, --seed=5; leave them out",
+        "has --nr_filters=4, --resnet_nonlinearity=elu, --seed=5; remove them",
     ),
     (
         "train",
