@@ -21,6 +21,7 @@ Flags by topic:
                 --autoregressive_channels
   optimization  --learning_rate --lr_decay --batch_size --accumulate
                 --init_batch_size --polyak_decay --polyak_warmup --seed
+  background    --mutation_rate --weight_decay
   length        --max_epochs --max_steps --max_bad_steps
   speed         --precision --remat --jit_compile --tf32
   devices       --nr_gpu --worker_timeout
@@ -129,11 +130,7 @@ of_model(
     "bound on the bits/dim.",
     choices=LIKELIHOODS,
 )
-of_model(
-    "energy_distance",
-    "Train with the energy distance instead of the likelihood.",
-    "ed",
-)
+of_model("energy_distance", "Train by the energy distance, not the likelihood.", "ed")
 of_model("short_cuts", "Skip connections from the downsampling to the upsampling path.")
 of_model(
     "field",
@@ -167,6 +164,19 @@ of_run(
     "--nopolyak_warmup is the official rule.",
 )
 of_run("seed", "Seed of all randomness.", "s")
+
+# Background model of the likelihood ratio.
+of_run(
+    "mutation_rate",
+    "Replace each sub-pixel of the training images with this probability, for example "
+    "0.3, by a uniform pixel value, anew in each step: a background model for "
+    "--background_dir of evaluate.py. Other images stay as they are.",
+)
+of_run(
+    "weight_decay",
+    "L2 penalty: adds this factor times the sum of the squares of all weights of the "
+    "normalized kernels to the mean loss of an image in nats; not to the metrics.",
+)
 
 # Length.
 of_run("max_epochs", "Total number of epochs.", "x")

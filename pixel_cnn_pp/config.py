@@ -155,6 +155,8 @@ class Config:
     worker_timeout: int = 600
     polyak_decay: float = 0.9995
     polyak_warmup: bool = True
+    mutation_rate: float = 0.0
+    weight_decay: float = 0.0
     num_samples: int = 1
     seed: int = 1
 
@@ -181,6 +183,16 @@ class Config:
                     raise ValueError(
                         f"{name}={getattr(self, name)}: must be above 0 and at most 1."
                     )
+            if not 0 <= self.mutation_rate <= 1:
+                raise ValueError(
+                    f"mutation_rate={self.mutation_rate}: must be from 0 (none) to 1, "
+                    "for example 0.3."
+                )
+            if not 0 <= self.weight_decay < 3.4e38:  # In float32.
+                raise ValueError(
+                    f"weight_decay={self.weight_decay}: must be 0 (none) or more and "
+                    "finite, for example 10."
+                )
             if not 0 <= self.save_minutes < math.inf:
                 raise ValueError(
                     f"save_minutes={self.save_minutes}: must be 0 (no checkpoints by "

@@ -11,7 +11,7 @@ import tensorflow as tf
 HOST = "CPU:0"
 
 # Purposes of the random numbers that follow from a run's seed: (seed, purpose).
-INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS = range(5)
+INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS, MUTATION = range(6)
 
 LIMIT = 2**31
 

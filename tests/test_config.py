@@ -72,6 +72,11 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
         ("learning_rate", float("inf")),
         ("lr_decay", 1.1),
         ("polyak_decay", 0.0),
+        ("mutation_rate", -0.1),
+        ("mutation_rate", 1.5),
+        ("mutation_rate", float("nan")),
+        ("weight_decay", -1.0),
+        ("weight_decay", float("inf")),
         ("resnet_nonlinearity", "tanh"),
     ],
 )

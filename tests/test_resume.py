@@ -7,6 +7,7 @@ from small_runs import arrays, random_batch, rows, run, steps_on
 # 40 images in batches of 4: an epoch is 10 steps on one replica and 5 on two.
 SETTINGS = {"field": "11x5", "num_labels": 3, "class_conditional": True}
 SETTINGS |= {"max_steps": 13, "jit_compile": False}
+SETTINGS |= {"mutation_rate": 0.3, "weight_decay": 0.1}
 
 
 def test_same_seed_repeats_a_run_with_dropout():

@@ -112,8 +112,8 @@ def check_memory(config: Config, image_shape: tuple, replicas: int) -> None:
 def run_id(config: Config) -> int:
     """Number of a run: the same for runs that compute the same."""
     names = "fingerprint images_per_step init_batch_size learning_rate lr_decay seed"
-    names = [*names.split(), "polyak_decay", "polyak_warmup"]
-    settings = [getattr(config, name) for name in names]
+    names += " polyak_decay polyak_warmup mutation_rate weight_decay"
+    settings = [getattr(config, name) for name in names.split()]
     digest = hashlib.sha256(repr([config.model, settings]).encode())
     return int(digest.hexdigest()[:15], 16)
 

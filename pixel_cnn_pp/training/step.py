@@ -9,6 +9,7 @@ import tensorflow as tf
 from pixel_cnn_pp import distribution, prng
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.layers import fusion
+from pixel_cnn_pp.training.background import add_penalty, mutate
 from pixel_cnn_pp.training.optimizer import (
     Adam,
     ema_decay_at,
@@ -62,7 +63,9 @@ class TrainStep:
 
     Losses and gradients are summed over the images of all replicas, as the official
     code sums them, and over `accumulate` batches that each replica takes in turn.
-    Dropout masks follow from the seed, the step, the replica and the batch.
+    Dropout masks follow from the seed, the step, the replica and the batch, mutations
+    of the images from the seed, the step and the replica. The penalty of weight_decay
+    is part of the gradients, not of the loss.
 
     A step with a loss or gradient that is not finite changes no parameter, average,
     moment or sum of losses; it is counted in bad_steps and reported by `bad_report`.
@@ -97,8 +100,10 @@ class TrainStep:
         counters = self.state.counters
         with tf.device(prng.HOST):
             step = tf.identity(counters["step"])
-            seed = seed_for(self.config, prng.DROPOUT)
-            seed = prng.fold_in(seed, tf.cast(step, tf.int32))
+            seed = self.seed_at(step, prng.DROPOUT)
+        if self.config.mutation_rate:
+            mutation_seed = self.seed_at(step, prng.MUTATION)
+            batch = self.strategy.run(self.mutated, args=(batch, mutation_seed))
         self.gradients_of = self.trace_gradients()
         parts = self.strategy.run(self.replica_gradients, args=(batch, seed, stop))
         sums, gradients = self.reduce(*parts)
@@ -112,10 +117,23 @@ class TrainStep:
 
     @property
     def images_per_step(self) -> int:
-        replicas = self.strategy.num_replicas_in_sync
-        return self.config.batch_size * replicas * self.config.accumulate
+        return self.images_per_replica * self.strategy.num_replicas_in_sync
+
+    @property
+    def images_per_replica(self) -> int:
+        return self.config.batch_size * self.config.accumulate
+
+    def seed_at(self, step, purpose: int) -> tf.Tensor:
+        return prng.fold_in(seed_for(self.config, purpose), tf.cast(step, tf.int32))
 
     # Loss and gradients of a replica.
+
+    def mutated(self, batch, seed) -> dict[str, tf.Tensor]:
+        """The batch of one replica with `mutation_rate` of its sub-pixels replaced."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        rate, levels = self.config.mutation_rate, self.config.model.num_levels
+        seed = prng.fold_in(seed, replica)
+        return batch | {"image": mutate(batch["image"], rate, levels, seed)}
 
     def trace_gradients(self) -> Callable:
         """`batch_gradients` as one graph, which all replicas call with their values."""
@@ -136,6 +154,10 @@ class TrainStep:
             loss, gradients = self.gradients_of(values, batch, seed)
         else:
             loss, gradients = self.accumulated_gradients(values, batch, seed)
+        if self.config.weight_decay:
+            # For each image: the loss is a sum over images.
+            factor = self.config.weight_decay * self.images_per_replica
+            gradients = add_penalty(gradients, values, self.state.parameters, factor)
         norm = tf.linalg.global_norm(gradients)
         pixels = tf.reduce_mean(tf.cast(batch["image"], tf.float32))
         return Sums(loss, norm, pixels, stop), gradients
