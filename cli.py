@@ -231,6 +231,18 @@ def model_from_flags(image_size: tuple[int, int]) -> PixelCNNPP:
     return model
 
 
+def background_model(folder: str) -> PixelCNNPP:
+    """The background model in the folder that --background_dir names."""
+    try:
+        model, _ = checkpoint.load_model(folder, FLAGS.averaged)
+    except (ValueError, OSError) as error:
+        message = str(error).replace("--save_dir=", "--background_dir=")
+        raise ValueError(message) from error
+    check_weights(model)
+    model.round_kernels(FLAGS.kernels)
+    return model
+
+
 def check_weights(model: PixelCNNPP) -> None:
     """Raises ValueError where weights are NaN or infinite."""
     bad = [n for n, p in model.parameters.items() if not np.isfinite(p.numpy()).all()]

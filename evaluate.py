@@ -13,8 +13,8 @@ Flags by topic:
               --kernels
   images      --data_set --data_dir --split --max_images --image_size --test_share
               --tfds_split_test --skip_bad_images
-  scores      --output_json --scores_csv --dequantization_draws --batch_size
-              --precision
+  scores      --output_json --scores_csv --background_dir --dequantization_draws
+              --batch_size --precision
   heat maps   --heatmap --heatmap_max
   samples     --num_samples --shard_images --labels --temperature --seed
   completions --complete_rows --inpaint_mask --num_completions
@@ -58,6 +58,13 @@ cli.DEFINE_path(
     "the folder of the split) or its number from 0, its label if it has one, its "
     "bits/dim. A name that begins with =, +, - or @ gets a ' in front, so that no "
     "spreadsheet runs it. The file is FILE.new until it is whole.",
+)
+cli.DEFINE_path(
+    "background_dir",
+    None,
+    "Folder of a run with --mutation_rate on the same images, a background model: adds "
+    "its bits/dim and log_likelihood_ratio, log p - log p_background in nats, to the "
+    "scores, and subtracts its bits from those of --heatmap. A low ratio is unusual.",
 )
 cli.DEFINE_field(
     Tasks,

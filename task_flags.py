@@ -7,9 +7,16 @@ from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
 import data
-from pixel_cnn_pp import checkpoint, cluster, distribution, openai_checkpoint
+from pixel_cnn_pp import (
+    PixelCNNPP,
+    checkpoint,
+    cluster,
+    distribution,
+    openai_checkpoint,
+)
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation.devices import Machine
+from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.images import quantized, relabel
 
@@ -155,10 +162,11 @@ def define_compute_flags() -> None:
     cli.define_tf32(False)
 
 
-def load_images(with_labels: bool) -> data.Source:
+def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:
     """The images that the flags name, by default those of the run.
 
-    They have labels if the model takes them or, with `with_labels`, if there are any.
+    They have labels if the model or, with `needs_labels`, the background model takes
+    them, or, with `with_labels`, if there are any.
     """
     if FLAGS.save_dir is not None:
         config = checkpoint.load_config(FLAGS.save_dir)
@@ -188,7 +196,8 @@ def load_images(with_labels: bool) -> data.Source:
     share = config.validation_share if is_it else 0.0
     split = stored_split(share)
     source = settings.pop("data_set"), settings.pop("data_dir"), split
-    labels = num_labels is not None or (with_labels and data.has_labels(*source))
+    labels = needs_labels or num_labels is not None
+    labels = labels or (with_labels and data.has_labels(*source))
     images = data.load(*source, labels=labels, **settings)
     return part_of_run(images, config) if share and split == "train" else images
 
@@ -240,16 +249,28 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
         devices = distribution.device_names(FLAGS.nr_gpu)
         machine = Machine(devices, index, count)
         images, size = None, (FLAGS.image_size or 32,) * 2
+        other = background = None
+        if tasks.background_dir is not None:
+            other = cli.background_model(tasks.background_dir)
         if tasks.needs_images:
-            images = load_images(tasks.scores_csv is not None)
+            needs_labels = other is not None and other.num_labels is not None
+            images = load_images(tasks.scores_csv is not None, needs_labels)
             size = images.image_shape[:2]
         model = cli.model_from_flags(size)
-        model.set_precision(precision)
-        model.set_jit_compile(distribution.xla_scope(FLAGS.jit_compile) is not False)
-        if images is not None and model.num_labels is not None:
-            images = relabel(images, model.class_names)
-        if images is not None:
-            images = quantized(images, model.num_levels)
-        tasks.check_model(model, images)
+        if other is not None:
+            background = Background(other, images_for(other, images))
+        images = images_for(model, images)
+        for scored in (model, *([] if other is None else [other])):
+            scored.set_precision(precision)
+            jit_compile = distribution.xla_scope(FLAGS.jit_compile)
+            scored.set_jit_compile(jit_compile is not False)
+        tasks.check_model(model, images, background)
     with cli.errors_in_one_line((OSError, FloatingPointError)):
-        tasks.run(model, images, machine)
+        tasks.run(model, images, machine, background)
+
+
+def images_for(model: PixelCNNPP, images: data.Source | None) -> data.Source | None:
+    """The images with the labels and the pixel values of a model, None if None."""
+    if images is not None and model.num_labels is not None:
+        images = relabel(images, model.class_names)
+    return None if images is None else quantized(images, model.num_levels)

@@ -144,6 +144,8 @@ REJECTED = [
         "--likelihood=softmax",
         "remove one of the two",
     ),
+    ("train", "--mutation_rate=2", "--mutation_rate=2.0", "for example 0.3"),
+    ("train", "--weight_decay=-1", "--weight_decay=-1.0", "for example 10"),
     ("train", "--likelihood=normal", "--likelihood=normal", "<mix_logistic|softmax|"),
     (
         "train",
@@ -169,6 +171,15 @@ REJECTED = [
         "--dequantization_draws=2",
         "nothing is scored",
     ),
+    (
+        "evaluate",
+        "-o run --background_dir=run -ns 1 --output_dir=new",
+        "--background_dir=run",
+        "nothing is scored",
+    ),
+    ("evaluate", "-o run --background_dir=gone", "--background_dir=gone", "give the f"),
+    ("evaluate", "-o run --background_dir=torn", "--background_dir=torn", "anew in"),
+    ("evaluate", "-o run --background_dir=energy", "=energy: a model", "give a run"),
     ("evaluate", "", "--save_dir and --official_checkpoint", "give one of"),
     ("evaluate", f"-o run {GOLDEN}", "--save_dir and --official", "give one of"),
     ("evaluate", "-o gone", "--save_dir=gone", "give the folder that train.py wrote"),
@@ -252,7 +263,8 @@ PATHS = [
     ("train", "save_dir data_dir official_checkpoint"),
     (
         "evaluate",
-        "save_dir data_dir official_checkpoint output_json scores_csv output_dir",
+        "save_dir data_dir official_checkpoint output_json scores_csv output_dir "
+        "background_dir",
     ),
     ("export", "save_dir official_checkpoint export_dir"),
     ("plot", "save_dir output"),

@@ -10,7 +10,7 @@ import tensorflow as tf
 import data
 from pixel_cnn_pp import PixelCNNPP, files
 from pixel_cnn_pp.evaluation import samples, tasks
-from pixel_cnn_pp.evaluation.evaluator import open_csv
+from pixel_cnn_pp.evaluation.scores import open_csv
 from pixel_cnn_pp.likelihood import bits_per_dim
 
 

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from data import shapes
 from pixel_cnn_pp import checkpoint
-from pixel_cnn_pp.evaluation.evaluator import open_csv
+from pixel_cnn_pp.evaluation.scores import RATIO_SCORES, open_csv
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -49,6 +49,27 @@ def test_roc_auc_command_measures_scores_and_their_distance_from_the_median(meas
         "ROC-AUC of bits/dim: 0.000",
         "ROC-AUC of the distance from 4.000 bits/dim: 1.000",
     ]
+
+
+def test_low_ratios_are_the_unusual_ones(tmp_path):
+    for name, ratios in (("usual", [5.0, 3.0]), ("unusual", [4.0, 1.0])):
+        with open_csv(str(tmp_path / f"{name}.csv"), RATIO_SCORES) as write_rows:
+            scores = np.ones(2), np.ones(2), np.array(ratios)
+            write_rows(["0", "1"], None, *scores)
+    line = "--usual=usual.csv --unusual=unusual.csv --column=log_likelihood_ratio"
+    with in_process.entry_point("roc_auc") as run:
+        done = run(line, tmp_path)
+        write_scores(tmp_path / "unusual.csv", [1.0])
+        failed = run(line, tmp_path)
+    # Below: 4 < 5, 1 < 5 and 1 < 3, of four pairs.
+    assert done.stdout.splitlines() == [
+        "log-likelihood ratio: usual 4.000, unusual 2.500",
+        "ROC-AUC of log-likelihood ratio: 0.750",
+    ]
+    assert failed.stderr == (
+        "error: --unusual=unusual.csv: is no file of evaluate.py --scores_csv "
+        "--background_dir; give one.\n"
+    )
 
 
 def test_roc_auc_command_names_a_file_that_holds_no_scores(measure):

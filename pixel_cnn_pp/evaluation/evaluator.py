@@ -1,22 +1,16 @@
-"""Scores: the exact loss of every image of a data set, in bits/dim; their CSV."""
+"""Scores: the exact loss of every image of a data set, in bits/dim."""
 
-import contextlib
-import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import distribution
 from pixel_cnn_pp.evaluation import devices
-from pixel_cnn_pp.files import open_atomic
 from pixel_cnn_pp.images import ImageSet, quantized
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic, bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
-
-CSV_COLUMNS = ("image", "label", "bits_per_dim")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Evaluator:
@@ -174,27 +168,3 @@ def first_images(
     if model.num_labels is not None:
         labels = np.array([example["label"] for example in examples])
     return values, labels
-
-
-@contextlib.contextmanager
-def open_csv(path: str) -> Iterator[Callable]:
-    """A function that writes the rows of a batch: its names, labels or None, bits/dim.
-
-    Rows are in `path`.new until the block ends. A spreadsheet would run a name that
-    begins like a formula, so such a name gets a single quote in front.
-    """
-    # File names are bytes: those that are not UTF-8 are written unchanged.
-    text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-    with open_atomic(path, **text) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-
-        def write_rows(
-            names: Iterable[str], labels: np.ndarray | None, bits: np.ndarray
-        ) -> None:
-            names = (f"'{n}" if n.startswith(FORMULA_STARTS) else n for n in names)
-            labels = [""] * len(bits) if labels is None else labels.tolist()
-            writer.writerows(zip(names, labels, bits.tolist(), strict=True))
-            file.flush()
-
-        yield write_rows

@@ -6,6 +6,7 @@ import numpy as np
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.evaluation import evaluator
+from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.model import PixelCNNPP
 
@@ -38,7 +39,12 @@ def colour_limits(bits: np.ndarray, high: float | None = None) -> tuple[float, f
 
 
 def make_figure(
-    images: np.ndarray, bits: np.ndarray, low: float, high: float, scale: int = 1
+    images: np.ndarray,
+    bits: np.ndarray,
+    low: float,
+    high: float,
+    scale: int = 1,
+    label: str = "bits per pixel",
 ):
     """A matplotlib figure of each image, uint8 [N, H, W, C], beside its bits [N, H, W].
 
@@ -70,7 +76,7 @@ def make_figure(
         [left / width, bottom / height, 0.15 * dpi / width, 1 - 2 * bottom / height]
     )
     extend = "both" if low < 0 else "max"
-    figure.colorbar(colors, axes, extend=extend, label="bits per pixel")
+    figure.colorbar(colors, axes, extend=extend, label=label)
     return figure
 
 
@@ -91,19 +97,26 @@ def save_heatmaps(
     batch_size: int,
     high: float | None = None,
     scale: int = 1,
+    background: Background | None = None,
 ) -> tuple[int, float, float]:
     """Heat maps of the first n images; writes path.png and path.npz.
 
-    The NPZ holds originals uint8 [n, H, W, C] and bits float32 [n, H, W]. `high`: bits
-    at which the colours end, see `colour_limits`. Returns the number of images and the
-    limits of the colours. Raises FloatingPointError where bits are NaN or infinite.
+    The NPZ holds originals uint8 [n, H, W, C] and bits float32 [n, H, W]; with a
+    background model they are the bits less its own, −log₂ of the likelihood ratio.
+    `high`: bits at which the colours end, see `colour_limits`. Returns the number of
+    images and the limits of the colours. Raises FloatingPointError where bits are NaN
+    or infinite.
     """
     originals, labels = evaluator.first_images(model, images, n)
-    bits = bits_per_pixel(model, originals, labels, batch_size)
+    bits, label = bits_per_pixel(model, originals, labels, batch_size), "bits per pixel"
+    if background is not None:
+        _, labels = evaluator.first_images(*background, n)
+        bits -= bits_per_pixel(background.model, originals, labels, batch_size)
+        label += ", less the background model's"
     evaluator.check_finite(bits)
     low, high = colour_limits(bits, high)
     shown = image_ops.to_8_bit(originals, model.num_levels)
-    picture = render(make_figure(shown, bits, low, high, scale))
+    picture = render(make_figure(shown, bits, low, high, scale, label))
     image_ops.write_grid(
         path, picture, originals=originals, bits=bits, num_levels=model.num_levels
     )

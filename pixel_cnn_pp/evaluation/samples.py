@@ -1,6 +1,7 @@
 """Samples and completions of images, written as a PNG grid and an NPZ."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,29 @@ class SampleSettings:
     temperature: float = 1.0
     progress: Progress | None = None
     scale: int = 1
+
+
+def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None:
+    """The labels that --labels names by the model's class names, or by numbers.
+
+    Raises ValueError where they are neither, or the model has none.
+    """
+    if given is None:
+        return None
+    value = f"--labels={','.join(given)}"
+    if model.num_labels is None:
+        raise ValueError(f"{value}: this model has no labels; remove the flag.")
+    names = model.class_names or ()
+    # Class names are in this form, and a shell may give another.
+    labels = [unicodedata.normalize("NFC", label) for label in given or [""]]
+    try:
+        return [names.index(one) if one in names else int(one) for one in labels]
+    except ValueError as error:
+        raise ValueError(
+            f"{value}: must be class names or numbers with commas between them, for "
+            "example 0,1,2"
+            + (f"; the classes are {', '.join(names)}." if names else ".")
+        ) from error
 
 
 def parse_seed(parts: Sequence[str]) -> tuple[int, int]:

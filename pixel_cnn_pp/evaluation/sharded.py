@@ -3,14 +3,14 @@
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import prng
-from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.evaluation.devices import Machine
+from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.evaluation.samples import (
     MAX_GRID_IMAGES,
     SampleSettings,
@@ -123,6 +123,7 @@ def shards_of_scores(
     max_images: int | None,
     machine: Machine,
     output_dir: str,
+    background: Background | None = None,
 ) -> Shards:
     """The files scores-00000.npz, …, one of each machine."""
     of_them = {
@@ -135,34 +136,31 @@ def shards_of_scores(
         "dequantization_draws": getattr(model.objective, "num_draws", None),
         "machines": machine.count,
     }
+    if background is not None:
+        of_them["background"] = model_id(background.model)
     return Shards(output_dir, "scores", machine.count, of_them)
 
 
-def save_scores(
-    model: PixelCNNPP,
-    images: ImageSet,
-    batch_size: int,
-    max_images: int | None,
-    machine: Machine,
-    shards: Shards,
-) -> None:
-    """Writes the shard of this machine, if it is not there yet: bits/dim float64 [n]
-    and, where the images have any, labels [n]."""
+def save_scores(parts: Iterable[tuple], machine: Machine, shards: Shards) -> None:
+    """Writes the shard of this machine, if it is not there yet: bits/dim float64 [n],
+    labels [n] where the images have any, and `background`, the bits/dim by a background
+    model [n] where there is one. `parts`: tuples of these, read only if needed."""
     with shards.locked(machine.index):
         if machine.index not in shards.missing():
             return
-        bits, labels = [np.zeros(0)], []
-        for some, of_some in evaluator.score(
-            model, images, batch_size, max_images, machine
-        ):
+        bits, labels, background = [np.zeros(0)], [], []
+        for some, of_some, others in parts:
             bits.append(some)
             labels += [] if of_some is None else [of_some]
-        arrays = {"labels": np.concatenate(labels)} if labels else {}
+            background += [] if others is None else [others]
+        arrays = {"labels": labels, "background": background}
+        arrays = {name: np.concatenate(some) for name, some in arrays.items() if some}
         shards.write(machine.index, bits=np.concatenate(bits), **arrays)
 
 
-def read_scores(shards: Shards) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """bits/dim [n] and labels [n] or None of each machine, in the images' order."""
+def read_scores(shards: Shards) -> Iterator[tuple]:
+    """bits/dim [n], labels [n] or None, and bits/dim by the background model [n] or
+    None, of each machine, in the images' order."""
     for number in range(shards.count):
         arrays = shards.read(number)
-        yield arrays["bits"], arrays.get("labels")
+        yield arrays["bits"], arrays.get("labels"), arrays.get("background")

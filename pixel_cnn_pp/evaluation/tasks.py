@@ -3,20 +3,26 @@
 import contextlib
 import dataclasses
 import importlib.util
-import itertools
-import json
 import math
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
-from pixel_cnn_pp import cluster, files, memory
-from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, samples, sharded
+from pixel_cnn_pp import cluster, memory
+from pixel_cnn_pp.evaluation import (
+    checks,
+    evaluator,
+    heatmap,
+    ratio,
+    samples,
+    scores,
+    sharded,
+)
 from pixel_cnn_pp.evaluation.devices import ONE, Machine
 from pixel_cnn_pp.evaluation.mask import read_mask
+from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
 from pixel_cnn_pp.model import PixelCNNPP
 
@@ -34,6 +40,7 @@ class Tasks:
     output_json: str | None = None
     scores_csv: str | None = None
     dequantization_draws: int | None = None
+    background_dir: str | None = None
     num_samples: int | None = None
     shard_images: int = 1024
     labels: list[str] | None = None
@@ -96,11 +103,13 @@ class Tasks:
                 f"{self.inpaint_mask}: both say which pixels are kept; give one of the "
                 "two."
             )
-        if self.dequantization_draws and not (self.scores or self.heatmap):
-            raise ValueError(
-                f"--dequantization_draws={self.dequantization_draws}: nothing is "
-                "scored; remove the flag, or give --output_json."
-            )
+        for name in ("dequantization_draws", "background_dir"):
+            value = getattr(self, name)
+            if value is not None and not (self.scores or self.heatmap):
+                raise ValueError(
+                    f"--{name}={value}: nothing is scored; remove the flag, or give "
+                    "--output_json."
+                )
         if self.labels is not None and not self.num_samples:
             raise ValueError(
                 f"--labels={','.join(self.labels)}: nothing is sampled; give "
@@ -117,15 +126,23 @@ class Tasks:
             if not 0 < self.heatmap_max < math.inf:
                 raise ValueError(f"{value}: must be above 0 bits per pixel and finite.")
 
-    def check_model(self, model: PixelCNNPP, images: ImageSet | None) -> None:
-        """Raises ValueError for what is wrong with this model or these images."""
+    def check_model(
+        self,
+        model: PixelCNNPP,
+        images: ImageSet | None,
+        background: Background | None = None,
+    ) -> None:
+        """Raises ValueError for what is wrong with these models or images."""
         if images is not None:
             checks.check_images(model, images)
         if self.scores or self.heatmap:
             checks.check_likelihood(model, self.dequantization_draws)
-            most = self.max_images or images.num_images
-            n = min(self.batch_size, most, images.num_images)
+            n = min(self.batch_size, self.max_images or math.inf, images.num_images)
             memory.check_batch("batch_size", n, model.config)
+            if background is not None:
+                ratio.check_background(self.background_dir, model, background.model)
+                checks.check_images(*background)
+                memory.check_batch("batch_size", n, background.model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
             samples.parse_seed(self.seed)
@@ -154,6 +171,7 @@ class Tasks:
         model: PixelCNNPP,
         images: ImageSet | None,
         machine: Machine = ONE,
+        background: Background | None = None,
     ) -> None:
         """Does everything that is asked for and prints a line for each.
 
@@ -161,7 +179,9 @@ class Tasks:
         completes images and makes heat maps.
         """
         if self.dequantization_draws:
-            model.set_dequantization_draws(self.dequantization_draws)
+            for scored in (model, background and background.model):
+                if scored is not None:
+                    scored.set_dequantization_draws(self.dequantization_draws)
         if self.is_sharded:
             self._sample_shards(model, machine)
         elif self.num_samples and machine.is_chief:
@@ -169,34 +189,14 @@ class Tasks:
         if self.completes and machine.is_chief:
             self._complete(model, images)
         if self.heatmap and machine.is_chief:
-            self._map_bits(model, images)
+            self._map_bits(model, images, background)
         if self.scores:
-            self._score(model, images, machine)
+            self._score(model, images, machine, background)
         if not (machine.is_chief or self.is_sharded or self.scores):
             print("nothing to do here: the first machine of TF_CONFIG does it alone")
 
     def _parse_labels(self, model: PixelCNNPP) -> list[int] | None:
-        """The labels that are named by the model's class names, or by numbers."""
-        if self.labels is None:
-            return None
-        if model.num_labels is None:
-            raise ValueError(
-                f"--labels={','.join(self.labels)}: this model has no labels; remove "
-                "the flag."
-            )
-        names = model.class_names or ()
-        # Class names are in this form, and a shell may give another.
-        labels = [unicodedata.normalize("NFC", label) for label in self.labels or [""]]
-        try:
-            return [
-                names.index(label) if label in names else int(label) for label in labels
-            ]
-        except ValueError as error:
-            raise ValueError(
-                f"--labels={','.join(self.labels)}: must be class names or numbers "
-                "with commas between them, for example 0,1,2"
-                + (f"; the classes are {', '.join(names)}." if names else ".")
-            ) from error
+        return samples.parse_labels(self.labels, model)
 
     def _scale(self, model: PixelCNNPP) -> int:
         return self.scale or scale_to_see(model.image_shape)
@@ -287,7 +287,7 @@ class Tasks:
             )
         print(f"{n} completed images: {path}.png, {path}.npz")
 
-    def _map_bits(self, model: PixelCNNPP, images: ImageSet) -> None:
+    def _map_bits(self, model: PixelCNNPP, images: ImageSet, background) -> None:
         path = self._path("heatmaps")
         n, low, high = heatmap.save_heatmaps(
             model,
@@ -297,48 +297,52 @@ class Tasks:
             self.batch_size,
             self.heatmap_max,
             self._scale(model),
+            background,
         )
+        note = evaluator.bound_note(model)
+        if background is not None:
+            note = f", less the background model's{note}"
         print(
             f"{n} heat maps, colours from {low:.3g} to {high:.3g} bits per pixel"
-            f"{evaluator.bound_note(model)}: {path}.png, {path}.npz"
+            f"{note}: {path}.png, {path}.npz"
         )
 
-    def _score(self, model: PixelCNNPP, images: ImageSet, machine: Machine) -> None:
-        settings = self.batch_size, self.max_images
+    def _score(
+        self,
+        model: PixelCNNPP,
+        images: ImageSet,
+        machine: Machine,
+        background: Background | None,
+    ) -> None:
+        settings = self.batch_size, self.max_images, machine
+        parts = ratio.score(model, images, background, *settings)
         if machine.count == 1:
-            parts = evaluator.score(model, images, *settings, machine)
-            self._write_scores(model, images, parts)
+            self._write_scores(model, images, parts, background)
             return
         shards = sharded.shards_of_scores(
-            model, images, self.split, *settings, machine, self.output_dir
+            model, images, self.split, *settings, self.output_dir, background
         )
-        sharded.save_scores(model, images, *settings, machine, shards)
+        sharded.save_scores(parts, machine, shards)
         if not machine.is_chief:
             print(f"scores of this machine: {shards.path(machine.index)}")
             return
         shards.wait(self.worker_timeout)
-        self._write_scores(model, images, sharded.read_scores(shards))
+        self._write_scores(model, images, sharded.read_scores(shards), background)
         shards.remove()
 
-    def _write_scores(self, model: PixelCNNPP, images: ImageSet, parts) -> None:
-        """Writes and prints bits/dim [n] and labels [n] or None, in parts in order."""
-        names, scores = images.names(), []
-        with contextlib.ExitStack() as stack:
-            write_rows = None
-            if self.scores_csv is not None:
-                write_rows = stack.enter_context(evaluator.open_csv(self.scores_csv))
-            for bits, labels in parts:
-                scores += bits.tolist()
-                if write_rows is not None:
-                    write_rows(itertools.islice(names, len(bits)), labels, bits)
-        mean = float(np.mean(scores))
-        note = f"{len(scores)} images{evaluator.bound_note(model)}"
-        print(f"{self.split} bits_per_dim = {mean:.4f} ({note})")
-        if self.output_json is not None:
-            content = {
-                "bits_per_dim": mean,
-                "num_images": len(scores),
-                "bits_per_dim_per_image": scores,
-            }
-            with files.open_atomic(self.output_json) as file:
-                json.dump(content, file)
+    def _write_scores(self, model, images: ImageSet, parts, background) -> None:
+        """Writes and prints the scores, in parts in order."""
+        columns = scores.SCORES if background is None else scores.RATIO_SCORES
+        paths = self.scores_csv, self.output_json
+        found = scores.write_scores(
+            parts, images.names(), model.image_shape, columns, *paths
+        )
+        means = {name: float(np.mean(values)) for name, values in found.items()}
+        note = f"{len(found['bits_per_dim'])} images{evaluator.bound_note(model)}"
+        print(f"{self.split} bits_per_dim = {means['bits_per_dim']:.4f} ({note})")
+        if background is not None:
+            print(
+                f"{self.split} log_likelihood_ratio = "
+                f"{means['log_likelihood_ratio']:.2f} nats (background bits_per_dim = "
+                f"{means['background_bits_per_dim']:.4f})"
+            )

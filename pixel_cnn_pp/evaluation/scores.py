@@ -1,0 +1,76 @@
+"""Files of scores: a CSV with a row for each image, and a JSON."""
+
+import contextlib
+import csv
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from pixel_cnn_pp.evaluation.ratio import log_likelihood_ratio
+from pixel_cnn_pp.files import open_atomic
+
+SCORES = ("bits_per_dim",)
+RATIO_SCORES = (*SCORES, "background_bits_per_dim", "log_likelihood_ratio")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@contextlib.contextmanager
+def open_csv(path: str, columns: Sequence[str] = SCORES) -> Iterator[Callable]:
+    """A function that writes the rows of a batch: names, labels or None, each column.
+
+    Rows are in `path`.new until the block ends. A spreadsheet would run a name that
+    begins like a formula, so such a name gets a single quote in front.
+    """
+    # File names are bytes: those that are not UTF-8 are written unchanged.
+    text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with open_atomic(path, **text) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image", "label", *columns))
+
+        def write_rows(
+            names: Iterable[str], labels: np.ndarray | None, *scores: np.ndarray
+        ) -> None:
+            names = (f"'{n}" if n.startswith(FORMULA_STARTS) else n for n in names)
+            labels = [""] * len(scores[0]) if labels is None else labels.tolist()
+            values = (some.tolist() for some in scores)
+            writer.writerows(zip(names, labels, *values, strict=True))
+            file.flush()
+
+        yield write_rows
+
+
+def write_scores(
+    parts: Iterable[tuple],
+    names: Iterator[str],
+    image_shape: tuple[int, int, int],
+    columns: Sequence[str],
+    scores_csv: str | None,
+    output_json: str | None,
+) -> dict[str, list[float]]:
+    """Writes and returns the scores of all images, by column.
+
+    `parts` in order: bits/dim [n], labels [n] or None, and where the columns are
+    RATIO_SCORES the bits/dim by the background model [n], else None.
+    """
+    scores = {column: [] for column in columns}
+    with contextlib.ExitStack() as stack:
+        write_rows = None
+        if scores_csv is not None:
+            write_rows = stack.enter_context(open_csv(scores_csv, columns))
+        for bits, labels, others in parts:
+            found = [bits]
+            if others is not None:
+                found += [others, log_likelihood_ratio(bits, others, image_shape)]
+            for column, some in zip(columns, found, strict=True):
+                scores[column] += some.tolist()
+            if write_rows is not None:
+                write_rows(itertools.islice(names, len(bits)), labels, *found)
+    if output_json is not None:
+        content = {"num_images": len(scores["bits_per_dim"])}
+        for column, values in scores.items():
+            content |= {column: float(np.mean(values)), f"{column}_per_image": values}
+        with open_atomic(output_json) as file:
+            json.dump(content, file)
+    return scores
