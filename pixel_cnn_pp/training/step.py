@@ -1,5 +1,6 @@
 """TrainStep: loss, gradients, Adam and EMA of one batch, in one graph."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -54,6 +55,14 @@ def all_new_values(old, gradients, settings):
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
 
 
+def global_norm(tensors):
+    """As tf.linalg.global_norm; tensors of one shape take one operation."""
+    groups = defaultdict(list)
+    for tensor in tensors:
+        groups[tuple(tensor.shape)].append(tensor)
+    return tf.linalg.global_norm([tf.stack(group) for group in groups.values()])
+
+
 class Sums(NamedTuple):
     """What a step returns: sums over all replicas, float32 []."""
 
@@ -88,7 +97,7 @@ class TrainStep:
             tf.function(function, jit_compile=self.xla_scope, autograph=False)
             for function in (
                 self.batch_gradients,
-                tf.linalg.global_norm,
+                global_norm,
                 all_new_values,
             )
         )
