@@ -16,7 +16,6 @@ $(VENV)/installed: setup.py
 	touch $@
 
 quickstart: install  ## train a small model and measure it, about six minutes
-	rm -rf $(RUN)
 	$(VENV)/bin/python train.py --flagfile=configs/quickstart.cfg --save_dir=$(RUN)
 	$(VENV)/bin/python evaluate.py --save_dir=$(RUN)
 	@echo "samples: $$(ls $(RUN)/samples/*.png | tail -n 1)"

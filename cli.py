@@ -198,8 +198,8 @@ def define_tf32(default: bool) -> None:
         "tf32",
         default,
         "On GPUs from Ampere on, round the factors of float32 products to 10 bits of "
-        "mantissa (TensorFloat-32): several times faster; bits/dim change by about "
-        "1e-5, those of single images by up to 3e-3.",
+        "mantissa (TensorFloat-32): faster; emulated on a CPU, bits/dim changed by "
+        "up to 1e-4, those of single images by up to 3e-3.",
     )
 
 

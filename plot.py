@@ -53,7 +53,7 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
             except (ValueError, OverflowError) as error:
                 raise ValueError(
                     f"{path}: line {number} is damaged; resume the run "
-                    "(--load_params), which repairs it, or delete the line."
+                    "(--resume), which repairs it, or delete the line."
                 ) from error
     if not (train or test):
         raise ValueError(f"{path}: has no values yet; train longer.")

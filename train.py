@@ -7,7 +7,7 @@ Examples:
   python train.py -d folder -i ~/pictures --image_size=32 --test_share=0.1 -o runs/own
   python train.py --resume --save_dir=runs/cifar --max_steps=200000
 
---resume takes every setting that the command line leaves out from the run's
+--resume takes every setting that the command line omits from the run's
 config.json. Flags with a short form are those of the official train.py, with its
 defaults; --version prints the version.
 
@@ -248,7 +248,7 @@ def take_from_checkpoint(settings: dict) -> None:
 
 
 def settings_from_flags(saved: Config | None = None) -> dict:
-    """The settings of a Config that the flags give, and where they are left out those
+    """The settings of a Config that the flags give, and where they are omitted those
     of the run that is resumed. ValueError for contradictions."""
     names = (MODEL_SETTINGS | RUN_SETTINGS).difference(NO_FLAGS)
     settings = {name: FLAGS[name].value for name in names}
@@ -264,7 +264,7 @@ def settings_from_flags(saved: Config | None = None) -> dict:
     if FLAGS.field and FLAGS["nr_resnet"].present:
         raise ValueError(
             f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
-            "number of blocks; leave one of the two out."
+            "number of blocks; remove one of the two."
         )
     return settings
 

@@ -1,7 +1,7 @@
 """Speed of log_prob, beside what a plain convolution reaches here.
 
 `python benchmarks/eval.py -q 5 -n 160 -b 8` prints one row; `--output_json=FILE` writes
-its figures. The ceiling is that of train_step.py beside this file.
+its results. The ceiling is that of train_step.py beside this file.
 """
 
 import pathlib

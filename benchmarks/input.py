@@ -1,7 +1,7 @@
 """Speed of a data source: images/s in the order of an epoch, batched.
 
 `python benchmarks/input.py -d shapes` prints images/s of the source; the flags that
-name it are those of train.py. `--output_json=FILE` writes the figures.
+name it are those of train.py. `--output_json=FILE` writes the results.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""What a benchmark prints and writes: a row of a table, its figures as JSON."""
+"""What a benchmark prints and writes: a row of a table, its results as JSON."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import resource
 
 from absl import flags
 
-flags.DEFINE_string("output_json", None, "Write the figures to this file.")
+flags.DEFINE_string("output_json", None, "Write the results to this file.")
 FLAGS = flags.FLAGS
 
 
@@ -18,26 +18,26 @@ def row(columns: dict[str, str], is_first: bool = True) -> None:
     print(f"| {' | '.join(columns.values())} |", flush=True)
 
 
-def write(figures: dict | list) -> None:
-    """Writes the figures to --output_json, where it is given."""
+def write(results: dict | list) -> None:
+    """Writes the results to --output_json, where it is given."""
     if FLAGS.output_json:
         path = pathlib.Path(FLAGS.output_json)
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        path.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def speed(figures: dict, **others: str) -> None:
+def speed(results: dict, **others: str) -> None:
     """Reports images_per_s of a network, beside the ceiling, and the other columns."""
-    share = figures["gflop_per_s"] / figures["ceiling_gflop_per_s"]
+    share = results["gflop_per_s"] / results["ceiling_gflop_per_s"]
     columns = {
-        "size": f"{figures['nr_resnet']}, {figures['nr_filters']}",
-        "batch": str(figures["batch_size"]),
-        "images/s": f"{figures['images_per_s']:.2f}",
-        "GFLOP/s": f"{figures['gflop_per_s']:.0f}",
-        "ceiling": f"{figures['ceiling_gflop_per_s']:.0f}",
+        "size": f"{results['nr_resnet']}, {results['nr_filters']}",
+        "batch": str(results["batch_size"]),
+        "images/s": f"{results['images_per_s']:.2f}",
+        "GFLOP/s": f"{results['gflop_per_s']:.0f}",
+        "ceiling": f"{results['ceiling_gflop_per_s']:.0f}",
         "share": f"{share:.0%}",
     }
     row(columns | others)
-    write(figures | {"share_of_ceiling": share})
+    write(results | {"share_of_ceiling": share})
 
 
 def peak_gb() -> float:

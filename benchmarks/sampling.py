@@ -1,7 +1,7 @@
-"""Time of drawing 32×32×3 images: full passes, one per pixel, against the sampler.
+"""Time of sampling 32×32×3 images: full passes, one per pixel, against the sampler.
 
 `python benchmarks/sampling.py` prints a table for the default size and for -q 2 -n 32;
-`--output_json=FILE` writes its figures. Full passes are the network alone, timed a few
+`--output_json=FILE` writes its results. Full passes are the network alone, timed a few
 times and multiplied by 1,024: the whole loop takes hours at the default size.
 """
 
@@ -14,9 +14,9 @@ import report
 from absl import app, flags
 
 flags.DEFINE_multi_string("size", ["5,160", "2,32"], "nr_resnet,nr_filters of a model.")
-flags.DEFINE_list("batch_sizes", ["1", "16", "64"], "Images drawn at once.")
+flags.DEFINE_list("batch_sizes", ["1", "16", "64"], "Images sampled at once.")
 flags.DEFINE_integer("full_passes", 5, "Full passes that are timed.", lower_bound=1)
-flags.DEFINE_integer("draws", 3, "Draws that are timed; the best counts.")
+flags.DEFINE_integer("draws", 3, "Samplings that are timed; the best counts.")
 flags.DEFINE_enum(
     "kernels", "float32", ["float32", "bfloat16"], "Type that kernels are rounded to."
 )

@@ -1,7 +1,7 @@
 """Speed of the training step, beside what a plain convolution reaches here.
 
 `python benchmarks/train_step.py -q 5 -n 160 -b 8` prints one row; `--output_json=FILE`
-writes its figures. The ceiling is a float32 conv2d 2×3, 320 → 160 channels, on
+writes its results. The ceiling is a float32 conv2d 2×3, 320 → 160 channels, on
 [16, 32, 32], timed in the same process before and after the steps.
 """
 

@@ -66,7 +66,7 @@ def check_settings(
         )
     if skip_bad_images and name != "folder":
         raise ValueError(
-            f"--skip_bad_images: {name} does not read image files; leave it out, it is "
+            f"--skip_bad_images: {name} does not read image files; remove it, it is "
             "for folder."
         )
     if test_share is not None and name != "folder":
@@ -81,7 +81,7 @@ def check_settings(
     if tfds_split_test is not None and not is_of_tfds(name):
         raise ValueError(
             f"--tfds_split_test={tfds_split_test}: {name} has test images of its own; "
-            "leave it out, it is for data sets of tensorflow_datasets."
+            "remove it, it is for data sets of tensorflow_datasets."
         )
 
 

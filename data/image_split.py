@@ -41,7 +41,7 @@ def find_files(
         if test_share is not None:
             raise ValueError(
                 f"--test_share={test_share}: {shown(data_dir)} has train/ and test/; "
-                "leave it out."
+                "remove it."
             )
         return root, find_split(root)
     if test_share is None and split == "train":

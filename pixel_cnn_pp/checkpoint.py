@@ -61,7 +61,7 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
         _remove(f"{glob.escape(prefix)}_temp*")
         raise OSError(
             f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
-            "and resume with --load_params, from the checkpoint before it."
+            "and resume with --resume, from the checkpoint before it."
         ) from error
     for _, old in list_checkpoints(save_dir)[KEPT:]:
         # First the index, which makes it a checkpoint.

@@ -100,7 +100,7 @@ class ModelConfig:
         if self.field is not None and not self.short_cuts:
             raise ValueError(
                 f"short_cuts=False: a network with field={self.field} has no skip "
-                "connections; leave it out."
+                "connections; remove it."
             )
         if self.energy_distance:
             for name in ("likelihood", "autoregressive_channels"):
@@ -108,7 +108,7 @@ class ModelConfig:
                 if value != default:
                     raise ValueError(
                         f"{name}={value}: a model of the energy distance has no "
-                        "likelihood; leave one of the two out."
+                        "likelihood; remove one of the two."
                     )
 
 

@@ -128,7 +128,7 @@ class TrainableNetwork(Network):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
             raise ValueError(
-                "sample_weight or class_weight: every image counts once; leave it out."
+                "sample_weight or class_weight: every image counts once; remove it."
             )
         if labels is None and isinstance(images, tuple | list) and len(images) == 2:
             images, labels = images  # predict() takes no y.

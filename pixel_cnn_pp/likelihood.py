@@ -71,8 +71,8 @@ class DiscretizedMixLogistic(Likelihood):
             if c < len(self.pairs):
                 blocks.append(self.pairs[c][0])
         blocks += [c for c, _ in self.pairs[channels:]]
-        self.owners = np.repeat(blocks, nr_logistic_mix)
-        self.num_parameters = len(self.owners)
+        self.parameter_channels = np.repeat(blocks, nr_logistic_mix)
+        self.num_parameters = len(self.parameter_channels)
         # Uniform numbers per sampled pixel.
         self.noise_size = nr_logistic_mix + channels
 
@@ -229,8 +229,8 @@ class Softmax(Likelihood):
         self.num_levels = num_levels
         self.pairs = _pairs(channels)
         blocks = [*range(channels), *(c for c, _ in self.pairs)]
-        self.owners = np.repeat(blocks, num_levels)
-        self.num_parameters = len(self.owners)
+        self.parameter_channels = np.repeat(blocks, num_levels)
+        self.num_parameters = len(self.parameter_channels)
         # Uniform numbers per sampled pixel.
         self.noise_size = channels
 

@@ -104,7 +104,7 @@ class PixelCNNPP(TrainableNetwork):
                 f"precision={precision}: must be one of {', '.join(PRECISIONS)}."
             )
         self.map_dtype = "float32" if precision == "float32" else "bfloat16"
-        self._compile()
+        self._retrace()
 
     @property
     def precision(self) -> str:
@@ -118,7 +118,7 @@ class PixelCNNPP(TrainableNetwork):
         where it can.
         """
         self.jit_compiles = self.fuses = jit_compile
-        self._compile_scores()
+        self._retrace_scores()
         if self.samples_with_xla != jit_compile:
             self.samples_with_xla = jit_compile
             self.sampler = Sampler(self, jit_compile)
@@ -127,7 +127,7 @@ class PixelCNNPP(TrainableNetwork):
         """Recomputes the activations inside residual blocks for the gradient: less
         memory, more time."""
         self.remat = remat
-        self._compile_scores()
+        self._retrace_scores()
 
     def round_kernels(self, dtype: str = "bfloat16") -> None:
         """Rounds all kernels to 'bfloat16', or not ('float32'), wherever they are used.
@@ -136,7 +136,7 @@ class PixelCNNPP(TrainableNetwork):
         """
         for layer in self.linear_layers:
             layer.rounded_to = dtype
-        self._compile()
+        self._retrace()
 
     def set_dequantization_draws(self, draws: int) -> None:
         """Dequantizations per image over which a 'mix_logistic_continuous' model
@@ -144,16 +144,16 @@ class PixelCNNPP(TrainableNetwork):
         if not isinstance(self.objective, ContinuousMixLogistic):
             raise ValueError(
                 f"dequantization_draws={draws}: the scores of this model are exact; "
-                "leave it out."
+                "remove it."
             )
         self.objective.num_draws = draws
-        self._compile_scores()
+        self._retrace_scores()
 
-    def _compile(self):
-        self._compile_scores()
+    def _retrace(self):
+        self._retrace_scores()
         self.sampler = Sampler(self, self.samples_with_xla)
 
-    def _compile_scores(self):
+    def _retrace_scores(self):
         functions = self._log_prob, self._log_prob_per_pixel
         self._compiled_log_prob, self._compiled_log_prob_per_pixel = (
             tf.function(function, reduce_retracing=True, autograph=False)
@@ -296,5 +296,5 @@ class PixelCNNPP(TrainableNetwork):
         if self.energy_distance and temperature != 1:
             raise ValueError(
                 f"temperature={temperature}: must be 1 for a model trained with the "
-                "energy distance; leave it out."
+                "energy distance; remove it."
             )

@@ -62,7 +62,7 @@ class Network(keras.Model):
             self.noise_size = self.head.noise_channels
         else:
             self.objective = make_likelihood(config)
-            self.head = make_head(config, make, self.objective.owners)
+            self.head = make_head(config, make, self.objective.parameter_channels)
             self.noise_size = self.objective.noise_size
         self.linear_layers = [
             layer for layer in make.layers if isinstance(layer, WeightNorm)

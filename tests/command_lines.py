@@ -103,7 +103,7 @@ class EntryPoint:
 
     def __init__(self, script: str):
         path = ROOT / script
-        # The script and what defines flags for it are imported anew, whoever did before.
+        # The script and what defines flags for it are imported anew.
         flags_by_module = FLAGS.flags_by_module_dict()
         for name in MODULES & {*flags_by_module, path.stem}:
             _unregister(_flags_of(name))

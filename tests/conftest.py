@@ -28,6 +28,28 @@ tf.config.set_logical_device_configuration(
 # test_defaults.py runs with TensorFlow's defaults.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
+# XLA, the default in part, compiles for longer than most tests run what it compiled.
+# With it: test_sampling.py, what asks for it by name, and all that runs as a process.
+from pixel_cnn_pp import distribution  # After the devices are set.
+
+_default_scope = distribution.xla_scope
+
+
+def _scope_without_xla(jit_compile):
+    scope = _default_scope(jit_compile)
+    return False if scope is None else scope
+
+
+distribution.xla_scope = _scope_without_xla
+
+
+@pytest.fixture(scope="module")
+def with_xla():
+    """Within, XLA compiles what it compiles by default."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distribution, "xla_scope", _default_scope)
+        yield
+
 
 def _create_device_dataset(*args, **kwargs):
     """Without the thread that tunes each device's input: on several devices the end of

@@ -73,31 +73,38 @@ def newest(save_dir: pathlib.Path) -> int:
     return max((step for step, _ in checkpoint.list_checkpoints(save_dir)), default=0)
 
 
-def wait_for_checkpoint(process, save_dir: pathlib.Path, step: int) -> None:
-    """Until there is one after `step`."""
+def wait_for_checkpoint(
+    process, save_dir: pathlib.Path, step: int, most: float = float("inf")
+) -> None:
+    """Until there is one after `step`, `most` seconds at most."""
+    end = time.monotonic() + most
     while process.poll() is None and newest(save_dir) <= step:
+        if time.monotonic() > end:
+            break
         time.sleep(0.01)
 
 
 def kill_and_resume(kills: int, seed: int, folder: pathlib.Path) -> list[str]:
     """Runs it all; returns how each life ended. AssertionError where a fact differs."""
     moments = random.Random(seed)
-    whole, killed, max_steps = folder / "whole", folder / "killed", 8 * kills + 11
+    # Some steps more than the lives take, for a kill that comes late.
+    whole, killed, max_steps = folder / "whole", folder / "killed", 8 * kills + 41
     begun = time.monotonic()
     process = start(whole, max_steps)
     wait_for_checkpoint(process, whole, 0)
     start_takes = time.monotonic() - begun
     finish(process)
-    six_steps = 6 * (time.monotonic() - begun - start_takes) / max_steps
+    step_takes = (time.monotonic() - begun - start_takes) / max_steps
     ends = []
     for life in range(kills):
         signum = signal.SIGTERM if life % 3 == 2 else signal.SIGKILL
         process, before = start(killed, max_steps), newest(killed)
         if life % 3 == 0:  # As it starts.
-            time.sleep(moments.uniform(0, start_takes))
+            most = moments.uniform(0, start_takes)
+            wait_for_checkpoint(process, killed, before, most)
         else:
-            wait_for_checkpoint(process, killed, before)
-            time.sleep(moments.uniform(0, six_steps))
+            wait_for_checkpoint(process, killed, before + moments.choice([0, 2, 4]))
+            time.sleep(moments.uniform(0, step_takes))
         process.send_signal(signum)
         process.communicate(timeout=60)
         assert process.returncode in (-signum, 128 + signum), process.returncode

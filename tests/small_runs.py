@@ -45,7 +45,7 @@ def steps_on(
     state = TrainState(config, strategy)
     with strategy.scope():
         state.model.initialize((images.astype(np.float32) - 127.5) / 127.5)
-        start_ema(state.averages, state.parameters)
+        start_ema(state.ema_parameters, state.parameters)
         step = TrainStep(state, config, strategy)
         examples = tf.data.Dataset.from_tensor_slices({"image": images})
         batches = strategy.experimental_distribute_dataset(

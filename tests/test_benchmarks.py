@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def measure(run_command, tmp_path, script, arguments):
-    """(the row that is printed, the figures that are written)."""
+    """(the row that is printed, the results that are written)."""
     path = tmp_path / "found.json"
     done = run_command(
         f"benchmarks/{script}.py", *arguments.split(), f"--output_json={path}"

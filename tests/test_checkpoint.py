@@ -156,7 +156,7 @@ def test_only_damaged_checkpoints_are_one_error_not_a_new_start(saved, caplog):
 
 def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
     folder, state = saved
-    for averaged, group in ((True, state.averages), (False, state.parameters)):
+    for averaged, group in ((True, state.ema_parameters), (False, state.parameters)):
         model, config = checkpoint.load_model(str(folder), averaged)
         assert config == Config.of(**SMALL)
         for name, parameter in model.parameters.items():

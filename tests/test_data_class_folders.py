@@ -237,7 +237,7 @@ def test_a_folder_of_bad_files_alone_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(data.NAMES) - {"folder"}))
 def test_other_sets_have_no_images_to_skip(name):
-    with pytest.raises(ValueError, match=f"{name} does not read .* leave it out"):
+    with pytest.raises(ValueError, match=f"{name} does not read .* remove it"):
         data.load(name, None, "train", skip_bad_images=True)
 
 

@@ -98,7 +98,7 @@ SAVED = Config.of(
 )
 
 
-def test_resumed_run_takes_what_the_command_line_leaves_out():
+def test_resumed_run_takes_what_the_command_line_omits():
     assert settings_resumed(SAVED, "-r") == SAVED
     line = "-r --max_steps=9 -l 0.001 --nr_filters=4 --polyak_warmup --seed 1"
     given = {"max_steps": 9, "learning_rate": 0.001, "polyak_warmup": True, "seed": 1}
@@ -116,7 +116,7 @@ def test_all_that_contradicts_a_run_is_named_at_once():
     assert str(error.value) == (
         "--nr_filters=5, --num_levels=16, --seed=6, --test_share=0.1: the run in this "
         "--save_dir has --nr_filters=4, --num_levels=256, --seed=5, --test_share=0.2; "
-        "leave them out, or give another --save_dir."
+        "remove them, or give another --save_dir."
     )
 
 
@@ -129,7 +129,7 @@ def test_all_that_differs_of_the_images_is_named_at_once():
     with pytest.raises(ValueError) as error:
         check_same_run(now, saved, images_are_known=True)
     assert str(error.value) == (
-        "--seed=6: the run in this --save_dir has --seed=5; leave it out; images with "
+        "--seed=6: the run in this --save_dir has --seed=5; remove it; images with "
         "num_images=9: the run in this --save_dir has num_images=40; give the images "
         "it had; class 1 of the images is 'c', and 'b' in the run in this --save_dir; "
         "name the class folders as they were; --batch_size=3: a step of all replicas "

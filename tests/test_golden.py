@@ -114,7 +114,7 @@ def test_five_steps_give_the_official_parameters_averages_moments_and_losses(gol
     first = golden.tensors(state.model, "params_after_init")
     for variable, value in zip(state.parameters.values(), first, strict=True):
         variable.assign(value)
-    start_ema(state.averages, state.parameters)
+    start_ema(state.ema_parameters, state.parameters)
 
     losses = [step() for _ in range(5)]
     np.testing.assert_allclose(losses, golden["train_loss_nats_sum"], rtol=1e-5)
@@ -128,7 +128,7 @@ def test_five_steps_give_the_official_parameters_averages_moments_and_losses(gol
         reader.get_tensor(f"model/{name}/ExponentialMovingAverage")
         for name in state.parameters
     ]
-    ours = list(state.averages.values())
+    ours = list(state.ema_parameters.values())
     assert worst_error(state.model, ours, averages)[0] < 1e-4
     for i, name in enumerate(state.parameters):
         second = reader.get_tensor(f"Variable_{2 * i + 1}")
@@ -140,7 +140,7 @@ def test_five_steps_give_the_official_parameters_averages_moments_and_losses(gol
     assert float(tf.reduce_sum(after)) == pytest.approx(
         float(golden["train_final_loss"]), rel=1e-5
     )
-    after = state.averaged.image_loss(golden["images"], golden.labels)
+    after = state.ema_model.image_loss(golden["images"], golden.labels)
     assert float(tf.reduce_sum(after)) == pytest.approx(
         float(golden["train_final_loss_ema"]), rel=1e-5
     )

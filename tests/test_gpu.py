@@ -116,7 +116,7 @@ class Gpu:
     ],
 )
 def test_xla_compiles_whole_steps_on_gpus_that_it_supports(
-    capabilities, flag, scope, monkeypatch
+    capabilities, flag, scope, monkeypatch, with_xla
 ):
     Gpu(monkeypatch, *capabilities)
     assert distribution.xla_scope(flag) is scope

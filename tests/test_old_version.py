@@ -49,7 +49,7 @@ def test_run_resumes_to_the_parameters_that_the_old_version_came_to(expected, tm
     ]
     loop = prepare(config, *splits, str(tmp_path / "run"), load_params=True)
     loop.run()
-    averages = [v.numpy().ravel() for v in loop.state.averages.values()]
+    averages = [v.numpy().ravel() for v in loop.state.ema_parameters.values()]
     ours, theirs = np.concatenate(averages), expected["averages_at_6"]
     assert np.linalg.norm(ours - theirs) < 1e-4 * np.linalg.norm(theirs)
 

@@ -43,7 +43,7 @@ def test_folder_with_any_name_is_trained_in_resumed_and_read(npz_path, tmp_path,
     assert state.count("step") == 5
     model, _ = checkpoint.load_model(str(folder))
     for parameter, average in zip(
-        model.parameters.values(), state.averages.values(), strict=True
+        model.parameters.values(), state.ema_parameters.values(), strict=True
     ):
         np.testing.assert_array_equal(parameter, average)
 

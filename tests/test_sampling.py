@@ -14,6 +14,8 @@ from small_models import (
 
 from pixel_cnn_pp.sampling.kernels import conditions_of, fold_kernels
 
+pytestmark = pytest.mark.usefixtures("with_xla")
+
 
 @pytest.mark.parametrize(
     "image_shape, changes",

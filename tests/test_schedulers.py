@@ -65,10 +65,10 @@ def test_slurm_script_starts_two_workers_and_resumes_what_is_there(
     assert len(lines) == 4 and '"n1:2222", "n2:2222"' in lines[0].replace(",", ", ")
     for index in (0, 1):
         check_worker(*lines[2 * index : 2 * index + 2], index, monkeypatch)
-        assert "--load_params" not in lines[2 * index + 1]
+        assert "--resume" not in lines[2 * index + 1]
     (tmp_path / "runs" / "cifar").mkdir(parents=True)
     (tmp_path / "runs" / "cifar" / "config.json").touch()
-    assert run_bash(script, **environment)[3].endswith(" --load_params")
+    assert run_bash(script, **environment)[3].endswith(" --resume")
 
 
 def test_kubernetes_job_starts_two_workers_that_its_service_names(

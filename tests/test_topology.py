@@ -80,7 +80,7 @@ def test_parameters_of_a_channel_see_the_pixels_earlier_channels_alone(
     for c in range(channels):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            of_c = model.objective.owners == c
+            of_c = model.objective.parameter_channels == c
             output = tf.reduce_sum(model(x)[0, 2, 1][of_c] ** 2)
         seen = np.abs(tape.gradient(output, x)[0, 2, 1]) > 0
         np.testing.assert_array_equal(seen, np.arange(channels) < c)

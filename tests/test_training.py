@@ -29,7 +29,7 @@ def test_metrics_have_a_row_every_interval_and_every_epoch_with_the_test_figure(
     assert all(row["images_per_sec"] for row in rows(tmp_path) if row not in tested)
     test = data.load("npz", npz_path, "test")
     images = np.stack([e["image"].numpy() for e in test.examples()])
-    nats = state.averaged.log_prob(images).numpy()
+    nats = state.ema_model.log_prob(images).numpy()
     expected = -nats.mean() / (np.log(2) * 8 * 8 * 3)
     assert float(tested[-1]["test_bits_per_dim"]) == pytest.approx(expected, rel=1e-6)
     assert [step for step, _ in checkpoint.list_checkpoints(tmp_path)] == [20, 10]
@@ -118,7 +118,7 @@ def test_averages_of_a_run_start_after_the_data_dependent_initialisation(npz_pat
     after = arrays(state.parameters)
     assert (after["conv2d_0/g"] != before["conv2d_0/g"]).all()
     for name, value in after.items():
-        np.testing.assert_array_equal(state.averages[name], value)
+        np.testing.assert_array_equal(state.ema_parameters[name], value)
 
 
 @pytest.mark.parametrize(

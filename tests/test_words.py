@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from command_lines import OURS, entry_point
+from command_lines import SCRIPTS, entry_point
 from pages import PAGES, ROOT, prose
 
 # What must not stand there, and what stands there instead.
@@ -83,13 +83,13 @@ def test_comments_of_flagfiles_use_the_words_of_the_field():
     assert [found for text in texts for found in found_in(text)] == []
 
 
-@pytest.mark.parametrize("script", OURS)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help_uses_the_words_of_the_field(script):
     flags = entry_point(script).key_flags
     assert {n: f for n, flag in flags.items() if (f := found_in(flag.help))} == {}
 
 
-@pytest.mark.parametrize("folder", [".", "data", "pixel_cnn_pp"])
+@pytest.mark.parametrize("folder", [".", "benchmarks", "data", "pixel_cnn_pp", "tools"])
 def test_messages_use_the_words_of_the_field(folder):
     found = {
         f"{path.relative_to(ROOT)}: {text}"

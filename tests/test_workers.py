@@ -77,7 +77,7 @@ def test_worker_says_that_another_was_lost(run_of_two):
     assert code == 1
     last = stderr.strip().splitlines()[-1]
     assert last.startswith("error: another worker was lost at step")
-    assert last.endswith("start all of them again with --load_params.")
+    assert last.endswith("start all of them again with --resume.")
     assert reached < 80
 
 

@@ -70,7 +70,10 @@ class Tasks:
     def check_flags(self) -> None:
         """Raises ValueError or OSError for what is wrong with any model and images."""
         if self.pictures and not self.output_dir:
-            raise ValueError("--output_dir: give the folder for the PNG and NPZ files.")
+            raise ValueError(
+                "--output_dir: give the folder for the PNG and NPZ files, for example "
+                "--output_dir=pictures."
+            )
         self._check_outputs()
         if self.dequantization_draws and not (self.scores or self.heatmap):
             raise ValueError(
@@ -142,6 +145,11 @@ class Tasks:
         """The labels that are named by the model's class names, or by numbers."""
         if self.labels is None:
             return None
+        if model.num_labels is None:
+            raise ValueError(
+                f"--labels={','.join(self.labels)}: this model has no labels; remove "
+                "the flag."
+            )
         names = model.class_names or ()
         # Class names are in this form, and a shell may give another.
         labels = [unicodedata.normalize("NFC", label) for label in self.labels or [""]]
@@ -152,7 +160,8 @@ class Tasks:
         except ValueError as error:
             raise ValueError(
                 f"--labels={','.join(self.labels)}: must be class names or numbers "
-                "with commas between them, for example 0,1,2."
+                "with commas between them, for example 0,1,2"
+                + (f"; the classes are {', '.join(names)}." if names else ".")
             ) from error
 
     def _scale(self, model: PixelCNNPP) -> int:
@@ -329,8 +338,6 @@ def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> Non
 def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> None:
     """Raises ValueError where the model cannot sample each of these labels once."""
     value = f"--labels={','.join(map(str, labels))}"
-    if model.num_labels is None:
-        raise ValueError(f"{value}: this model has no labels; remove the flag.")
     if not all(0 <= label < model.num_labels for label in labels):
         raise ValueError(
             f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "

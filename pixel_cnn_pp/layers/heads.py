@@ -18,14 +18,18 @@ from pixel_cnn_pp.layers.convolution import (
 )
 
 
-def make_head(config: ModelConfig, make: LayerFactory, owners: np.ndarray | None):
-    """The output head, created by `make`; `owners`: see `ChannelsHead`."""
+def make_head(
+    config: ModelConfig, make: LayerFactory, parameter_channels: np.ndarray | None
+):
+    """The output head, created by `make`; `parameter_channels`: see `ChannelsHead`."""
     f = config.nr_filters
     if config.energy_distance:
         return EnergyHead(f, config.image_shape[-1], make=make)
     if config.autoregressive_channels:
-        return ChannelsHead(f, owners, config.resnet_nonlinearity, make=make)
-    return ParametersHead(f, len(owners), make=make)
+        return ChannelsHead(
+            f, parameter_channels, config.resnet_nonlinearity, make=make
+        )
+    return ParametersHead(f, len(parameter_channels), make=make)
 
 
 @register
@@ -78,7 +82,7 @@ class ChannelsHead(Float32Layer):
 
     Args:
         nr_filters: F, channels of ul.
-        owners: [D], the channel that each parameter of the distribution belongs to.
+        parameter_channels: [D], the channel of each parameter of the distribution.
         nonlinearity: a key of NONLINEARITIES.
         seed: of the initial weights.
         make: the factory of its layers, by default its own.
@@ -87,7 +91,7 @@ class ChannelsHead(Float32Layer):
     def __init__(
         self,
         nr_filters: int,
-        owners: Sequence[int],
+        parameter_channels: Sequence[int],
         nonlinearity: str = "concat_elu",
         seed: int = 0,
         make: LayerFactory | None = None,
@@ -95,14 +99,16 @@ class ChannelsHead(Float32Layer):
     ):
         super().__init__(**kwargs)
         self.nr_filters = nr_filters
-        self.owners = tuple(int(owner) for owner in owners)
+        self.parameter_channels = tuple(int(channel) for channel in parameter_channels)
         self.nonlinearity = nonlinearity
         self.seed = seed
         make = make or LayerFactory(seed)
         # Position of each parameter when those of the channels are concatenated.
-        self.positions = np.argsort(np.argsort(owners, kind="stable"), kind="stable")
+        self.positions = np.argsort(
+            np.argsort(parameter_channels, kind="stable"), kind="stable"
+        )
         resnets, nins = [], []
-        for c, units in enumerate(np.bincount(owners)):
+        for c, units in enumerate(np.bincount(parameter_channels)):
             if c:
                 resnets.append(
                     GatedResnet("ul", (1, 1), nr_filters, nonlinearity, c, make=make)
@@ -130,7 +136,7 @@ class ChannelsHead(Float32Layer):
     def get_config(self):
         own = {
             "nr_filters": self.nr_filters,
-            "owners": self.owners,
+            "parameter_channels": self.parameter_channels,
             "nonlinearity": self.nonlinearity,
             "seed": self.seed,
         }

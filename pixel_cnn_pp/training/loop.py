@@ -55,7 +55,7 @@ class Loop:
         # Images that all replicas hold together.
         self.images_at_a_time = self.images_per_step // config.accumulate
         self.evaluator = evaluator.Evaluator(
-            state.averaged,
+            state.ema_model,
             self.images_at_a_time,
             strategy,
             seed_for(config, prng.EVALUATION),
@@ -87,14 +87,14 @@ class Loop:
                 log.show_state("saving")
                 self.writer.wait()
             except Stopped as stop:
-                if not self.signals.nothing_to_lose:
+                if not self.signals.may_stop_at_once:
                     self._save(log)
                 self.writer.wait()
                 command = f"python train.py --resume --save_dir={quote(self.save_dir)}"
                 where = f" at step {log.step}; resume with {command}"
                 raise Stopped(stop.signum, where) from stop
             except ReadFailed:
-                if not self.signals.nothing_to_lose:
+                if not self.signals.may_stop_at_once:
                     self._save(log)
                 self.writer.wait()
                 raise
@@ -103,7 +103,7 @@ class Loop:
                     raise
                 raise distribution.WorkerLost(
                     f"another worker was lost at step {log.step}; start all of them "
-                    "again with --load_params."
+                    "again with --resume."
                 ) from error
             finally:
                 self.writer.close()
@@ -124,9 +124,9 @@ class Loop:
             stops = None
             for batch in self._batches() if self._has_steps_left() else ():
                 # Building the graph, before the first step, can end at once.
-                self.signals.nothing_to_lose = log.step + 1 == first_step
+                self.signals.may_stop_at_once = log.step + 1 == first_step
                 before, stops = stops, self.train_step(batch, self.signals.asked).stops
-                self.signals.nothing_to_lose = False
+                self.signals.may_stop_at_once = False
                 log.step_done()
                 self._after_step(log)
                 # Of the step before, which is done: this one need not be waited for.
@@ -277,7 +277,7 @@ class Loop:
         if self.is_chief:
             self.writer.write(self.save_dir, log.step, self.state.groups())
         self.saved_at = time.monotonic()
-        self.signals.nothing_to_lose = True
+        self.signals.may_stop_at_once = True
         log.restart_clock()
 
     def _samples_path(self, step: int) -> str:
@@ -288,7 +288,7 @@ class Loop:
 
         TensorBoard shows them, and completions of the lower halves of test images.
         """
-        config, model = self.config, self.state.averaged
+        config, model = self.config, self.state.ema_model
         n = config.num_samples * self.images_at_a_time
         if not (n and log.step and self.is_chief):
             return

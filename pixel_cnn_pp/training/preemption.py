@@ -38,7 +38,7 @@ class Diverged(Exception):
 class StopSignals:
     """Handles SIGTERM, SIGINT, SIGHUP within a `with` block, in the main thread alone.
 
-    A signal raises Stopped at the next `check`, or at once if `nothing_to_lose`. A
+    A signal raises Stopped at the next `check`, or at once if `may_stop_at_once`. A
     second one ends the process at once. With several workers, `any_of` tells all of
     them that one has received a signal, so that they stop after the same step.
     """
@@ -46,7 +46,7 @@ class StopSignals:
     def __init__(self, any_of: Callable[[bool], bool] | None = None):
         self.any_of = any_of
         self.received: int | None = None
-        self.nothing_to_lose = True
+        self.may_stop_at_once = True
         self._before = {}
 
     def __enter__(self):
@@ -64,7 +64,7 @@ class StopSignals:
             signal.signal(signum, self._before[signum])
             signal.raise_signal(signum)
         self.received = signum
-        if self.nothing_to_lose and not self.any_of:
+        if self.may_stop_at_once and not self.any_of:
             raise Stopped(signum)
 
     @property

@@ -27,9 +27,7 @@ def check_same_run(config: Config, saved: Config, images_are_known: bool) -> Non
             for values in (now, then)
         )
         them = "it" if len(changed) == 1 else "them"
-        problems.append(
-            f"{given}: the run in this --save_dir has {had}; leave {them} out"
-        )
+        problems.append(f"{given}: the run in this --save_dir has {had}; remove {them}")
     if images_are_known:
         problems += changed_images(config, saved)
     if problems:

@@ -30,7 +30,7 @@ def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
         batch.get("label"),
         seed_for(config, INITIALIZATION),
     )
-    start_ema(state.averages, state.parameters)
+    start_ema(state.ema_parameters, state.parameters)
 
 
 def initialize_from_official(state: TrainState, prefix: str) -> None:
@@ -39,7 +39,7 @@ def initialize_from_official(state: TrainState, prefix: str) -> None:
     The learning rate is the one of the official run at that step, never resumed.
     """
     openai_checkpoint.load(state.model, prefix, averaged=False)
-    openai_checkpoint.load(state.averaged, prefix, averaged=True)
+    openai_checkpoint.load(state.ema_model, prefix, averaged=True)
     t = openai_checkpoint.load_adam(state.adam.v, state.adam.mg, prefix)
     state.counters["step"].assign(t - 1)
 
@@ -65,12 +65,12 @@ def check_save_dir(save_dir: str, load_params: bool) -> None:
     has_run = has_run or bool(checkpoint.list_checkpoints(save_dir))
     if has_run and not load_params:
         raise ValueError(
-            f"--save_dir={save_dir}: holds a run; give --load_params to resume it, or "
+            f"--save_dir={save_dir}: holds a run; give --resume to resume it, or "
             "another --save_dir."
         )
     if load_params and not has_run:
         raise ValueError(
-            f"--load_params: --save_dir={save_dir} holds no run to resume; remove "
+            f"--resume: --save_dir={save_dir} holds no run to resume; remove "
             "the flag to start one."
         )
     check_folder_writable("save_dir", save_dir)

@@ -38,13 +38,13 @@ class TrainState:
         self.model = PixelCNNPP(**vars(config.model), seed=config.seed, name="model")
         self.model.set_precision(config.precision)
         self.model.set_remat(config.remat)
-        self.averaged = PixelCNNPP(
+        self.ema_model = PixelCNNPP(
             **vars(config.model), first_weights=False, name="averaged"
         )
         jit_compile = distribution.xla_scope(config.jit_compile)
-        self.averaged.set_jit_compile(jit_compile is not False)
+        self.ema_model.set_jit_compile(jit_compile is not False)
         self.parameters = self.model.tf_variables()
-        self.averages = self.averaged.tf_variables()
+        self.ema_parameters = self.ema_model.tf_variables()
         self.adam = Adam(self.parameters)
         self.sums = {
             # Sums of the training loss and of images, since the epoch began and since
@@ -61,7 +61,7 @@ class TrainState:
         """Every variable by its name in a checkpoint."""
         return {
             "parameters": self.parameters,
-            "averages": self.averages,
+            "averages": self.ema_parameters,
             "adam_v": self.adam.v,
             "adam_mg": self.adam.mg,
             "counters": self.counters,

@@ -250,7 +250,7 @@ class TrainStep:
             ):
                 variable.assign(value)
 
-        groups = state.parameters, state.adam.v, state.adam.mg, state.averages
+        groups = state.parameters, state.adam.v, state.adam.mg, state.ema_parameters
         variables = [list(group.values()) for group in groups]
         self.strategy.extended.update(
             variables[0][0], assign, (variables, gradients), group=False
