@@ -18,10 +18,10 @@ from pixel_cnn_pp.layers.convolution import (
     call_layer,
     call_with,
     initialize_layer,
-    kernels_of,
 )
 from pixel_cnn_pp.layers.custom_gradient import recomputed
 from pixel_cnn_pp.layers.heads import make_head
+from pixel_cnn_pp.layers.weight_norm import kernels_of
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
 from pixel_cnn_pp.topology import IMAGE, topology
 

@@ -153,7 +153,7 @@ def test_sampler_takes_up_to_1024_images_at_a_time_on_a_gpu(monkeypatch):
 
 def test_without_xla_neither_training_nor_sampling_has_kernels_of_it():
     config = Config.of(**SMALL, field="11x5", jit_compile=False)
-    model = TrainState(config).averaged
+    model = TrainState(config).ema_model
     sample = model.sampler.sample.get_concrete_function()
     assert kernels_of_xla(sample.graph.as_graph_def()) == []
     model.set_jit_compile(True)

@@ -7,6 +7,7 @@ from small_runs import SMALL, random_batch
 
 from pixel_cnn_pp import distribution
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.likelihood import EnergyDistance
 from pixel_cnn_pp.training.state import TrainState
 from pixel_cnn_pp.training.step import TrainStep, global_norm
 
@@ -70,12 +71,14 @@ def two_steps(replicas, options):
     ],
     ids=str,
 )
-def test_two_replicas_make_the_plain_step_of_one_and_repeat_it_from_its_variables(options):
+def test_two_replicas_make_the_plain_step_of_one_and_repeat_it(
+    options,
+):
     options = dict(zip(OPTIONS, options, strict=True))
     two, second, again = two_steps(2, options)
     for (group, name), value in second.items():
         np.testing.assert_array_equal(again[group, name], value, name)
-    for variable in [*two.parameters.values(), *two.averages.values()]:
+    for variable in [*two.parameters.values(), *two.ema_parameters.values()]:
         np.testing.assert_array_equal(*variable.values)
     if options["energy_distance"]:
         return  # Its noise differs between replicas, so that they do another step.

@@ -12,7 +12,7 @@ from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import PixelCNNPP
 from pixel_cnn_pp.config import PRECISIONS, Config
-from pixel_cnn_pp.layers import convolution
+from pixel_cnn_pp.layers.weight_norm import kernels_of, weight_norm
 
 # The smallest network; its step is compiled the way the options say.
 FIELD = {"field": "11x5"}
@@ -185,7 +185,7 @@ def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_ax
     others = [1, 2] if unit_axis == -1 else [1, 3]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([V, g])
-        kernels = convolution.weight_norm(V, g, unit_axis=unit_axis)
+        kernels = weight_norm(V, g, unit_axis=unit_axis)
         ours = tf.reduce_sum(weights * kernels)
         norm = tf.sqrt(tf.reduce_sum(V**2, others, keepdims=True))
         plain = tf.reduce_sum(weights * tf.reshape(g, norm.shape) * V / norm)
@@ -199,7 +199,7 @@ def test_kernels_computed_at_once_are_those_of_the_layers():
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=4, nr_resnet=1)
     for layer in model.linear_layers:
         layer.g.assign(np.random.default_rng(0).uniform(0.5, 2, layer.units))
-    together = convolution.kernels_of(model.linear_layers)
+    together = kernels_of(model.linear_layers)
     for layer in model.linear_layers:
         np.testing.assert_allclose(together[layer.name], layer.kernel(), rtol=1e-6)
 
