@@ -71,9 +71,9 @@ def two_steps(replicas, options):
     ],
     ids=str,
 )
-def test_two_replicas_make_the_plain_step_of_one_and_repeat_it(
-    options,
-):
+def test_two_replicas_make_the_plain_step_of_one_and_repeat_it(options, monkeypatch):
+    # XLA compiles the distances of ten samples, of each to each, for long.
+    monkeypatch.setattr(EnergyDistance, "num_samples", 2)
     options = dict(zip(OPTIONS, options, strict=True))
     two, second, again = two_steps(2, options)
     for (group, name), value in second.items():
