@@ -26,7 +26,7 @@ def test_replicas_make_the_update_that_one_makes_of_all_their_images(replicas, m
         replicas, 16 // replicas, 0.0, images, **model
     )
     np.testing.assert_allclose(losses_of_several, losses_of_one, rtol=1e-6)
-    for variable in several.averages.values():
+    for variable in several.ema_parameters.values():
         for copy in variable.values[1:]:
             np.testing.assert_array_equal(copy, variable.values[0])
     for group in ("parameters", "averages", "adam_v"):
