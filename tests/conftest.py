@@ -43,12 +43,10 @@ def _scope_without_xla(jit_compile):
 distribution.xla_scope = _scope_without_xla
 
 
-@pytest.fixture(scope="module")
-def with_xla():
+@pytest.fixture
+def with_xla(monkeypatch):
     """Within, XLA compiles what it compiles by default."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distribution, "xla_scope", _default_scope)
-        yield
+    monkeypatch.setattr(distribution, "xla_scope", _default_scope)
 
 
 def _create_device_dataset(*args, **kwargs):

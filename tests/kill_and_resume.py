@@ -88,7 +88,7 @@ def kill_and_resume(kills: int, seed: int, folder: pathlib.Path) -> list[str]:
     """Runs it all; returns how each life ended. AssertionError where a fact differs."""
     moments = random.Random(seed)
     # Some steps more than the lives take, for a kill that comes late.
-    whole, killed, max_steps = folder / "whole", folder / "killed", 8 * kills + 41
+    whole, killed, max_steps = folder / "whole", folder / "killed", 8 * kills + 21
     begun = time.monotonic()
     process = start(whole, max_steps)
     wait_for_checkpoint(process, whole, 0)

@@ -19,7 +19,9 @@ SMALLEST = {"field": "11x5", "nr_filters": 2, "nr_logistic_mix": 1}
 @pytest.mark.parametrize(
     "replicas, model", [(2, SMALLEST), (8, SMALLEST | {"jit_compile": False})]
 )
-def test_replicas_make_the_update_that_one_makes_of_all_their_images(replicas, model):
+def test_replicas_make_the_update_that_one_makes_of_all_their_images(
+    replicas, model, with_xla
+):
     images = random_batch(16)
     one, losses_of_one = steps_on(1, 16, 0.0, images, **model)
     several, losses_of_several = steps_on(

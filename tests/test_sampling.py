@@ -66,7 +66,9 @@ def test_same_seed_draws_what_the_full_pass_sampler_draws(
 @pytest.fixture(scope="module")
 def model():
     """Images of 4 levels, so that a pixel's entropy can be counted out."""
-    return initialized((6, 5, 2), num_levels=4, field="11x5")
+    model = initialized((6, 5, 2), num_levels=4, field="11x5")
+    model.set_jit_compile(True)
+    return model
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ class Exported:
 
     def __init__(self, folder, num_labels, jit_compile):
         self.model = initialized(SHAPE, field="11x5", num_labels=num_labels)
+        self.model.set_jit_compile(jit_compile)
         self.folder = folder / "MODEL"
         export.export(self.model, str(self.folder / "1"), jit_compile)
         self.signatures = tf.saved_model.load(str(self.folder / "1")).signatures

@@ -144,7 +144,7 @@ def test_log_prob_in_mixed_bfloat16_is_float32_and_close():
     np.testing.assert_array_equal(model.log_prob(images), exact)
 
 
-def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla():
+def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla(with_xla):
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=8, **FIELD)
     images = random_batch(4)
 
