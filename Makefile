@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 
-.PHONY: help install quickstart test address
+.PHONY: help install quickstart test golden address
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: install  ## lint, format, all tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+golden: install  ## compare with the official code; ON_GPU=1: on a GPU
+	GOLDEN_ON_GPU=$(ON_GPU) $(VENV)/bin/python -m pytest -n 0 --noconftest tests/test_golden.py
 
 address:  ## OWNER=name: set the address of the repository on GitHub, everywhere
 	@test -n "$(OWNER)" || { echo "give the account, for example: make address OWNER=name"; exit 1; }

@@ -16,10 +16,12 @@ from pixel_cnn_pp.layers.convolution import (
     LayerRunner,
     WeightNorm,
     call_layer,
+    call_with,
     initialize_layer,
 )
 from pixel_cnn_pp.layers.custom_gradient import recomputed
 from pixel_cnn_pp.layers.heads import make_head
+from pixel_cnn_pp.layers.weight_norm import kernels_of
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
 from pixel_cnn_pp.topology import IMAGE, topology
 
@@ -108,13 +110,19 @@ class Network(keras.Model):
             return layer.forward(run, x, a, h, dropout_seed)
         return run(layer, x)
 
+    def runner(self) -> LayerRunner:
+        """Runs layers with kernels computed for all at once; with remat each computes
+        its own, so that none is kept for the gradient."""
+        return call_layer if self.remat else call_with(kernels_of(self.linear_layers))
+
     def features(
-        self, x, labels=None, seed=None, run: LayerRunner = call_layer
+        self, x, labels=None, seed=None, run: LayerRunner | None = None
     ) -> tf.Tensor:
         """The input of the head: ul [N, H, W, F] from x [N, H, W, C] in [-1, 1].
 
         `seed`, int32 [2], turns dropout on.
         """
+        run = run or self.runner()
         h = self.condition(labels)
         height, width = x.shape[1:3]
         # The channel of ones tells the image from its padding.
@@ -148,7 +156,12 @@ class Network(keras.Model):
         return ul[:, :height, :width] if below or right else ul
 
     def call(
-        self, x, labels=None, training=False, seed=None, run: LayerRunner = call_layer
+        self,
+        x,
+        labels=None,
+        training=False,
+        seed=None,
+        run: LayerRunner | None = None,
     ):
         """Parameters of the pixels' distributions, [N, H, W, D], for x in [-1, 1].
 
@@ -161,6 +174,7 @@ class Network(keras.Model):
                 "seed=None: dropout and the energy distance need int32 [2], for "
                 "example (0, 1)."
             )
+        run = run or self.runner()
         x = ops.cast(x, "float32")
         ul = self.features(x, labels, prng.fold_in(seed, 0) if drops else None, run)
         if not self.energy_distance:

@@ -1,18 +1,30 @@
 """The port returns the numbers of the official code (openai/pixel-cnn)."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from golden import LIKELIHOOD, Golden, relative_error, together, worst_error
 
-from pixel_cnn_pp import openai_checkpoint
+from pixel_cnn_pp import distribution, openai_checkpoint
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training import run as training
 from pixel_cnn_pp.training.optimizer import start_ema
 from pixel_cnn_pp.training.state import TrainState
 from pixel_cnn_pp.training.step import TrainStep
 
-SEED = tf.constant([0, 0])
+# By default on the CPU; GOLDEN_ON_GPU=1 takes a GPU, in full float32.
+ON_GPU = os.environ.get("GOLDEN_ON_GPU") == "1"
+if not ON_GPU:
+    tf.config.set_visible_devices([], "GPU")
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+SEED = (0, 0)
+
+
+def test_device_is_the_one_that_was_asked_for():
+    assert distribution.has_gpu() == ON_GPU
 
 
 @pytest.fixture(scope="module", params=LIKELIHOOD)

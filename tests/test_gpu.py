@@ -43,6 +43,18 @@ def test_no_operation_of_a_step_lacks_a_gpu_kernel_or_makes_a_gpu_wait(settings)
     assert step.copies == []
 
 
+def test_step_that_xla_compiles_whole_is_three_calls_of_xla():
+    config = Config.of(**SMALL, field="11x5", jit_compile=True)
+    step = TrainStep(TrainState(config), config, tf.distribute.get_strategy())
+    batch = {"image": tf.zeros([4, 8, 8, 3], tf.uint8)}
+    graph = step.compiled.get_concrete_function(batch, tf.constant(0.0)).graph
+    graph_def = graph.as_graph_def()
+    compiled = kernels_of_xla(graph_def)
+    called = [node.attr["f"].func.name for node in graph_def.node]
+    # Gradients, their norm, the update.
+    assert len([name for name in called if name in compiled]) == 3
+
+
 def test_placement_finds_an_operation_without_gpu_kernel_and_a_copy_to_the_host():
     @tf.function
     def function(x):

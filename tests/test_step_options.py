@@ -12,7 +12,7 @@ from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import PixelCNNPP
 from pixel_cnn_pp.config import PRECISIONS, Config
-from pixel_cnn_pp.layers import convolution
+from pixel_cnn_pp.layers.weight_norm import kernels_of, weight_norm
 
 # The smallest network; its step is compiled the way the options say.
 FIELD = {"field": "11x5"}
@@ -176,24 +176,42 @@ def test_unknown_precision_is_rejected():
         Config.of(**SMALL, precision="half")
 
 
-@pytest.mark.parametrize("unit_axis", [-1, 2])
+@pytest.mark.parametrize("unit_axis", [-1, -2])
 def test_gradient_of_the_weight_norm_is_what_differentiation_makes_of_it(unit_axis):
     rng = np.random.default_rng(0)
-    V = tf.constant(rng.normal(size=(2, 3, 4, 5)), tf.float32)
-    g = tf.constant(rng.normal(size=V.shape[unit_axis]), tf.float32)
+    V = tf.constant(rng.normal(size=(3, 2, 4, 5)), tf.float32)  # Three layers.
+    g = tf.constant(rng.normal(size=(3, V.shape[unit_axis])), tf.float32)
     weights = tf.constant(rng.normal(size=V.shape), tf.float32)
-    axis = unit_axis % 4
-    others = [i for i in range(4) if i != axis]
+    others = [1, 2] if unit_axis == -1 else [1, 3]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([V, g])
-        ours = tf.reduce_sum(weights * convolution.weight_norm(V, g, unit_axis=axis))
-        wide = tf.reshape(g, [-1 if i == axis else 1 for i in range(4)])
+        kernels = weight_norm(V, g, unit_axis=unit_axis)
+        ours = tf.reduce_sum(weights * kernels)
         norm = tf.sqrt(tf.reduce_sum(V**2, others, keepdims=True))
-        plain = tf.reduce_sum(weights * wide * V / norm)
+        plain = tf.reduce_sum(weights * tf.reshape(g, norm.shape) * V / norm)
     for x in (V, g):
         np.testing.assert_allclose(
             tape.gradient(ours, x), tape.gradient(plain, x), rtol=1e-4, atol=1e-5
         )
+
+
+def test_kernels_computed_at_once_are_those_of_the_layers():
+    model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=4, nr_resnet=1)
+    for layer in model.linear_layers:
+        layer.g.assign(np.random.default_rng(0).uniform(0.5, 2, layer.units))
+    together = kernels_of(model.linear_layers)
+    for layer in model.linear_layers:
+        np.testing.assert_allclose(together[layer.name], layer.kernel(), rtol=1e-6)
+
+
+def test_weight_norms_of_layers_of_one_shape_are_one_operation():
+    model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=4, nr_resnet=5)
+    forward = tf.function(model, autograph=False)
+    graph = forward.get_concrete_function(tf.zeros([1, 8, 8, 3])).graph
+    operations = Counter(node.op for node in graph.as_graph_def().node)
+    shapes = {(layer.V.shape, layer.unit_axis) for layer in model.linear_layers}
+    assert len(shapes) < len(model.linear_layers) / 10
+    assert operations["Unpack"] == len(shapes)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import tensorflow as tf
 from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
 from pixel_cnn_pp.layers.blocks import GatedResnet
 from pixel_cnn_pp.layers.convolution import Prepare, WeightNorm
+from pixel_cnn_pp.layers.weight_norm import kernels_of
 from pixel_cnn_pp.network import Network
 
 Kernels = dict[str, tf.Tensor]
@@ -21,8 +22,9 @@ def fold_kernels(network: Network) -> Kernels:
     are stored in the type that the network's kernels are rounded to.
     """
     kernels = {}
+    for name, kernel in kernels_of(network.linear_layers).items():
+        kernels[f"{name}/kernel"] = kernel
     for layer in network.linear_layers:
-        kernels[f"{layer.name}/kernel"] = layer.kernel()
         kernels[f"{layer.name}/b"] = tf.convert_to_tensor(layer.b.value)
 
     def split(layer, row, pixel):

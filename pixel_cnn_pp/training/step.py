@@ -1,5 +1,6 @@
 """TrainStep: loss, gradients, Adam and EMA of one batch, in one graph."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -44,9 +45,23 @@ def new_values(old, gradient, learning_rate, v_correction, mg_correction, decay,
     return [tf.where(good, a, b) for a, b in zip(new, old, strict=True)]
 
 
+def all_new_values(old, gradients, settings):
+    """`new_values` of all parameters."""
+    pairs = zip(old, gradients, strict=True)
+    return [new_values(values, gradient, *settings) for values, gradient in pairs]
+
+
 # One for all runs of a process: XLA compiles it once for each shape. Without XLA each
 # operation is a pass over memory of its own.
 compiled_new_values = tf.function(new_values, jit_compile=True, autograph=False)
+
+
+def global_norm(tensors):
+    """As tf.linalg.global_norm; tensors of one shape take one operation."""
+    groups = defaultdict(list)
+    for tensor in tensors:
+        groups[tuple(tensor.shape)].append(tensor)
+    return tf.linalg.global_norm([tf.stack(group) for group in groups.values()])
 
 
 class Sums(NamedTuple):
@@ -80,10 +95,14 @@ class TrainStep:
         self.config = config
         self.strategy = strategy
         self.parameters = list(state.parameters.values())
-        jit_compile = distribution.xla_scope(config.jit_compile)
-        self.uses_xla = jit_compile is not False
-        self.traced_gradients = tf.function(
-            self.batch_gradients, jit_compile=jit_compile, autograph=False
+        self.xla_scope = distribution.xla_scope(config.jit_compile)
+        self.traced_gradients, self.global_norm, self.traced_update = (
+            tf.function(function, jit_compile=self.xla_scope, autograph=False)
+            for function in (
+                self.batch_gradients,
+                global_norm,
+                all_new_values,
+            )
         )
         self.compiled = tf.function(self.step, autograph=False)
         with strategy.scope():
@@ -158,7 +177,7 @@ class TrainStep:
             # For each image: the loss is a sum over images.
             factor = self.config.weight_decay * self.images_per_replica
             gradients = add_penalty(gradients, values, self.state.parameters, factor)
-        norm = tf.linalg.global_norm(gradients)
+        norm = self.global_norm(gradients)
         pixels = tf.reduce_mean(tf.cast(batch["image"], tf.float32))
         return Sums(loss, norm, pixels, stop), gradients
 
@@ -167,7 +186,7 @@ class TrainStep:
         model = self.state.model
         variables = list(model.parameters.values())
         # Around the gradients too: with remat they run the blocks again.
-        with fusion.fusing(self.uses_xla):
+        with fusion.fusing(self.xla_scope is not False):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 with keras.StatelessScope(zip(variables, values, strict=True)):
@@ -206,14 +225,29 @@ class TrainStep:
         gradients = self.strategy.extended.batch_reduce_to(SUM, pairs)
         return Sums(*tf.unstack(total)), gradients
 
-    def traced_new_values(self, shape) -> Callable:
-        """`new_values` of parameters of this shape, traced once for all replicas."""
-        if not self.uses_xla:
-            return new_values
-        parameter, number = tf.TensorSpec(shape), tf.TensorSpec([])
-        return compiled_new_values.get_concrete_function(
-            [parameter] * 4, parameter, *[number] * 4, tf.TensorSpec([], tf.bool)
-        )
+    def trace_update(self) -> Callable:
+        """`all_new_values`, traced once for all replicas. As XLA compiles whole steps,
+        one call: on a GPU the host takes longer for a call than the GPU for its work.
+        """
+        number = tf.TensorSpec([])
+        settings = [*[number] * 4, tf.TensorSpec([], tf.bool)]
+        if self.xla_scope is False:
+            return all_new_values
+        if self.xla_scope:
+            values = [tf.TensorSpec(p.shape) for p in self.parameters]
+            old = [[value] * 4 for value in values]
+            return self.traced_update.get_concrete_function(old, values, settings)
+        compiled = {}
+        for value in {tf.TensorSpec(p.shape) for p in self.parameters}:
+            compiled[value.shape] = compiled_new_values.get_concrete_function(
+                [value] * 4, value, *settings
+            )
+
+        def each(old, gradients, settings):
+            pairs = zip(old, gradients, strict=True)
+            return [compiled[g.shape](values, g, *settings) for values, g in pairs]
+
+        return each
 
     def update(self, step, gradients, is_good) -> None:
         """Adam and EMA of all parameters, unless the step is bad."""
@@ -225,18 +259,18 @@ class TrainStep:
                 ema_decay_at(step, config.polyak_decay, config.polyak_warmup),
             )
         settings = [*tf.nest.flatten(settings), is_good]
-        compute = {p.shape: self.traced_new_values(p.shape) for p in self.parameters}
+        compute = self.trace_update()
 
         def assign(_, variables, gradients):
             # Values, not variables: XLA would take the variables that a strategy has on
             # several devices for one another.
-            for group, gradient in zip(
-                zip(*variables, strict=True), gradients, strict=True
+            variables = list(zip(*variables, strict=True))
+            old = [[tf.convert_to_tensor(v) for v in group] for group in variables]
+            new = compute(old, gradients, settings)
+            for variable, value in zip(
+                tf.nest.flatten(variables), tf.nest.flatten(new), strict=True
             ):
-                old = [tf.convert_to_tensor(variable) for variable in group]
-                new = compute[gradient.shape](old, gradient, *settings)
-                for variable, value in zip(group, new, strict=True):
-                    variable.assign(value)
+                variable.assign(value)
 
         groups = state.parameters, state.adam.v, state.adam.mg, state.ema_parameters
         variables = [list(group.values()) for group in groups]
