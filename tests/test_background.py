@@ -50,6 +50,7 @@ def losses_without_training(**changes):
     return steps_on(1, 16, 0.0, random_batch(16), **settings, **changes)[1]
 
 
+@pytest.mark.slow
 def test_steps_mutate_the_images_anew_and_repeat_with_the_seed():
     plain = losses_without_training()
     assert plain[0] == plain[1]
@@ -84,18 +85,16 @@ def test_penalty_is_the_sum_of_the_squares_of_all_kernels():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_step_adds_the_penalty_of_every_image_to_the_gradients_not_to_the_loss():
-    images, decay = random_batch(16), 0.25
-    settings = FIELD | {"learning_rate": 1e-30}
-    plain, losses = steps_on(1, 16, 0.0, images, steps=1, **settings)
-    ours, same = steps_on(1, 8, 0.0, images, steps=1, **settings, accumulate=2)
-    decayed, those = steps_on(
-        1, 8, 0.0, images, steps=1, **settings, accumulate=2, weight_decay=decay
-    )
-    np.testing.assert_allclose([same, those], [losses, losses], rtol=1e-6)
-    moments, without = arrays(decayed.adam.v), arrays(ours.adam.v)
-    for name, g in arrays(plain.parameters).items():
-        # v is a twentieth of the gradient after the first step; 16 images.
-        penalty = 16 * 2 * decay * g if name.endswith("/g") else 0.0
+    settings = {"learning_rate": 1e-30, "steps": 1, "accumulate": 2, **FIELD}
+    arguments = (1, 8, 0.0, random_batch(16))
+    plain, loss = steps_on(*arguments, **settings)
+    decayed, same = steps_on(*arguments, **settings, weight_decay=0.25)
+    assert same == loss
+    without, moments = arrays(plain.adam.v), arrays(decayed.adam.v)
+    for name, value in arrays(plain.parameters).items():
+        # v is a twentieth of the gradient after the first step, of 16 images.
+        penalty = 16 * 2 * 0.25 * value if name.endswith("/g") else 0.0
         expected = without[name] + (1 - Adam.mom1) * penalty
         np.testing.assert_allclose(moments[name], expected, rtol=1e-4, atol=1e-4)
