@@ -9,6 +9,7 @@ SETTINGS = {"field": "11x5", "num_labels": 3, "class_conditional": True}
 SETTINGS |= {"max_steps": 13, "jit_compile": False}
 
 
+@pytest.mark.slow
 def test_same_seed_repeats_a_run_with_dropout():
     first, losses = steps_on(1, 16, 0.5, random_batch(16), field="11x5")
     again, same = steps_on(1, 16, 0.5, random_batch(16), field="11x5")
