@@ -128,6 +128,7 @@ SMALL_FILES = {
 }
 
 
+@pytest.mark.slow
 def test_a_small_file_takes_little_memory(tmp_path):
     for name, contents in SMALL_FILES.items():
         (tmp_path / name / "train").mkdir(parents=True)

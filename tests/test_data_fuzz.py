@@ -34,7 +34,7 @@ from PIL import Image
 
 import data
 
-pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::PIL")]
 
 # What hypothesis keeps would else lie in the checkout.
 HOME = tempfile.TemporaryDirectory()

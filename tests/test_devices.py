@@ -14,6 +14,8 @@ from pixel_cnn_pp import checkpoint, cluster
 from pixel_cnn_pp.evaluation import devices, sharded
 from pixel_cnn_pp.model import PixelCNNPP
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = "-o run -ns 11 --shard_images=3 -s 4 --nojit_compile --output_dir="
 SCORE = "-o run -b 2 --output_json=scores.json --scores_csv=scores.csv"
 
@@ -179,7 +181,6 @@ def test_samples_of_several_devices_are_those_of_one(folder, sampled):
     assert samples_of(folder / "two") == sampled
 
 
-@pytest.mark.slow
 def test_several_devices_give_what_one_does_with_xla(folder):
     scores = []
     for name, nr_gpu in (("xla_one", 1), ("xla_two", 2)):

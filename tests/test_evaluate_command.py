@@ -14,6 +14,8 @@ from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.evaluation.evaluator import bits_per_dim
 
+pytestmark = pytest.mark.slow
+
 EVALUATIONS = {
     "averaged": "-o run",
     "raw": "-o run --noaveraged",

@@ -20,6 +20,8 @@ from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.evaluation import heatmap, samples, tasks
 
+pytestmark = pytest.mark.slow
+
 LINES = {
     "folder": "-o labelled -d folder -i pictures --batch_size=2 --skip_bad_images "
     "--scores_csv=folder.csv --output_json=folder.json",

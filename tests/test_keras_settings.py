@@ -17,6 +17,8 @@ from small_models import SMALL, initialized, random_images, to_float
 import pixel_cnn_pp
 from pixel_cnn_pp import PixelCNNPP, checkpoint
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = {
     "mixture": {"num_labels": 3},
     "one_stage": {"field": "15x8", "nin_blocks": 1},
@@ -219,7 +221,6 @@ def assert_same_results(variant, expected):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_keras_settings_change_no_bit_of(variant, restored_settings):
     expected = all_results(variant)
@@ -232,7 +233,6 @@ def softmax_results():
     return all_results("softmax")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_bit_is_changed_by(setting, softmax_results, restored_settings):
     SETTINGS[setting]()

@@ -87,6 +87,7 @@ def causal_model():
     return keras.Model(x, heads.ParametersHead(F, 1)(ul))
 
 
+@pytest.mark.slow
 def test_functional_model_trains_with_dropout_and_comes_back(tmp_path):
     model = causal_model()
     (x,) = random_inputs([(*SIZE, 1)])

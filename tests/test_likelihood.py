@@ -76,6 +76,7 @@ def test_probabilities_of_all_greys_sum_to_1(num_levels):
     assert float(tf.reduce_sum(tf.exp(log_prob))) == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_probabilities_of_all_colours_sum_to_1_factor_by_factor():
     # Given the component, the probability of a colour is the product of its channels',
     # each of which depends on the earlier ones: if each factor sums to 1 whatever these

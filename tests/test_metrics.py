@@ -58,6 +58,7 @@ def pictures(events, tag):
     return {step: tf.io.decode_png(value[2]).numpy() for step, value in events[tag]}
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_scalars_of_the_rows(whole, events):
     for column in list(rows(whole[0])[0])[2:]:
         expected = [

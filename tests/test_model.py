@@ -135,6 +135,7 @@ def test_draws_of_many_channels_and_few_levels_are_levels():
     assert drawn.max() < 8
 
 
+@pytest.mark.slow
 def test_padded_sizes_are_causal_and_see_every_earlier_pixel():
     model = initialized((5, 6, 1))
     x = tf.constant(to_float(random_images((1, 5, 6, 1), 2)))
@@ -156,6 +157,7 @@ def test_probabilities_of_all_images_of_2_by_2_binary_pixels_sum_to_1():
     assert total == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_class_conditional_model_depends_on_the_label():
     model = initialized((8, 6, 3), num_labels=4)
     images = random_images((4, 8, 6, 3))

@@ -14,6 +14,8 @@ import data
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.training.run import prepare
 
+pytestmark = pytest.mark.slow
+
 FOLDER = pathlib.Path(__file__).parent / "fixtures" / "version_0_1_0"
 
 

@@ -11,6 +11,8 @@ from command_folder import (
 )
 from command_lines import contents_of, run
 
+pytestmark = pytest.mark.slow
+
 # Script, arguments (those of train after SMALL and `-o new`), then the value and the
 # remedy that the one line on stderr must name.
 REJECTED = [

@@ -10,6 +10,7 @@ SETTINGS |= {"max_steps": 13, "jit_compile": False}
 SETTINGS |= {"mutation_rate": 0.3, "weight_decay": 0.1}
 
 
+@pytest.mark.slow
 def test_same_seed_repeats_a_run_with_dropout():
     first, losses = steps_on(1, 16, 0.5, random_batch(16), field="11x5")
     again, same = steps_on(1, 16, 0.5, random_batch(16), field="11x5")

@@ -16,6 +16,8 @@ from pixel_cnn_pp import checkpoint, export, files
 from pixel_cnn_pp.training.preemption import ReadFailed, Stopped, StopSignals
 from pixel_cnn_pp.training.run import prepare
 
+pytestmark = pytest.mark.slow
+
 TINY = {"field": "11x5", "nr_filters": 2, "nr_logistic_mix": 1, "max_steps": 4}
 
 

@@ -20,13 +20,29 @@ pytestmark = pytest.mark.usefixtures("with_xla")
 @pytest.mark.parametrize(
     "image_shape, changes",
     [
-        ((8, 12, 3), {"nr_resnet": 2}),
-        ((5, 7, 1), {"resnet_nonlinearity": "elu", "num_levels": 16}),
-        ((9, 6, 3), {"resnet_nonlinearity": "relu", "num_labels": 3}),
-        ((6, 7, 3), {"short_cuts": False, "autoregressive_channels": True}),
+        pytest.param((8, 12, 3), {"nr_resnet": 2}, marks=pytest.mark.slow),
+        pytest.param(
+            (5, 7, 1),
+            {"resnet_nonlinearity": "elu", "num_levels": 16},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            (9, 6, 3),
+            {"resnet_nonlinearity": "relu", "num_labels": 3},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            (6, 7, 3),
+            {"short_cuts": False, "autoregressive_channels": True},
+            marks=pytest.mark.slow,
+        ),
         ((7, 9, 3), {"field": "11x5"}),
         ((9, 8, 1), {"field": "15x8", "nin_blocks": 2, "num_labels": 3}),
-        ((5, 6, 3), {"likelihood": "softmax", "num_levels": 32}),
+        pytest.param(
+            (5, 6, 3),
+            {"likelihood": "softmax", "num_levels": 32},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(

@@ -17,6 +17,8 @@ from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import export
 
+pytestmark = pytest.mark.slow
+
 PAGE = PAGES["docs/serving.md"]
 BODIES = [json.loads(text) for text in blocks(PAGE, "json")]
 EXAMPLE, CLIENT, GRPC_CLIENT = blocks(PAGE, "python")
@@ -128,7 +130,6 @@ def test_example_of_the_page_samples_with_tensorflow_alone(unconditional):
     np.testing.assert_array_equal(names["found"], expected)
 
 
-@pytest.mark.slow
 def test_saved_model_cli_of_the_page_shows_and_draws(unconditional, tmp_path):
     lines = [words[1:] for words in commands(PAGE) if words[0] == "saved_model_cli"]
     show, run = [
@@ -165,7 +166,6 @@ def run_client(text, where, folder):
     )
 
 
-@pytest.mark.slow
 def test_client_of_the_page_draws_and_scores(unconditional, tmp_path):
     assert len(CLIENT.strip().splitlines()) <= 25
     with served.rest(unconditional.signatures) as where:
@@ -178,7 +178,6 @@ def test_client_of_the_page_draws_and_scores(unconditional, tmp_path):
     np.testing.assert_allclose(found["log_prob"], nats, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_client_of_the_page_ends_in_one_line_that_says_what_was_wrong(
     with_labels, tmp_path
 ):
@@ -189,7 +188,6 @@ def test_client_of_the_page_ends_in_one_line_that_says_what_was_wrong(
     assert line == "sample: Missing named input: labels in 'inputs' object."
 
 
-@pytest.mark.slow
 def test_grpc_client_of_the_page_draws(unconditional, tmp_path):
     pytest.importorskip("tensorflow_serving")
     with served.by_grpc(unconditional.signatures) as where:

@@ -35,6 +35,7 @@ def assert_same_step(ours, plain, rtol=2e-4):
             assert error <= limit, (group, name)
 
 
+@pytest.mark.slow
 def test_four_batches_of_4_accumulated_make_the_update_of_one_of_16(plain_step):
     ours = steps_on(1, 4, 0.0, random_batch(16), accumulate=4, **FIELD)
     assert_same_step(ours, plain_step[0.0])
@@ -144,6 +145,7 @@ def test_log_prob_in_mixed_bfloat16_is_float32_and_close():
     np.testing.assert_array_equal(model.log_prob(images), exact)
 
 
+@pytest.mark.slow
 def test_log_prob_is_the_same_with_fusion_and_has_kernels_of_xla(with_xla):
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=8, **FIELD)
     images = random_batch(4)

@@ -12,6 +12,8 @@ from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.evaluation import evaluator, samples
 from pixel_cnn_pp.training import loop, metrics, preemption
 
+pytestmark = pytest.mark.slow
+
 # 40 images in batches of 4: an epoch is 10 steps, and each ends with a checkpoint.
 SETTINGS = {
     "max_steps": 13,
@@ -50,7 +52,6 @@ def results(folder):
     return [tuple(row.values())[:5] for row in rows(folder)], samples
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "owner, name, calls, signum, step, num_samples",
     [

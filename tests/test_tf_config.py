@@ -15,6 +15,8 @@ from test_workers import free_addresses
 
 from pixel_cnn_pp import distribution
 
+pytestmark = pytest.mark.slow
+
 LINE = "-d npz --field=11x5 -n 2 -m 1 -b 2 -u 2 -p 0 -ns 0 --nojit_compile"
 
 
@@ -98,7 +100,6 @@ def peer_that_ends(npz_path, tmp_path):
     return started
 
 
-@pytest.mark.slow
 def test_worker_whose_peer_ends_as_it_starts_ends_in_one_line(peer_that_ends, tmp_path):
     code, lines = end(peer_that_ends("--worker_timeout=5"))
     assert code == -signal.SIGKILL
@@ -110,7 +111,6 @@ def test_worker_whose_peer_ends_as_it_starts_ends_in_one_line(peer_that_ends, tm
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_signal_ends_a_worker_whose_peer_ends_as_it_starts(peer_that_ends):
     process = peer_that_ends()
     time.sleep(5)

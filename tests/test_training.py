@@ -17,6 +17,8 @@ from pixel_cnn_pp.training import loop, metrics
 from pixel_cnn_pp.training import run as training
 from pixel_cnn_pp.training.state import TrainState
 
+pytestmark = pytest.mark.slow
+
 
 def test_metrics_have_a_row_every_interval_and_every_epoch_with_the_test_figure(
     npz_path, tmp_path
@@ -64,7 +66,6 @@ def test_save_minutes_writes_checkpoints_from_which_the_same_run_comes(
     assert rows(tmp_path / "run", "step") == rows(tmp_path / "whole", "step")
 
 
-@pytest.mark.slow
 def test_save_steps_at_the_end_of_an_epoch_saves_the_epoch_as_done(npz_path, tmp_path):
     # Killed in the next epoch, the run goes on from there and writes no row twice.
     run(npz_path, tmp_path, max_steps=20, save_steps=5, save_interval=9)
@@ -89,7 +90,6 @@ def test_steps_that_are_left_are_counted_from_within_an_epoch(
     assert "step 10/10  epoch 0" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_samples_are_drawn_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path):
     run(npz_path, tmp_path, max_steps=2, num_samples=1)
     with np.load(tmp_path / "samples" / "step-0000002.npz") as file:
@@ -100,7 +100,6 @@ def test_samples_are_drawn_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path
     assert png.shape == (16 * (2 * 9 + 1), 16 * (2 * 9 + 1), 3)
 
 
-@pytest.mark.slow
 def test_energy_distance_run_trains_reports_its_distance_and_draws(npz_path, tmp_path):
     run(npz_path, tmp_path, max_steps=10, energy_distance=True, num_samples=1)
     figures = [float(row["train_energy_distance"]) for row in rows(tmp_path)]
@@ -137,7 +136,6 @@ def test_settings_that_do_not_fit_the_images_or_devices_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
     npz_path, tmp_path
 ):
@@ -168,7 +166,6 @@ def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_over_500_steps(npz_path, tmp_path, monkeypatch):
     pages = []
     step_done = metrics.RunLog.step_done
