@@ -55,6 +55,7 @@ def test_scoring_and_input_print_their_images_a_second(run_command, tmp_path):
     assert found["num_images"] == 64 and found["image_shape"] == [8, 8, 3]
 
 
+@pytest.mark.slow
 def test_folder_without_the_official_code_is_named(run_command, tmp_path):
     done = run_command("benchmarks/official_step.py", f"--checkout={tmp_path}")
     assert done.returncode == 1

@@ -14,6 +14,8 @@ from pixel_cnn_pp.evaluation.evaluator import score
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.images import relabel
 
+pytestmark = pytest.mark.slow
+
 
 def write_images(folder, names, num=4):
     """`num` images of each class in train/ and test/, the same for a name."""

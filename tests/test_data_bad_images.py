@@ -163,6 +163,7 @@ def test_files_of_more_bytes_than_an_image_can_have_are_not_read(tmp_path):
         data.load("folder", str(tmp_path), "train")
 
 
+@pytest.mark.slow
 def test_without_pillow_folder_says_how_to_install_it_and_others_work(tmp_path):
     code = (
         "import sys; sys.modules['PIL'] = None; import data\n"

@@ -105,6 +105,7 @@ def test_names_and_splits_that_are_not_known_are_rejected():
         data.load("shapes", None, "train", image_size=0)
 
 
+@pytest.mark.slow
 def test_shapes_do_without_tensorflow_datasets():
     code = (
         "import sys, data; data.load('shapes', None, 'train').examples(); "

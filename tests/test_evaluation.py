@@ -11,6 +11,8 @@ from pixel_cnn_pp.evaluation import heatmap
 from pixel_cnn_pp.evaluation.evaluator import Evaluator, score
 from pixel_cnn_pp.likelihood import bits_per_dim
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -183,6 +183,7 @@ def test_test_share_of_the_run_is_for_its_own_folder(loaded):
     assert loaded("-d folder -i other")["skip_bad_images"] is False
 
 
+@pytest.mark.slow
 def test_sample_is_what_evaluate_samples(tmp_path):
     write_untrained(tmp_path / "run", field="11x5", num_labels=2)
     done = run("sample.py", "-o run --labels=1 -s 3", tmp_path)

@@ -11,6 +11,8 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training.state import TrainState
 from pixel_cnn_pp.training.step import TrainStep
 
+pytestmark = pytest.mark.slow
+
 SMALLEST = {"image_shape": (4, 4, 1), "nr_filters": 4, "field": "11x5"}
 
 

@@ -9,6 +9,8 @@ from small_runs import write_untrained
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.evaluation.mask import read_mask
 
+pytestmark = pytest.mark.slow
+
 HOLE = np.ones((8, 8), bool)
 HOLE[2:5, 3:6] = False
 

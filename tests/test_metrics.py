@@ -213,6 +213,7 @@ def test_nothing_of_a_step_is_read_between_the_rows(npz_path, tmp_path):
     assert read_at == {0, 4, 8, 9}
 
 
+@pytest.mark.slow
 def test_skipped_steps_are_warned_of_in_lines_of_stderr_before_the_error(
     command_folder,
 ):

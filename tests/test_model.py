@@ -30,6 +30,7 @@ def trained(model, steps=3):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, count",
     [
@@ -70,6 +71,7 @@ def test_a_pixel_depends_on_no_pixel_at_or_after_it_and_on_those_before(after):
         assert seen.ravel()[:position].all(), (i, j)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["initialisation", "training"])
 def test_stream_u_sees_the_rows_above_and_ul_also_the_pixels_to_the_left(after):
     model = initialized((8, 6, 3))

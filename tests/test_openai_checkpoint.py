@@ -62,6 +62,7 @@ def test_checkpoint_without_the_state_of_adam_says_so(golden, tmp_path):
         openai_checkpoint.load_adam(adam.v, adam.mg, tmp_path / "bare.ckpt")
 
 
+@pytest.mark.slow
 def test_energy_distance_shows_in_the_shapes(tmp_path):
     model = Golden("energy_distance").model()
     write_v1(

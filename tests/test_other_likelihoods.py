@@ -132,6 +132,7 @@ def continuous():
     return initialized((5, 4, 3), likelihood="mix_logistic_continuous")
 
 
+@pytest.mark.slow
 def test_bound_of_an_image_depends_on_no_other_image_and_repeats(continuous):
     given = random_images(3, continuous)
     together = continuous.log_prob(given).numpy()
@@ -139,6 +140,7 @@ def test_bound_of_an_image_depends_on_no_other_image_and_repeats(continuous):
     np.testing.assert_allclose(together, alone, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -168,6 +170,7 @@ def test_model_of_the_energy_distance_has_no_pixels_to_score():
         model.log_prob_per_pixel(random_images(1, model))
 
 
+@pytest.mark.slow
 def test_more_dequantizations_bring_the_bound_nearer_to_its_mean(continuous):
     given = random_images(4, continuous)
     found = {}

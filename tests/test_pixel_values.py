@@ -75,6 +75,7 @@ def test_samples_of_a_model_score_the_same_in_python_and_from_their_file(tmp_pat
     np.testing.assert_allclose(bits, bits_per_dim(nats, (4, 4, 1)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_run_trains_on_values_as_they_are(tmp_path):
     images = np.random.default_rng(0).integers(0, 2, (40, 8, 8, 3), dtype=np.uint8)
     save(tmp_path / "a.npz", images, num_levels=2)

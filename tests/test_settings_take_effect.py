@@ -28,6 +28,7 @@ def test_exact_scores_take_no_draws():
         initialized((4, 4, 1), field="11x5").set_dequantization_draws(3)
 
 
+@pytest.mark.slow
 def test_remat_takes_effect_after_the_first_call(monkeypatch):
     model = initialized((4, 4, 1), field="11x5")
     images = random_images(2, model)

@@ -86,6 +86,7 @@ def test_parameters_of_a_channel_see_the_pixels_earlier_channels_alone(
         np.testing.assert_array_equal(seen, np.arange(channels) < c)
 
 
+@pytest.mark.slow
 def test_autoregressive_channels_have_probabilities_that_sum_to_1():
     model = initialized((1, 1, 3), num_levels=4, autoregressive_channels=True)
     colours = np.array(list(np.ndindex(4, 4, 4)), np.uint8).reshape(64, 1, 1, 3)

@@ -13,6 +13,8 @@ import data
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.evaluation import evaluator
 
+pytestmark = pytest.mark.slow
+
 LINE = f"{SMALL} {FIELD} -x 1 -g 1 -ns 0 -s 5 --nojit_compile --validation_share=0.25"
 
 
