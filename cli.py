@@ -226,9 +226,7 @@ def model_from_flags(image_size: tuple[int, int]) -> PixelCNNPP:
             FLAGS.averaged,
             image_size,
         )
-    check_weights(model)
-    model.round_kernels(FLAGS.kernels)
-    return model
+    return _checked(model)
 
 
 def background_model(folder: str) -> PixelCNNPP:
@@ -238,6 +236,11 @@ def background_model(folder: str) -> PixelCNNPP:
     except (ValueError, OSError) as error:
         message = str(error).replace("--save_dir=", "--background_dir=")
         raise ValueError(message) from error
+    return _checked(model)
+
+
+def _checked(model: PixelCNNPP) -> PixelCNNPP:
+    """The model with --kernels; ValueError where weights are NaN or infinite."""
     check_weights(model)
     model.round_kernels(FLAGS.kernels)
     return model

@@ -138,10 +138,15 @@ class PixelCNNPP(TrainableNetwork):
             layer.rounded_to = dtype
         self._retrace()
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether scores are exact, and not estimates of a bound by dequantization."""
+        return not isinstance(self.objective, ContinuousMixLogistic)
+
     def set_dequantization_draws(self, draws: int) -> None:
         """Dequantizations per image over which a 'mix_logistic_continuous' model
         averages its bound, 8 by default. ValueError for models with exact scores."""
-        if not isinstance(self.objective, ContinuousMixLogistic):
+        if self.is_exact:
             raise ValueError(
                 f"dequantization_draws={draws}: the scores of this model are exact; "
                 "remove it."

@@ -1,4 +1,4 @@
-"""The variants of the topology: short-cuts, small fields; channels of a pixel."""
+"""The variants of the topology: skip connections, small fields; channels of a pixel."""
 
 import numpy as np
 import pytest

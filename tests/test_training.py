@@ -67,7 +67,7 @@ def test_save_minutes_writes_checkpoints_from_which_the_same_run_comes(
 
 
 def test_save_steps_at_the_end_of_an_epoch_saves_the_epoch_as_done(npz_path, tmp_path):
-    # Killed in the next epoch, the run goes on from there and writes no row twice.
+    # Killed in the next epoch, the run resumes there and writes no row twice.
     run(npz_path, tmp_path, max_steps=20, save_steps=5, save_interval=9)
     kept = tmp_path / checkpoint.FOLDER
     assert sorted(p.name for p in kept.glob("*.index")) == [

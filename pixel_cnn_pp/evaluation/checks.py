@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pixel_cnn_pp import files
 from pixel_cnn_pp.images import ImageSet
-from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
 
@@ -72,8 +71,7 @@ def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> Non
             "energy_distance=True: such a model samples images but has no likelihood, "
             "so it has no bits/dim; give --num_samples to sample."
         )
-    is_exact = not isinstance(model.objective, ContinuousMixLogistic)
-    if dequantization_draws is not None and is_exact:
+    if dequantization_draws is not None and model.is_exact:
         raise ValueError(
             f"--dequantization_draws={dequantization_draws}: the scores of this model "
             "are exact; remove the flag."

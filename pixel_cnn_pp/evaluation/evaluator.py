@@ -9,7 +9,7 @@ from pixel_cnn_pp import distribution
 from pixel_cnn_pp.evaluation import devices
 from pixel_cnn_pp.images import ImageSet, quantized
 from pixel_cnn_pp.layers import fusion
-from pixel_cnn_pp.likelihood import ContinuousMixLogistic, bits_per_dim
+from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 
 
@@ -141,7 +141,7 @@ def score(
 
 def bound_note(model: PixelCNNPP) -> str:
     """What to print of scores that are not exact."""
-    if not isinstance(model.objective, ContinuousMixLogistic):
+    if model.is_exact:
         return ""
     draws = model.objective.num_draws
     return f"; estimate of an upper bound, mean of {draws} dequantizations"

@@ -8,7 +8,6 @@ import numpy as np
 
 from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.images import ImageSet
-from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.model import PixelCNNPP
 
 
@@ -52,8 +51,8 @@ def check_background(folder: str, model: PixelCNNPP, background: PixelCNNPP) -> 
             f"{value}: a model of the energy distance has no likelihood; give a run "
             "with one."
         )
-    kind = "density" if _is_density(model) else "probability"
-    if _is_density(background) != _is_density(model):
+    kind = "probability" if model.is_exact else "density"
+    if background.is_exact != model.is_exact:
         raise ValueError(
             f"{value}: it has --likelihood={background.config.likelihood}, and the "
             f"scores of the other model are of a {kind}; give a run with "
@@ -66,7 +65,3 @@ def check_background(folder: str, model: PixelCNNPP, background: PixelCNNPP) -> 
                 f"{value}: it has {name}={theirs}, and the other model {ours}; give a "
                 "run that was trained on the same images with --mutation_rate."
             )
-
-
-def _is_density(model: PixelCNNPP) -> bool:
-    return isinstance(model.objective, ContinuousMixLogistic)

@@ -153,7 +153,7 @@ class Tasks:
                 size, flag = self.num_samples, "num_samples"
             memory.check_samples(size, model.image_shape, flag=flag)
             sharded.check_room(self.output_dir, self.num_samples, model.image_shape)
-            labels = self._parse_labels(model)
+            labels = samples.parse_labels(self.labels, model)
             if labels is not None:
                 checks.check_labels(model, labels, self.num_samples)
             shown = min(self.num_samples, samples.MAX_GRID_IMAGES)
@@ -195,9 +195,6 @@ class Tasks:
         if not (machine.is_chief or self.is_sharded or self.scores):
             print("nothing to do here: the first machine of TF_CONFIG does it alone")
 
-    def _parse_labels(self, model: PixelCNNPP) -> list[int] | None:
-        return samples.parse_labels(self.labels, model)
-
     def _scale(self, model: PixelCNNPP) -> int:
         return self.scale or scale_to_see(model.image_shape)
 
@@ -238,7 +235,7 @@ class Tasks:
 
     def _row_labels(self, model: PixelCNNPP) -> list[int] | None:
         """The labels that samples cycle through, None without any."""
-        labels = self._parse_labels(model)
+        labels = samples.parse_labels(self.labels, model)
         if labels is None and model.num_labels is not None:
             labels = list(range(model.num_labels))
         return labels
