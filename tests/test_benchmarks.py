@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import numpy as np
 import pytest
 from command_lines import own_lines
 
@@ -62,3 +63,77 @@ def test_folder_without_the_official_code_is_named(run_command, tmp_path):
     assert own_lines(done.stderr) == [
         f"--checkout={tmp_path}: holds no pixel_cnn_pp/nn.py; clone it there."
     ]
+
+
+FAKE_NN = """
+import tensorflow as tf
+from tensorflow.contrib.framework.python.ops import add_arg_scope, arg_scope
+
+@add_arg_scope
+def mean(x, shift=0.0):
+    return tf.reduce_mean(x) + shift
+
+def adam_updates(params, grads, lr, mom1, mom2):
+    return tf.group(*[p.assign(p - lr * g) for p, g in zip(params, grads)])
+
+def discretized_mix_logistic_loss(x, l, sum_all=True):
+    return tf.reduce_sum(tf.square(x - l), None if sum_all else [1, 2, 3])
+"""
+FAKE_MODEL = """
+import tensorflow as tf
+import pixel_cnn_pp.nn as nn
+
+def model_spec(x, init=False, ema=None, dropout_p=0.5, nr_resnet=5, nr_filters=160):
+    w = tf.get_variable("w", shape=[], initializer=tf.zeros_initializer())
+    with nn.arg_scope([nn.mean], shift=0.25):
+        mean = nn.mean(x)
+    return w.assign(mean) if init else x * 0 + (ema.average(w) if ema else w)
+"""
+
+
+@pytest.fixture
+def fake_checkout(tmp_path):
+    """One parameter, the mean of the pixels, in the place of the official network."""
+    package = tmp_path / "official" / "pixel_cnn_pp"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "nn.py").write_text(FAKE_NN)
+    (package / "model.py").write_text(FAKE_MODEL)
+    return package.parent
+
+
+@pytest.mark.slow
+def test_official_curve_trains_in_the_official_order(
+    run_command, tmp_path, fake_checkout
+):
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8) for n in (10, 5))
+    np.savez(tmp_path / "images.npz", train_images=train, test_images=test)
+    _, found = measure(
+        run_command,
+        tmp_path,
+        "official_curve",
+        f"--checkout={fake_checkout} --data={tmp_path / 'images.npz'} -b 4 -u 6 -s 3 "
+        "--steps=4 --interval=2 -l 0.01 -e 0.5",
+    )
+
+    train, test = ((images - 127.5) / 127.5 for images in (train, test))
+    rng, rate = np.random.RandomState(3), 0.01
+    w = train[rng.permutation(10)[:6]].mean() + 0.25
+    expected = []
+    for _ in range(2):  # Epochs of two batches; two images are left out.
+        train = train[rng.permutation(10)]
+        for batch in (train[:4], train[4:8]):
+            rate *= 0.5
+            w -= rate * 2 * (w - batch).sum()
+        expected.append(np.square(test - w).sum() / (5 * 48 * np.log(2)))
+    assert np.allclose([row["raw"] for row in found], expected, rtol=1e-5)
+    assert [row["step"] for row in found] == [2, 4]
+
+
+@pytest.mark.slow
+def test_official_step_is_timed(run_command, tmp_path, fake_checkout):
+    arguments = f"--checkout={fake_checkout} -q 1 -n 8 -b 4 --steps=1"
+    row, found = measure(run_command, tmp_path, "official_step", arguments)
+    assert row["size"] == "1, 8" and row["batch"] == "4"
+    assert row["images/s"] == f"{found['images_per_s']:.2f}"
