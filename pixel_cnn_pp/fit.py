@@ -86,8 +86,8 @@ class TrainableNetwork(Network):
         return super().make_test_function(force)
 
     def _sum_in_float32(self) -> None:
-        """Makes Keras's metric of the loss float32, whatever floatx is: the nats of some
-        images exceed float16."""
+        """Makes Keras's metric of the loss float32, whatever floatx is: the nats of
+        some images exceed float16."""
         if self._loss_tracker.dtype != "float32":
             with self.distribute_strategy.scope():
                 mean = keras.metrics.Mean(name="loss", dtype="float32")

@@ -206,9 +206,10 @@ class Network(keras.Model):
         """
         shape, most = list(np.shape(x)), np.abs(x).max(initial=0)
         if shape[1:] != list(self.image_shape) or not shape[0] or not most <= 1:
+            wanted = ["N", *self.image_shape]
             raise ValueError(
-                f"x {shape} with values up to ±{most}: must be {['N', *self.image_shape]}"
-                " in [-1, 1], N ≥ 1; pixel_cnn_pp.images.to_float makes it of images."
+                f"x {shape} with values up to ±{most}: must be {wanted} in [-1, 1], "
+                "N ≥ 1; pixel_cnn_pp.images.to_float makes it of images."
             )
         seed = tf.constant(prng.seed_of(seed), tf.int32)
         return self.call(x, labels, training=True, seed=seed, run=initialize_layer)
