@@ -122,8 +122,9 @@ class _Step(abc.ABC):
             window = tf.slice(
                 cache["image"],
                 [0, self.i + top - above, column + left - before, 0],
-                [self.folded.n, rows, count + columns - 1, conv.V.shape[2]],
+                [self.folded.n, rows, count + columns - 1, cache["image"].shape[-1]],
             )
+            window = self.network.embedded(window, self.folded.run_plain)
             # The shift moves the output: its first row and column hold zeros.
             inside = (column + tf.range(count) >= across) & (self.i >= down)
             inside = tf.cast(tf.reshape(inside, [1, 1, count, 1]), tf.float32)

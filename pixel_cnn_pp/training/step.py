@@ -157,7 +157,8 @@ class TrainStep:
     def trace_gradients(self) -> Callable:
         """`batch_gradients` as one graph, which all replicas call with their values."""
         size, model = self.config.batch_size, self.config.model
-        batch = {"image": tf.TensorSpec([size, *model.image_shape], tf.uint8)}
+        dtype = self.state.model.image_dtype
+        batch = {"image": tf.TensorSpec([size, *model.image_shape], dtype)}
         if model.num_labels is not None:
             batch["label"] = tf.TensorSpec([size], tf.int32)
         values = [tf.TensorSpec(p.shape, p.dtype) for p in self.parameters]
