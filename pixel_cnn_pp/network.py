@@ -283,7 +283,9 @@ class Network(keras.Model):
             if not 0 <= value < self.num_levels:
                 raise ValueError(
                     f"pixel value {value}: this model has the values 0 … "
-                    f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."
+                    f"{self.num_levels - 1}"
+                    + ("; use pixel_cnn_pp.images.quantize" * (self.embedding is None))
+                    + "."
                 )
         return tf.constant(images.astype(self.image_dtype))
 
