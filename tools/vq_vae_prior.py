@@ -11,6 +11,7 @@ Representation Learning.
 import os
 import pathlib
 import sys
+import zipfile
 
 import numpy as np
 from absl import flags
@@ -182,11 +183,13 @@ def decode_samples() -> None:
             f"--output_dir={FLAGS.output_dir}: has no {DECODER}; give the folder that "
             "--data wrote to."
         )
+    if not zipfile.is_zipfile(FLAGS.decode):
+        raise ValueError(f"--decode={FLAGS.decode}: is no samples.npz; give one.")
     decoder = keras.saving.load_model(path)
     num_codes, _ = decoder.layers[0].embeddings.shape
     with np.load(FLAGS.decode) as samples:
         if not {"images", "num_levels"} <= set(samples):
-            raise ValueError(f"--decode={FLAGS.decode}: no samples.npz; give one.")
+            raise ValueError(f"--decode={FLAGS.decode}: is no samples.npz; give one.")
         codes, labels = samples["images"], samples.get("labels", np.zeros(1))
         if samples["num_levels"] != num_codes:
             raise ValueError(
