@@ -21,6 +21,7 @@ from pixel_cnn_pp.sampling.cache import (
     input_parts,
     input_stride,
     keep_shapes,
+    row_layouts,
 )
 from pixel_cnn_pp.sampling.kernels import FoldedNetwork
 
@@ -34,6 +35,7 @@ class _Step(abc.ABC):
         self.network = folded.network
         self.topology = self.network.topology
         self.blocks = self.network.blocks
+        self.layouts = row_layouts(self.network)
         self.i = i
 
     @abc.abstractmethod
@@ -46,44 +48,57 @@ class _Step(abc.ABC):
 
     @abc.abstractmethod
     def store_input(self, index: int, conv: Conv2D, x, cache: Cache) -> None:
-        """Stores x, the input of a conv of block `index`, in the cache."""
+        """Stores x, the input of a conv of block `index`, in the cache, or keeps it
+        for `store_row`."""
+
+    @abc.abstractmethod
+    def store_row(self, stride: int, cache: Cache) -> None:
+        """Stores what is kept of the inputs at a stride, after its last block."""
 
     @abc.abstractmethod
     def run_block(self, index: int, maps: dict, cache: Cache) -> tf.Tensor | None:
         """Runs block `index`; returns its feature map at this row or pixel, or None: a
         deconv writes to the cache, and one stream has no map in the other's step."""
 
-    def run(self, tree: list, cache: Cache) -> dict[int, tf.Tensor | None]:
+    def run(
+        self, tree: list, cache: Cache, stride: int = 1, finer: dict | None = None
+    ) -> dict[int, tf.Tensor | None]:
         """Runs the blocks in order; returns their feature maps. Changes the cache.
 
+        tree: see `nest`; stride: where it runs; finer: the maps at the finer stride.
         Blocks at a coarser stride are in a loop of one iteration or none: unlike the
         branch of a conditional, the body of a loop writes into the cache in place.
         """
-        maps: dict[int, tf.Tensor | None] = {}
+        maps: dict[int, tf.Tensor | None] = dict(finer or {})
         for item in tree:
             if isinstance(item, int):
                 maps[item] = self.run_block(item, maps, cache)
                 continue
-            stride, coarser = item
+            coarser_stride, coarser = item
             indices = list(_flatten(coarser))
             for index in indices:
                 block = self.topology[index]
                 if block.kind == "conv" and block.x in maps:
                     self.store_input(index, self.blocks[index], maps[block.x], cache)
 
-            def body(count, before, coarser=coarser):
-                after = dict(before)
-                self.run(coarser, after)
+            def body(count, before, coarser=coarser, stride=coarser_stride):
+                # The finer rows, which it reads, stay outside.
+                after = cache | before
+                self.run(coarser, after, stride, maps)
                 return count + 1, keep_shapes(before, after)
 
             keys = [k for index in indices for k in cache_shapes(self.network, index)]
-            iterations = tf.cast(self.runs_here(stride), tf.int32)
+            for layout in self.layouts.values():
+                if layout.stride >= coarser_stride:
+                    keys += [layout.row, layout.left]
+            iterations = tf.cast(self.runs_here(coarser_stride), tf.int32)
             _, changed = tf.while_loop(
                 lambda count, _, iterations=iterations: count < iterations,
                 body,
                 (tf.constant(0), {key: cache[key] for key in keys}),
             )
             cache |= changed
+        self.store_row(stride, cache)
         return maps
 
     def read_inputs(self, indices, maps: dict, cache: Cache) -> tf.Tensor:
@@ -141,14 +156,24 @@ class RowStep(_Step):
         return self.i % stride == 0
 
     def store_input(self, index, conv, x, cache):
-        """Shifts the rows up; the last one is u's new row, or zeros for ul, whose
-        pixels come later."""
+        """Shifts the rows up; the last one is u's new row, or ul's row above."""
         key = f"{conv.name}/rows"
-        new = tf.zeros_like(cache[key][:, :1])
+        if key not in cache:
+            return
         if self.topology[index].stream == "u":
             _, left, right = conv.margins()
             new = tf.pad(x, [[0, 0], [0, 0], [left, right], [0, 0]])
+        else:
+            layout = self.layouts[input_stride(self.network, index)]
+            first, count = layout.channels[conv.name]
+            columns = cache[key].shape[2]
+            new = cache[layout.row][:, :, -columns:, first : first + count]
         cache[key] = ops.concatenate([cache[key][:, 1:], new], axis=1)
+
+    def store_row(self, stride, cache):
+        """Nothing is kept; no pixel of ul is done in this row."""
+        if layout := self.layouts.get(stride):
+            cache[layout.left] = tf.zeros_like(cache[layout.left])
 
     def run_block(self, index, maps, cache):
         block, layer = self.topology[index], self.blocks[index]
@@ -180,17 +205,21 @@ class RowStep(_Step):
         """The part of a block of ul that depends on u and on the rows above."""
         block, layer = self.topology[index], self.blocks[index]
         if block.kind == "conv":
-            self.precompute_layer(layer, cache[f"{layer.name}/rows"][:, :-1], cache)
+            self.precompute_conv(layer, cache)
         if block.kind == "gated_resnet":
             for conv in (layer.conv_1, layer.conv_2):
                 self.store_input(index, conv, None, cache)
-                self.precompute_layer(conv, cache[f"{conv.name}/rows"][:, :-1], cache)
+                self.precompute_conv(conv, cache)
             a = self.read_inputs(self.skip_connections(index, "u"), maps, cache)
             self.precompute_layer(layer.nin, layer.activate(a), cache)
 
-    def precompute_layer(self, layer: WeightNorm, x: tf.Tensor, cache: Cache) -> None:
+    def precompute_conv(self, conv: Conv2D, cache: Cache) -> None:
+        # A kernel of one row sees none above.
+        self.precompute_layer(conv, cache.get(f"{conv.name}/rows"), cache)
+
+    def precompute_layer(self, layer: WeightNorm, x, cache: Cache) -> None:
         key, y = f"{layer.name}/precomputed", self.folded.bias(layer)
-        if x.shape[1]:  # A kernel of one row sees none above.
+        if x is not None:
             y = y + layer.linear(x, self.folded.kernel(layer, "row"))
         cache[key] = tf.broadcast_to(y, tf.shape(cache[key]))
 
@@ -202,6 +231,7 @@ class PixelStep(_Step):
         """j: the column."""
         super().__init__(folded, i)
         self.j = j
+        self.inputs: dict[str, tf.Tensor] = {}
 
     def columns(self, stride):
         return self.j // stride, 1
@@ -210,12 +240,16 @@ class PixelStep(_Step):
         return (self.i % stride == 0) & (self.j % stride == 0)
 
     def store_input(self, index, conv, x, cache):
-        """Puts the pixel into the last row."""
-        if self.topology[index].stream == "ul":
-            key, (rows, _) = f"{conv.name}/rows", conv.filter_size
-            _, left, _ = conv.margins()
-            column = self.j // input_stride(self.network, index) + left
-            cache[key] = ops.slice_update(cache[key], [0, rows - 1, column, 0], x)
+        self.inputs[conv.name] = x
+
+    def store_row(self, stride, cache):
+        """Puts the pixel's inputs into the row."""
+        if layout := self.layouts.get(stride):
+            x = ops.concatenate([self.inputs[name] for name in layout.channels], -1)
+            start = [0, 0, self.j // stride + layout.margin, 0]
+            cache[layout.row] = ops.slice_update(cache[layout.row], start, x)
+            left = ops.concatenate([cache[layout.left], x], axis=2)
+            cache[layout.left] = left[:, :, 1:]
 
     def run_block(self, index, maps, cache):
         block, layer = self.topology[index], self.blocks[index]
@@ -224,7 +258,7 @@ class PixelStep(_Step):
         if block.kind == "input":
             return self.run_input(layer, cache)
         if block.kind == "conv":
-            return self.run_conv(index, layer, cache)
+            return self.run_conv(index, layer, maps[block.x], cache)
         x = self.read_inputs([block.x], maps, cache)
         if block.kind == "deconv":
             key, column = f"{layer.name}/map", self.j // block.stride
@@ -239,7 +273,7 @@ class PixelStep(_Step):
             x = prepare(x, NO_MARGINS)
             if isinstance(part, Conv2D):
                 self.store_input(index, part, x, cache)
-                return self.run_conv(index, part, cache)
+                return self.run_conv(index, part, x, cache)
             y = self.read(cache[f"{part.name}/precomputed"], 0, block.stride)
             if not from_ul:
                 return y
@@ -248,18 +282,20 @@ class PixelStep(_Step):
         a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
         return layer.forward(run_layer, x, a)
 
-    def run_conv(self, index: int, conv: Conv2D, cache: Cache) -> tf.Tensor:
-        """A conv of block `index`: its precomputed part and its kernel's last row."""
-        rows, columns, in_channels, _ = conv.V.shape
-        n, stride = self.folded.n, self.topology[index].stride
-        column = self.j // stride * conv.strides[1]
-        size = [n, 1, columns, in_channels]
-        window = tf.slice(cache[f"{conv.name}/rows"], [0, rows - 1, column, 0], size)
-        window = tf.reshape(window, [n, columns * in_channels])
-        y = tf.matmul(window, self.folded.kernel(conv, "pixel"))
-        return (
-            self.read(cache[f"{conv.name}/precomputed"], 0, stride) + y[:, None, None]
-        )
+    def run_conv(self, index: int, conv: Conv2D, x, cache: Cache) -> tf.Tensor:
+        """A conv of block `index`: its precomputed part and its kernel's last row, on x
+        and the inputs of the pixels to the left."""
+        _, columns, in_channels, _ = conv.V.shape
+        n, stride = self.folded.n, input_stride(self.network, index)
+        if columns > 1:
+            layout = self.layouts[stride]
+            first, count = layout.channels[conv.name]
+            left = cache[layout.left][:, :, 1 - columns :, first : first + count]
+            x = ops.concatenate([left, x], axis=2)
+        x = tf.reshape(x, [n, columns * in_channels])
+        y = tf.matmul(x, self.folded.kernel(conv, "pixel"))
+        precomputed = cache[f"{conv.name}/precomputed"]
+        return self.read(precomputed, 0, self.topology[index].stride) + y[:, None, None]
 
     def run_deconv(self, deconv: Deconv2D, x: tf.Tensor) -> tf.Tensor:
         """A deconv whose kernel is its stride: [N, 1, 1, F] to [N, *strides, F]."""
