@@ -45,7 +45,8 @@ def cache_shapes(network: Network, index: int) -> dict[str, tuple[int, int, int]
     block, layer = network.topology[index], network.blocks[index]
     width = network.map_shape[1] // block.stride
     if block.kind == "input":
-        return {}
+        precomputed = {f"{layer.name}/precomputed": (1, width, layer.nr_filters)}
+        return precomputed if block.stream == "ul" else {}
     if block.kind == "deconv":
         return {f"{layer.name}/map": (layer.strides[0], width, layer.units)}
     shapes = {}
@@ -58,8 +59,6 @@ def cache_shapes(network: Network, index: int) -> dict[str, tuple[int, int, int]
             if rows == 0:
                 continue
         shapes[f"{conv.name}/rows"] = (rows, in_width + columns - 1, in_channels)
-    if block.kind == "gated_resnet" and block.stream == "ul":
-        shapes[f"{layer.nin.name}/precomputed"] = (1, width, layer.nin.units)
     return shapes
 
 

@@ -12,7 +12,6 @@ from pixel_cnn_pp.layers.convolution import (
     ConditionalWeights,
     Conv2D,
     Deconv2D,
-    WeightNorm,
 )
 from pixel_cnn_pp.sampling.cache import (
     Cache,
@@ -81,10 +80,9 @@ class _Step(abc.ABC):
                 if block.kind == "conv" and block.x in maps:
                     self.store_input(index, self.blocks[index], maps[block.x], cache)
 
-            def body(count, before, coarser=coarser, stride=coarser_stride):
-                # The finer rows, which it reads, stay outside.
-                after = cache | before
-                self.run(coarser, after, stride, maps)
+            def body(count, before, item=item, outer=cache):
+                after = outer | before
+                self.run(item[1], after, item[0], maps)
                 return count + 1, keep_shapes(before, after)
 
             keys = [k for index in indices for k in cache_shapes(self.network, index)]
@@ -127,16 +125,18 @@ class _Step(abc.ABC):
         row = self.i // block.stride % layer.strides[0]
         return self.read(cache[f"{layer.name}/map"], row, block.stride)
 
-    def run_input(self, layer: ShiftedInput, cache: Cache) -> tf.Tensor:
-        """An input layer on the image."""
+    def run_input(self, layer: ShiftedInput, cache: Cache, above: bool) -> tf.Tensor:
+        """The convs of an input layer that see only rows above, or the others."""
         top, left, _ = image_margins(self.network)
         column, count = self.columns(1)
         total = 0.0
-        for conv, (down, across), (above, before, _) in input_parts(layer):
+        for conv, (down, across), (reach, before, _) in input_parts(layer):
+            if (down > 0) != above:
+                continue
             rows, columns = conv.filter_size
             window = tf.slice(
                 cache["image"],
-                [0, self.i + top - above, column + left - before, 0],
+                [0, self.i + top - reach, column + left - before, 0],
                 [self.folded.n, rows, count + columns - 1, conv.V.shape[2]],
             )
             # The shift moves the output: its first row and column hold zeros.
@@ -181,7 +181,7 @@ class RowStep(_Step):
             self.precompute(index, maps, cache)
             return None
         if block.kind == "input":
-            return self.run_input(layer, cache)
+            return self.run_input(layer, cache, above=True)
         if block.kind == "conv":
             return self.folded.run_plain(layer, cache[f"{layer.name}/rows"])
         x = self.read_inputs([block.x], maps, cache)
@@ -204,23 +204,26 @@ class RowStep(_Step):
     def precompute(self, index: int, maps: dict, cache: Cache) -> None:
         """The part of a block of ul that depends on u and on the rows above."""
         block, layer = self.topology[index], self.blocks[index]
+        if block.kind == "input":
+            y = self.run_input(layer, cache, above=True)
+            cache[f"{layer.name}/precomputed"] = y
         if block.kind == "conv":
             self.precompute_conv(layer, cache)
         if block.kind == "gated_resnet":
             for conv in (layer.conv_1, layer.conv_2):
                 self.store_input(index, conv, None, cache)
-                self.precompute_conv(conv, cache)
             a = self.read_inputs(self.skip_connections(index, "u"), maps, cache)
-            self.precompute_layer(layer.nin, layer.activate(a), cache)
+            kernel = self.folded.kernel(layer.nin, "row")
+            from_u = layer.nin.linear(layer.activate(a), kernel)
+            from_u += self.folded.bias(layer.nin)
+            self.precompute_conv(layer.conv_1, cache, from_u)
+            self.precompute_conv(layer.conv_2, cache)
 
-    def precompute_conv(self, conv: Conv2D, cache: Cache) -> None:
-        # A kernel of one row sees none above.
-        self.precompute_layer(conv, cache.get(f"{conv.name}/rows"), cache)
-
-    def precompute_layer(self, layer: WeightNorm, x, cache: Cache) -> None:
-        key, y = f"{layer.name}/precomputed", self.folded.bias(layer)
-        if x is not None:
-            y = y + layer.linear(x, self.folded.kernel(layer, "row"))
+    def precompute_conv(self, conv: Conv2D, cache: Cache, others=0.0) -> None:
+        """`others` and what a conv sees of the rows above."""
+        key, y = f"{conv.name}/precomputed", others + self.folded.bias(conv)
+        if (rows := cache.get(f"{conv.name}/rows")) is not None:
+            y = y + conv.linear(rows, self.folded.kernel(conv, "row"))
         cache[key] = tf.broadcast_to(y, tf.shape(cache[key]))
 
 
@@ -256,9 +259,10 @@ class PixelStep(_Step):
         if block.stream == "u":
             return None
         if block.kind == "input":
-            return self.run_input(layer, cache)
+            precomputed = self.read(cache[f"{layer.name}/precomputed"], 0, 1)
+            return precomputed + self.run_input(layer, cache, above=False)
         if block.kind == "conv":
-            return self.run_conv(index, layer, maps[block.x], cache)
+            return self.run_conv(index, layer, [maps[block.x]], cache)
         x = self.read_inputs([block.x], maps, cache)
         if block.kind == "deconv":
             key, column = f"{layer.name}/map", self.j // block.stride
@@ -266,33 +270,35 @@ class PixelStep(_Step):
             cache[key] = ops.slice_update(cache[key], [0, 0, column, 0], y)
             return None
         from_ul = self.skip_connections(index, "ul")
+        a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
 
         def run_layer(part, x, prepare=pad):
             if isinstance(part, ConditionalWeights):
                 return self.folded.conditions[part.name]
+            if part is layer.nin:
+                return 0.0  # conv_1 adds it.
             x = prepare(x, NO_MARGINS)
-            if isinstance(part, Conv2D):
-                self.store_input(index, part, x, cache)
-                return self.run_conv(index, part, x, cache)
-            y = self.read(cache[f"{part.name}/precomputed"], 0, block.stride)
-            if not from_ul:
-                return y
-            return y + part.linear(x, self.folded.kernel(part, "pixel"))
+            self.store_input(index, part, x, cache)
+            with_nin = from_ul and part is layer.conv_1
+            inputs = [x, layer.activate(a)] if with_nin else [x]
+            return self.run_conv(index, part, inputs, cache)
 
-        a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
         return layer.forward(run_layer, x, a)
 
-    def run_conv(self, index: int, conv: Conv2D, x, cache: Cache) -> tf.Tensor:
-        """A conv of block `index`: its precomputed part and its kernel's last row, on x
-        and the inputs of the pixels to the left."""
-        _, columns, in_channels, _ = conv.V.shape
-        n, stride = self.folded.n, input_stride(self.network, index)
+    def run_conv(self, index: int, conv: Conv2D, inputs: list, cache: Cache):
+        """A conv of block `index`: its precomputed part, and the rest as one product of
+        the pixels to the left, its input here, and that of the block's nin."""
+        _, columns, _, _ = conv.V.shape
+        stride = input_stride(self.network, index)
         if columns > 1:
             layout = self.layouts[stride]
             first, count = layout.channels[conv.name]
             left = cache[layout.left][:, :, 1 - columns :, first : first + count]
-            x = ops.concatenate([left, x], axis=2)
-        x = tf.reshape(x, [n, columns * in_channels])
+            inputs = [left, *inputs]
+        n = self.folded.n
+        x = tf.concat(
+            [tf.reshape(x, [n, x.shape[2] * x.shape[3]]) for x in inputs], axis=-1
+        )
         y = tf.matmul(x, self.folded.kernel(conv, "pixel"))
         precomputed = cache[f"{conv.name}/precomputed"]
         return self.read(precomputed, 0, self.topology[index].stride) + y[:, None, None]
