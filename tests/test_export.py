@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import child_processes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +20,7 @@ import json, sys
 import numpy as np
 import tensorflow as tf
 assert "pixel_cnn_pp" not in sys.modules
-folder, calls = sys.argv[1], json.loads(sys.stdin.read())
+folder, calls = sys.argv[1], json.loads(sys.argv[2])
 signatures = tf.saved_model.load(folder).signatures
 answers = [sorted(signatures)]
 for name, inputs in calls:
@@ -42,14 +43,7 @@ def exported(request, tmp_path_factory):
 
 
 def client(folder, calls):
-    answer = subprocess.run(
-        [sys.executable, "-c", CLIENT, str(folder)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folder,
-    )
+    answer = child_processes.run("-c", CLIENT, folder, json.dumps(calls), cwd=folder)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout.splitlines()[-1])
 
