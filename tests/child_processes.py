@@ -68,10 +68,10 @@ class Child:
             raise subprocess.TimeoutExpired(self.args, timeout, self.read("stderr"))
         return self.returncode
 
-    def wait_for(self, text: str, timeout: float = 60) -> None:
-        """Until it has written `text` to stderr."""
+    def wait_for(self, text: str, name: str = "stderr", timeout: float = 60) -> None:
+        """Until it has written `text` to 'stdout' or 'stderr'."""
         end = time.monotonic() + timeout
-        while text not in self.read("stderr"):
+        while text not in self.read(name):
             assert self.returncode is None, self.read("stderr")
             assert time.monotonic() < end, self.read("stderr")
             time.sleep(0.02)

@@ -3,13 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import small_runs
 import tensorflow as tf
+from child_processes import Child
 
 import data
 from pixel_cnn_pp import checkpoint, export, files
@@ -63,21 +62,17 @@ def test_empty_paths_and_addresses_are_rejected(path):
 
 def test_second_process_on_a_folder_is_told_the_first_ones_number(tmp_path):
     hold = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]);"
-        "from pixel_cnn_pp.files import FolderLock;"
-        "lock = FolderLock(sys.argv[2]); lock.acquire(); print('held', flush=True);"
+        "import sys, time; from pixel_cnn_pp.files import FolderLock;"
+        "lock = FolderLock(sys.argv[1]); lock.acquire(); print('held', flush=True);"
         "time.sleep(60)"
     )
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    process = subprocess.Popen(
-        [sys.executable, "-c", hold, root, str(tmp_path)], stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"held\n"
+    process = Child("-c", hold, tmp_path)
+    process.wait_for("held", "stdout")
     lock = files.FolderLock(str(tmp_path))
     with pytest.raises(files.Locked, match=f"process {process.pid} writes to it"):
         lock.acquire()
     process.kill()
-    process.wait()
+    process.wait(60)
     lock.acquire()  # The lock ended with its process.
     lock.release()
 

@@ -37,7 +37,11 @@ pytestmark = pytest.mark.usefixtures("with_xla")
             marks=pytest.mark.slow,
         ),
         ((7, 9, 3), {"field": "11x5"}),
-        ((9, 8, 1), {"field": "15x8", "nin_blocks": 2, "num_labels": 3}),
+        pytest.param(
+            (9, 8, 1),
+            {"field": "15x8", "nin_blocks": 2, "num_labels": 3},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             (5, 6, 3),
             {"likelihood": "softmax", "num_levels": 32, "field": "11x5"},
