@@ -54,9 +54,7 @@ def test_training_step_of_2_resnets_and_32_filters_is_2_70_gflop_an_image(monkey
 def test_scoring_and_input_print_their_images_a_second(tmp_path):
     row, found = measure(tmp_path, "eval", "-q 1 -n 8 -b 4 --calls=2")
     assert row["images/s"] == f"{found['images_per_s']:.2f}" and row["batch"] == "4"
-    row, found = measure(
-        run_command, tmp_path, "input", "-d shapes --image_size=8 --num_images=64"
-    )
+    row, found = measure(tmp_path, "input", "-d shapes --image_size=8 --num_images=64")
     assert row["images/s"] == f"{found['images_per_s']:.0f}"
     assert found["num_images"] == 64 and found["image_shape"] == [8, 8, 3]
 
