@@ -44,7 +44,15 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
     if (argv or sys.argv)[1:] == ["--version"]:
         print(__version__)
         return
-    app.run(main, argv)
+    app.run(main, argv, _parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """What is left of the arguments beside the flags."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except UnicodeDecodeError as error:
+        _exit(f"--flagfile: is no text file ({error}); give one with a flag a line.")
 
 
 def check_no_arguments(argv: list[str]) -> None:

@@ -5,7 +5,9 @@ Example:
 """
 
 import importlib.util
+import math
 import os
+import re
 
 from absl import flags
 
@@ -14,6 +16,9 @@ from pixel_cnn_pp import files
 from pixel_cnn_pp.training.metrics import METRICS
 
 FORMATS = (".png", ".pdf", ".svg")
+# The first line of metrics.csv; train.py adds columns after these.
+HEADER = r"step,epoch,train_(\w+),(test|validation)_\1(,.*)?"
+REMEDY = "resume the run (--resume), which repairs it"
 
 cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
 cli.DEFINE_path(
@@ -39,26 +44,37 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
         )
     train, train_of_intervals, test = [], [], []
     with open(path, newline="", errors="replace") as file:
-        columns = next(file, "").rstrip().split(",")
+        header = next(file, "").rstrip()
+        if header and not re.fullmatch(HEADER, header):
+            raise ValueError(f"{path}: line 1 is damaged; {REMEDY}.")
+        columns = header.split(",")
         for number, line in enumerate(file, 2):
             try:
                 step, _, train_value, test_value, *_ = line.rstrip().split(",")
+                if not step.isdecimal() or len(step) > 19:
+                    raise ValueError(f"{step} is no step")
                 step = int(step)
-                float(step)  # Matplotlib plots nothing larger.
                 if train_value:
-                    train.append((step, float(train_value)))
+                    train.append((step, _number(train_value)))
                 if train_value and not test_value:
                     train_of_intervals.append(train[-1])
                 if test_value:
-                    test.append((step, float(test_value)))
-            except (ValueError, OverflowError) as error:
+                    test.append((step, _number(test_value)))
+            except ValueError as error:
                 raise ValueError(
-                    f"{path}: line {number} is damaged; resume the run "
-                    "(--resume), which repairs it, or delete the line."
+                    f"{path}: line {number} is damaged; {REMEDY}, or delete the line."
                 ) from error
     if not (train or test):
         raise ValueError(f"{path}: has no values yet; train longer.")
     return {columns[2]: train_of_intervals or train, columns[3]: test}
+
+
+def _number(text: str) -> float:
+    """ValueError for what train.py does not write, such as 1_0, or cannot be shown."""
+    value = float(text)
+    if "_" in text or 1e30 < abs(value) < math.inf:
+        raise ValueError(f"{text} is no metric")
+    return value
 
 
 def make_figure(curves: dict[str, list[tuple[int, float]]]):

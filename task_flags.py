@@ -18,7 +18,7 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.evaluation.tasks import Tasks
-from pixel_cnn_pp.images import quantized, relabel
+from pixel_cnn_pp.images import fingerprint, quantized, relabel
 
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
@@ -229,6 +229,15 @@ def part_of_run(images: data.Source, config: Config) -> data.Source:
             f"--split={FLAGS.split}: of {images.num_images} training images the run "
             f"would train on {train.num_images}, and it trained on "
             f"{config.num_images}; give the images it had."
+        )
+    ours = quantized(train, config.model.num_levels)
+    labels = config.model.num_labels is not None
+    found = fingerprint(ours, config.seed, labels)
+    if config.fingerprint not in (None, found):
+        raise ValueError(
+            f"--split={FLAGS.split}: the images in --data_dir, or --seed or "
+            "--validation_share in config.json, are not those of the run, so it is "
+            "unknown which it trained on; give the images it had."
         )
     return train if FLAGS.split == "train" else validation
 

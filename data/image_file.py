@@ -6,7 +6,8 @@ The contents decide on the format, not the name. An image is grey, [H, W, 1], or
 - Of an animation or of several pages the first is read.
 - Alpha is dropped: under full transparency the stored colour is kept.
 - Palettes, CMYK and YCbCr become RGB; colour profiles are not applied.
-- Of 16 bits the upper 8 are kept; integers of 32 bits, floats and LAB are rejected.
+- Of 12 or 16 bits the upper 8 are kept. Integers of 32 bits, signed integers, floats
+  and LAB are rejected.
 
 The size is checked before anything is decoded. A JPEG has no checksum, so that damage
 within its data can go unnoticed.
@@ -43,7 +44,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_PIXELS = 1 << 26  # 8192×8192.
 MAX_BYTES = 1 << 29  # More than MAX_PIXELS take uncompressed.
 MAX_SCANS = 100  # Of a progressive JPEG, which has some ten.
-TILE_WIDTH, TILE_LENGTH = 322, 323  # Tags of TIFF.
+# Tags of TIFF, and the value of PHOTOMETRIC for grey whose 0 is white.
+PHOTOMETRIC, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 262, 322, 323, 339
+WHITE_IS_ZERO = 0
 
 # Pillow warns of sizes that are checked here, and of faults in metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -100,6 +103,8 @@ def find_problem(image: "Image.Image", contents: bytes) -> str | None:
         tile = [image.tag_v2.get(tag, 1) for tag in (TILE_WIDTH, TILE_LENGTH)]
         if tile[0] * tile[1] > MAX_PIXELS:
             return f"has tiles of more than {MAX_PIXELS} pixels"
+        if 2 in image.tag_v2.get(SAMPLE_FORMAT, ()):
+            return "has signed integers, best saved as grey or RGB of 8 bits"
     scans = contents.count(b"\xff\xda")
     if image.format in ("JPEG", "MPO") and scans > MAX_SCANS:
         return f"has {scans} scans, the most is {MAX_SCANS}"
@@ -111,9 +116,14 @@ def find_problem(image: "Image.Image", contents: bytes) -> str | None:
 def decode(image: "Image.Image") -> tuple[np.ndarray, bool]:
     """Pixels uint8 [H, W, 1 or 3] of an open image, and whether they had 16 bits."""
     raw_mode = raw_mode_of(image)
+    num_bits = 12 if ";12" in raw_mode else 16
+    is_negative = image.format == "TIFF" and image.mode.startswith("I;16")
+    is_negative = is_negative and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
-        pixels = (np.asarray(image) >> 8).astype(np.uint8)
+        pixels = (np.asarray(image) >> (num_bits - 8)).astype(np.uint8)
+        # Pillow inverts those of 8 bits or fewer alone.
+        pixels = 255 - pixels if is_negative else pixels
     elif image.mode in ("1", "L", "LA") or raw_mode.startswith("LA"):
         pixels = np.asarray(image.convert("L"))
     else:

@@ -9,16 +9,24 @@ from data.image_file import EXTENSIONS
 from data.source import class_name, shown
 
 # Folders that systems and programs make beside the user's own.
-NOT_CLASSES = (
+NOT_CLASSES = (  # In small letters: on several systems case does not matter.
     ".*",
     "@*",
+    "~snapshot",
     "#recycle",
     "#snapshot",
-    "$RECYCLE.BIN",
-    "__MACOSX",
+    "$recycle.bin",
+    "recycler",
+    "recycled",
+    "__macosx",
     "__pycache__",
+    "_gsdata_",
     "lost+found",
-    "System Volume Information",
+    "found.[0-9][0-9][0-9]",
+    "system volume information",
+    "network trash folder",
+    "temporary items",
+    "thevolumesettingsfolder",
 )
 KINDS = 8  # Kinds of skipped entries that are listed; the others are counted.
 
@@ -62,7 +70,8 @@ def why_skipped(entry: os.DirEntry) -> str | None:
     Hidden files that are no images are '', as nobody misses them.
     """
     if is_folder(entry):
-        is_class = not any(fnmatch.fnmatchcase(entry.name, p) for p in NOT_CLASSES)
+        name = entry.name.lower()
+        is_class = not any(fnmatch.fnmatchcase(name, p) for p in NOT_CLASSES)
         return None if is_class else f"folders {shown(entry.name)}"
     is_image = entry.name.lower().endswith(EXTENSIONS)
     if entry.name.startswith("."):

@@ -1,4 +1,4 @@
-"""Checks of the fields of a dataclass: types, bounds, allowed values."""
+"""Checks of fields of a dataclass, and of arguments: types, bounds, allowed values."""
 
 import numbers
 import types
@@ -58,3 +58,9 @@ def check_one_of(config, name: str, allowed: tuple) -> None:
     if value not in allowed:
         names = ", ".join(one for one in allowed if one is not None)
         raise ValueError(f"{name}={value}: must be one of {names}.")
+
+
+def check_integer(name: str, value, low: int, high: int) -> None:
+    """Raises ValueError if an argument is no integer from low to high."""
+    if not _is_a(value, int) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r}: must be an integer from {low} to {high}.")

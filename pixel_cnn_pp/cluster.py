@@ -15,6 +15,17 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+# They ask a process to end. SIGHUP: the terminal was closed; SIGUSR1, SIGUSR2, SIGXCPU:
+# some schedulers send them before they kill.
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGXCPU,
+)
+
 
 def num_workers() -> int:
     """Number of workers in TF_CONFIG, 0 without it. ValueError if it is wrong."""
@@ -183,7 +194,7 @@ def _default_actions() -> Iterator[None]:
     """Within, signals that ask a process to end do so at once."""
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for signum in SIGNALS:
             before[signum] = signal.signal(signum, signal.SIG_DFL)
     try:
         yield

@@ -139,6 +139,7 @@ class Config:
     images_per_step: int | None = None
     class_names: tuple[str, ...] | None = None
     fingerprint: str | None = None
+    held_out_fingerprint: str | None = None
     run_id: int = 0
     data_set: str = "cifar"
     data_dir: str = ""
@@ -307,7 +308,14 @@ MODEL_SETTINGS = _names(ModelConfig)
 RUN_SETTINGS = _names(Config) - {"model"}
 # Settings that follow from the images, and those that have no flag.
 FROM_DATA = ("image_shape", "num_labels", "num_images")
-NO_FLAGS = (*FROM_DATA, "images_per_step", "class_names", "fingerprint", "run_id")
+NO_FLAGS = (
+    *FROM_DATA,
+    "images_per_step",
+    "class_names",
+    "fingerprint",
+    "held_out_fingerprint",
+    "run_id",
+)
 # Settings without which a file is no config of a run.
 ALWAYS_SAVED = {"image_shape", "nr_resnet", "nr_filters", "nr_logistic_mix", "data_set"}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
@@ -37,9 +38,21 @@ class TrainableNetwork(Network):
         The data-dependent initialisation takes the first batch. ValueError for images
         or labels that do not fit the model.
         """
+        _check_no_weights(kwargs)
         if self.compiled:
             self._prepare(lambda: _first_batch(x, y, batch_size or 32))
         return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As keras.Model.evaluate."""
+        _check_no_weights(kwargs)
+        return super().evaluate(*args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As keras.Model.train_on_batch; first initialises as `fit` does."""
+        if self.compiled:
+            self._prepare(lambda: keras.utils.pack_x_y_sample_weight(x, y))
+        return super().train_on_batch(x, y, *args, **kwargs)
 
     def _prepare(self, first_batch: Callable) -> None:
         """Checks what compile() was given, and initialises the model."""
@@ -64,7 +77,22 @@ class TrainableNetwork(Network):
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        self._sum_in_float32()
         return super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False):
+        """As keras.Model's."""
+        self._sum_in_float32()
+        return super().make_test_function(force)
+
+    def _sum_in_float32(self) -> None:
+        """Makes Keras's metric of the loss float32, whatever floatx is: the nats of
+        some images exceed float16."""
+        if self._loss_tracker.dtype != "float32":
+            with self.distribute_strategy.scope():
+                mean = keras.metrics.Mean(name="loss", dtype="float32")
+            # As Keras sets it: not tracked, or there would be two.
+            object.__setattr__(self, "_loss_tracker", mean)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: all is built. On several replicas Keras would average their parts of
@@ -90,7 +118,7 @@ class TrainableNetwork(Network):
         # Around the gradients too: with remat they run the blocks again.
         with fusion.fusing(self.fuses):
             with tf.GradientTape() as tape:
-                losses = self.image_loss(images, labels, training=True, seed=seed)
+                losses = self._checked_losses(images, labels, training=True, seed=seed)
                 loss = tf.reduce_sum(losses) / tf.cast(n, tf.float32)
                 loss = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(loss, self.trainable_weights)
@@ -103,12 +131,12 @@ class TrainableNetwork(Network):
         if self.energy_distance:
             seed = tf.constant([self.seed, prng.EVALUATION], tf.int32)
         with fusion.fusing(self.fuses):
-            return self._logs(self.image_loss(images, labels, seed=seed))
+            return self._logs(self._checked_losses(images, labels, seed=seed))
 
     def predict_step(self, data) -> tf.Tensor:
         self.check_has_likelihood()
         with fusion.fusing(self.fuses):
-            return -self.image_loss(*self._checked_parts(data))
+            return -self._checked_losses(*self._checked_parts(data))
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """The mean loss in nats per image and, for a likelihood, bits_per_dim."""
@@ -126,17 +154,17 @@ class TrainableNetwork(Network):
     def _parts(self, data) -> tuple[Any, Any]:
         """Images and labels, or None, of what a batch holds."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        if weights is not None:
-            raise ValueError(
-                "sample_weight or class_weight: every image counts once; remove it."
-            )
+        _check_no_weights({"sample_weight": weights})
         if labels is None and isinstance(images, tuple | list) and len(images) == 2:
             images, labels = images  # predict() takes no y.
         return images, labels
 
     def _checked_parts(self, data) -> tuple[tf.Tensor, tf.Tensor | None]:
         """`_parts` of tensors: types and shapes are checked, and labels as it runs."""
-        images, labels = self._parts(data)
+        images, labels = (
+            tf.convert_to_tensor(part) if isinstance(part, np.ndarray) else part
+            for part in self._parts(data)
+        )
         if (
             not tf.is_tensor(images)
             or not self.takes(images.dtype.as_numpy_dtype)
@@ -147,18 +175,46 @@ class TrainableNetwork(Network):
                 f"{['N', *self.image_shape]}, or the pair (images, labels)."
             )
         images = tf.ensure_shape(images, [None, *self.image_shape])
+        checks = [self._check_pixel_values(images)]
         if labels is None or self.num_labels is None:
             self.condition(labels)  # Raises if there should be labels, or none.
-            return images, labels
-        if not labels.dtype.is_integer or labels.shape.rank != 1:
-            raise ValueError(f"labels {_described(labels)}: must be integers [N].")
-        labels = tf.cast(labels, tf.int32)
-        in_range = tf.reduce_all((labels >= 0) & (labels < self.num_labels))
-        message = f"labels: must be from 0 to {self.num_labels - 1}; these are"
-        check = tf.debugging.Assert(in_range, [message, labels])
-        # Eagerly it is None: it has raised or passed.
-        with tf.control_dependencies([] if check is None else [check]):
-            return images, tf.identity(labels)
+        else:
+            if not labels.dtype.is_integer or labels.shape.rank != 1:
+                raise ValueError(f"labels {_described(labels)}: must be integers [N].")
+            labels = tf.saturate_cast(labels, tf.int32)
+            message = f"labels: must be from 0 to {self.num_labels - 1}; these are"
+            in_range = tf.reduce_all(self._in_range(labels))
+            checks.append(tf.debugging.Assert(in_range, [message, labels]))
+        # Eagerly they are None: they have raised or passed.
+        with tf.control_dependencies([c for c in checks if c is not None]):
+            labels = None if labels is None else tf.identity(labels)
+            return tf.identity(images), labels
+
+    def _check_pixel_values(self, images: tf.Tensor):
+        highest = tf.reduce_max(images)
+        message = f"pixel values: must be below {self.num_levels}; the highest is"
+        is_below = tf.cast(highest, tf.int32) < self.num_levels
+        return tf.debugging.Assert(is_below, [message, highest])
+
+    def _in_range(self, labels: tf.Tensor) -> tf.Tensor:
+        return (labels >= 0) & (labels < self.num_labels)
+
+    def _checked_losses(self, images, labels, **settings) -> tf.Tensor:
+        """`image_loss`, NaN where pixel values or labels are out of range: where XLA
+        compiles the step, as Keras does on a GPU, the checks of them are left out."""
+        highest = tf.cast(tf.reduce_max(images, axis=[1, 2, 3]), tf.int32)
+        fits = highest < self.num_levels
+        if labels is not None:
+            fits &= self._in_range(labels)
+        losses = self.image_loss(images, labels, **settings)
+        return tf.where(fits, losses, np.nan)
+
+
+def _check_no_weights(given: dict) -> None:
+    """Raises ValueError for weights, which Keras drops where there are no labels."""
+    for name in ("sample_weight", "class_weight"):
+        if given.get(name) is not None:
+            raise ValueError(f"{name}: every image counts once; remove it.")
 
 
 def _described(batch) -> str:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pixel_cnn_pp import distribution, prng
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.checks import check_integer
 from pixel_cnn_pp.config import PRECISIONS, ModelConfig
 from pixel_cnn_pp.fit import TrainableNetwork
 from pixel_cnn_pp.layers import fusion
@@ -133,7 +134,10 @@ class PixelCNNPP(TrainableNetwork):
         """Rounds all kernels to 'bfloat16', or not ('float32'), wherever they are used.
 
         The sampler then stores them in half the bytes. The parameters do not change.
+        ValueError for another dtype.
         """
+        if dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype={dtype}: must be float32 or bfloat16.")
         for layer in self.linear_layers:
             layer.rounded_to = dtype
         self._retrace()
@@ -145,12 +149,14 @@ class PixelCNNPP(TrainableNetwork):
 
     def set_dequantization_draws(self, draws: int) -> None:
         """Dequantizations per image over which a 'mix_logistic_continuous' model
-        averages its bound, 8 by default. ValueError for models with exact scores."""
+        averages its bound, 1 to 1000, 8 by default. ValueError for other numbers, and
+        for models with exact scores."""
         if self.is_exact:
             raise ValueError(
                 f"dequantization_draws={draws}: the scores of this model are exact; "
                 "remove it."
             )
+        check_integer("dequantization_draws", draws, 1, 1000)
         self.objective.num_draws = draws
         self._retrace_scores()
 
@@ -222,10 +228,8 @@ class PixelCNNPP(TrainableNetwork):
         Raises ValueError with the value, the rule and the remedy for an argument that
         is not allowed.
         """
-        if n < 1:
-            raise ValueError(f"n={n}: must be 1 or more.")
-        if not 0 <= first < prng.LIMIT - n:
-            raise ValueError(f"first={first}: must be from 0 to {prng.LIMIT - 1 - n}.")
+        check_integer("n", n, 1, prng.LIMIT - 1)
+        check_integer("first", first, 0, prng.LIMIT - 1 - n)
         images = np.zeros((n, *self.image_shape), self.image_dtype)
         keep = np.zeros(images.shape[:3], bool)
         return self._sample(images, keep, labels, seed, temperature, progress, first)

@@ -136,6 +136,8 @@ class Network(keras.Model):
         `seed`, int32 [2], turns dropout on.
         """
         run = run or self.runner()
+        if labels is not None and tf.executing_eagerly():
+            labels = self.check_labels(labels, len(x))
         h = self.condition(labels)
         height, width = x.shape[1:3]
         # The channel of ones tells the image from its padding.
@@ -181,7 +183,9 @@ class Network(keras.Model):
 
         With `energy_distance` 10 samples, [10, N, H, W, C]. Training needs `seed`,
         int32 [2], for the dropout masks; the energy distance always, for its samples.
+        ValueError for integers, which are no images in [-1, 1].
         """
+        self._check_floats(x)
         drops = training and self.config.dropout_p > 0
         if seed is None and (drops or self.energy_distance):
             raise ValueError(
@@ -211,8 +215,16 @@ class Network(keras.Model):
         """Data-dependent initialisation, once, on x [N, H, W, C] in [-1, 1].
 
         Runs with dropout, as the official code does, its masks from `seed`, one or two
-        integers; returns the network's output. Salimans & Kingma 2016.
+        integers; returns the network's output. Salimans & Kingma 2016. ValueError for
+        no images, of another shape, or with values outside of [-1, 1].
         """
+        shape, most = list(np.shape(x)), np.abs(x).max(initial=0)
+        if shape[1:] != list(self.image_shape) or not shape[0] or not most <= 1:
+            wanted = ["N", *self.image_shape]
+            raise ValueError(
+                f"x {shape} with values up to ±{most}: must be {wanted} in [-1, 1], "
+                "N ≥ 1; pixel_cnn_pp.images.to_float makes it of images."
+            )
         seed = tf.constant(prng.seed_of(seed), tf.int32)
         return self.call(x, labels, training=True, seed=seed, run=initialize_layer)
 
@@ -226,7 +238,14 @@ class Network(keras.Model):
         """Loss of each of the images [N, H, W, C]: nats, or energy distance. [N]
 
         `seed`, int32 [2], as in `call`. Differentiable; does not check pixel values.
+        ValueError for images of another type than `image_dtype`.
         """
+        images = tf.convert_to_tensor(images)
+        if not self.takes(images.dtype.as_numpy_dtype):
+            raise ValueError(
+                f"images {images.dtype.name} {images.shape.as_list()}: must be "
+                f"{self.image_dtype}."
+            )
         x = image_ops.to_float(images, self.num_levels)
         output = self(x, labels, training=training, seed=seed)
         loss_seed = prng.fold_in(seed, 2) if training and seed is not None else None
@@ -251,6 +270,16 @@ class Network(keras.Model):
             x = self.objective.sample(l, u, temperature)
         return x
 
+    def _check_floats(self, x) -> None:
+        """Raises ValueError if x cannot be images in [-1, 1]."""
+        dtype, shape = tf.as_dtype(x.dtype), list(x.shape)
+        if not dtype.is_floating or len(shape) != 4 or shape[3] != self.image_shape[2]:
+            raise ValueError(
+                f"x {dtype.name} {shape}: must be floats in [-1, 1], "
+                f"{['N', 'H', 'W', self.image_shape[2]]}; pixel_cnn_pp.images.to_float "
+                "makes them of images."
+            )
+
     def check_has_likelihood(self) -> None:
         """Raises ValueError for a model of the energy distance."""
         if self.energy_distance:
@@ -267,6 +296,7 @@ class Network(keras.Model):
         images = self.check_images(images)
         if labels is not None:
             labels = self.check_labels(labels, len(images))
+        self.condition(labels)  # Checks that there are labels if and only if needed.
         return images, labels
 
     def check_images(self, images: npt.ArrayLike) -> tf.Tensor:

@@ -26,6 +26,7 @@ from PIL import Image
 
 import data
 
+SAMPLE_FORMAT = 339  # A tag of TIFF.
 COLOURS = png_chunk(b"PLTE", bytes([1, 2, 3, 4, 5, 6]))
 
 
@@ -209,6 +210,40 @@ def test_16_bit_files_of_fewer_bits_are_named_in_one_line(
     assert f"its 1 images of 16 bits use the lower {bits} bits alone" in message
     assert message.endswith(f"multiply their values by {factor}.")
     assert "\n" not in message
+
+
+def tiff(pixels, **entries):
+    """A TIFF of grey pixels, and values of some tags put in place of its own."""
+    contents = encoded(pixels, "TIFF", tiffinfo={SAMPLE_FORMAT: 1})
+    for name, value in entries.items():
+        tag = {"width": 256, "bits": 258, "photometric": 262, "sample_format": 339}
+        starts = [struct.pack("<HHI", tag[name], kind, 1) for kind in (3, 4)]
+        (start,) = (s for s in starts if s in contents)
+        place = contents.index(start) + len(start)
+        contents = contents[:place] + struct.pack("<I", value) + contents[place + 4 :]
+    return contents
+
+
+def test_of_12_bits_of_a_tiff_the_upper_8_are_kept(tmp_path):
+    values = np.arange(4096).reshape(64, 64)
+    first, second = values[:, ::2], values[:, 1::2]  # In 3 bytes.
+    packed = first >> 4, (first & 15) << 4 | second >> 8, second & 255
+    packed = np.stack(packed, axis=-1).astype(np.uint8).reshape(64, 96)
+    image = only_image(tmp_path, tiff(packed, width=64, bits=12))
+    np.testing.assert_array_equal(image[..., 0], values >> 4)
+
+
+@pytest.mark.parametrize("dtype, shift", [(np.uint8, 0), (np.uint16, 8)])
+def test_tiff_whose_zero_is_white_is_not_inverted(tmp_path, dtype, shift):
+    pixels = np.array([[0, 1000, np.iinfo(dtype).max]]).astype(dtype)
+    image = only_image(tmp_path, tiff(pixels, photometric=0))
+    np.testing.assert_array_equal(image[0, :, 0], 255 - (pixels[0] >> shift))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_signed_integers_are_rejected(tmp_path, dtype):
+    with pytest.raises(ValueError, match="has signed integers, best saved as grey"):
+        only_image(tmp_path, tiff(np.ones((2, 2), dtype), sample_format=2))
 
 
 def test_no_line_where_one_16_bit_image_uses_the_upper_bits(tmp_path, caplog):

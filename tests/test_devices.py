@@ -147,7 +147,7 @@ def test_position_counts_the_chief_first(task, expected, monkeypatch):
 def test_first_image_of_a_seed_has_a_number_of_32_bits(folder, first):
     model, _ = checkpoint.load_model(str(folder / "run"))
     with pytest.raises(
-        ValueError, match=f"first={first}: must be from 0 to 2147483645"
+        ValueError, match=f"first={first}: must be an integer from 0 to 2147483645"
     ):
         model.sample(2, [0, 1], first=first)
 

@@ -137,7 +137,7 @@ def folder(npz_path, tmp_path_factory):
     )
     checkpoint.write(str(folder / "nan"), 2, {"averages": model.tf_variables()})
     (folder / "taken" / "samples.png").mkdir(parents=True)
-    (folder / "c.json").write_text("{}")
+    (folder / "c.json").write_text('{"bits_per_dim": 1}')
     (folder / "link.json").symlink_to("c.json")
     for i, image in enumerate(arrays["test_images"][:5]):
         png = tf.io.encode_png(image).numpy()

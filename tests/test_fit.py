@@ -83,9 +83,10 @@ def test_predict_gives_the_log_probability_of_each_image(fitted):
     np.testing.assert_array_equal(found, model.log_prob(IMAGES))
 
 
-def test_first_batch_initialises_a_new_model_and_no_other():
+@pytest.mark.parametrize("method", ["fit", "train_on_batch"])
+def test_first_batch_initialises_a_new_model_and_no_other(method):
     model = compiled(OfficialAdam(1e-30))
-    model.fit(IMAGES[:8], verbose=0)
+    getattr(model, method)(IMAGES[:8])
     expected = PixelCNNPP(**MODEL)
     expected.initialize((IMAGES[:8].astype(np.float32) - 127.5) / 127.5)
     for name, parameter in expected.parameters.items():
@@ -256,6 +257,8 @@ def test_images_that_do_not_fit_are_rejected(make, images, message):
             {"y": np.arange(24) % 3, "class_weight": {0: 1.0, 1: 2.0, 2: 1.0}},
             "every image counts once",
         ),
+        ({}, {"sample_weight": np.ones(24)}, "every image counts once"),
+        ({"num_labels": 3}, {"y": np.full(24, 2**32)}, "labels from 4294967296"),
         ({"num_labels": 3}, {"y": np.eye(3)[np.arange(24) % 3]}, "labels float64"),
     ],
 )
@@ -268,6 +271,34 @@ def test_labels_out_of_range_in_a_data_set_are_rejected():
     model = compiled(num_labels=3)
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be from 0 to 2"):
         model.evaluate(IMAGES, np.arange(24), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (IMAGES, np.arange(24) % 3, "pixel values: must be below 32"),
+        (IMAGES // 8, np.full(24, 2**32), "labels: must be from 0 to 2"),
+    ],
+)
+def test_values_out_of_range_are_rejected_and_nan_under_xla(images, labels, message):
+    model = compiled(num_labels=3, num_levels=32)
+    for method in (model.evaluate, model.fit):
+        model.initialize(np.zeros((2, 8, 8, 3)), [0, 1])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            method(images, labels, batch_size=8, verbose=0)
+    # XLA leaves such checks out.
+    losses = tf.function(model._checked_losses, jit_compile=True)
+    assert np.isnan(losses(images[:8], labels[:8].clip(max=2**31 - 1))).all()
+
+
+def test_metrics_are_float32_whatever_floatx_is():
+    model = initialized()
+    loss, _ = model.evaluate(IMAGES, verbose=0)
+    keras.config.set_floatx("float16")
+    model.compile("adam", run_eagerly=True)
+    found, _ = model.evaluate(IMAGES, verbose=0)
+    keras.config.set_floatx("float32")
+    assert found == loss
 
 
 def test_no_optimizer_and_another_loss_are_rejected():

@@ -13,7 +13,7 @@ from small_runs import write_untrained
 import pixel_cnn_pp
 from pixel_cnn_pp.config import NO_FLAGS, Config
 from pixel_cnn_pp.evaluation.tasks import Tasks
-from pixel_cnn_pp.training.resume import check_same_run
+from pixel_cnn_pp.training.resume import changes_since, check_same_run
 
 WITH_TOPICS = ("train.py", "evaluate.py", "sample.py")
 
@@ -143,6 +143,14 @@ def test_other_pixels_of_as_many_images_are_named():
     now = dataclasses.replace(saved, fingerprint="2")
     with pytest.raises(ValueError, match="^--data_dir: the images are not those of"):
         check_same_run(now, saved, images_are_known=True)
+
+
+def test_other_test_images_are_said():
+    saved = dataclasses.replace(SAVED, held_out_fingerprint="1")
+    now = dataclasses.replace(saved, held_out_fingerprint="2", learning_rate=0.5)
+    rate = f"learning_rate=0.5 (was {SAVED.learning_rate})"
+    assert changes_since(saved, now) == ["other test images than it had", rate]
+    assert changes_since(SAVED, now) == [rate]
 
 
 @pytest.fixture

@@ -200,6 +200,17 @@ def test_energy_distance_model_draws_and_refuses_a_likelihood():
             "num_labels=None",
         ),
         (lambda m: m.sample(0), "n=0"),
+        (lambda m: m.sample(2.5), "n=2.5: must be an integer from 1"),
+        (lambda m: m.sample(2**40), "n=1099511627776: must be an integer from 1"),
+        (lambda m: m.sample(1, first=2**31 - 1), "first=2147483647: must be an"),
+        (lambda m: m.round_kernels("float16"), "dtype=float16: must be float32 or"),
+        (lambda m: m(np.zeros((2, 8, 8, 3), np.uint8)), r"x uint8 \[2, 8, 8, 3\]"),
+        (lambda m: m(np.zeros((2, 8, 8, 1), np.float32)), r"x float32 \[2, 8, 8, 1\]"),
+        (lambda m: m.initialize(np.full((2, 8, 8, 3), 255.0)), "values up to ±255"),
+        (lambda m: m.initialize(np.full((2, 8, 8, 3), np.nan)), "values up to ±nan"),
+        (lambda m: m.initialize(np.zeros((0, 8, 8, 3))), r"x \[0, 8, 8, 3\]"),
+        (lambda m: m.initialize(np.zeros((2, 8, 9, 3))), r"x \[2, 8, 9, 3\]"),
+        (lambda m: m.image_loss(np.zeros((2, 8, 8, 3))), "images float64 .* uint8"),
         (lambda m: m.sample(1, temperature=0.0), "temperature=0.0"),
     ],
 )
@@ -214,6 +225,9 @@ def test_wrong_labels_are_refused(labels):
     model = PixelCNNPP((8, 8, 3), num_labels=4, **SMALL)
     with pytest.raises(ValueError, match="labels"):
         model.log_prob(np.zeros((1, 8, 8, 3), np.uint8), labels)
+    if labels is not None:
+        with pytest.raises(ValueError, match="labels"):
+            model(np.zeros((1, 8, 8, 3), np.float32), np.array(labels))
 
 
 def test_training_without_a_seed_for_dropout_is_refused():

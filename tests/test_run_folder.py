@@ -169,10 +169,22 @@ def test_file_that_vanishes_in_a_run_saves_it_and_is_named(tmp_path):
     assert step == 2
 
 
-def test_lost_terminal_stops_a_run_as_a_signal_does():
-    with StopSignals() as signals, pytest.raises(Stopped, match="SIGHUP"):
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert signals.received == signal.SIGHUP
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_signals_of_terminals_and_schedulers_stop_a_run(name):
+    # SIGHUP: a terminal was closed.
+    with StopSignals() as signals, pytest.raises(Stopped, match=name) as stop:
+        os.kill(os.getpid(), signal.Signals[name])
+    assert signals.received == signal.Signals[name]
+    assert stop.value.exit_code == 128 + signal.Signals[name]
+
+
+def test_limit_of_cpu_time_that_is_told_again_and_again_is_one_signal():
+    with StopSignals() as signals:
+        signals.may_stop_at_once = False
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGXCPU)
+        with pytest.raises(Stopped, match="SIGXCPU"):
+            signals.check()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")

@@ -110,6 +110,9 @@ def test_pretrained_model_is_the_ema_model_of_the_run_with_other_class_names(tmp
         assert few.stderr.startswith(
             "error: --class_names=cat: the model has 2 classes"
         )
+        for names in ("cat,cat", "cat,"):
+            same = make(f"{line} --class_names={names}", tmp_path)
+            assert "must be different names, each of a letter or more" in same.stderr
         done = make(f"{line} --class_names=cat,dog", tmp_path)
         assert (done.code, done.stderr) == (0, "")
         again = make(line, tmp_path)
@@ -119,3 +122,22 @@ def test_pretrained_model_is_the_ema_model_of_the_run_with_other_class_names(tmp
     assert config.class_names == ours.class_names == ("cat", "dog")
     for name, value in theirs.tf_variables().items():
         np.testing.assert_array_equal(ours.tf_variables()[name], value)
+
+
+def test_pretrained_model_has_the_step_of_the_checkpoint_that_is_whole(tmp_path):
+    run = tmp_path / "run"
+    small_runs.write_untrained(run, field="11x5")
+    ((step, _),) = checkpoint.list_checkpoints(str(run))
+    for file in (run / "checkpoints").glob(f"ckpt-{step}.*"):
+        newer = file.with_name(file.name.replace(f"-{step}.", f"-{step + 5}."))
+        newer.write_bytes(b"torn")
+    with in_process.entry_point("pretrained") as make:
+        done = make(f"-o {run} --output_dir=small", tmp_path)
+    assert done.stdout == f"model after step {step}: small\n", done.stderr
+    assert checkpoint.list_checkpoints(str(tmp_path / "small"))[0][0] == step
+
+
+def test_other_images_of_any_size_fit_in_memory(tmp_path):
+    with in_process.entry_point("other_images") as run:
+        done = run("--output_dir=. --image_size=1000000000", tmp_path)
+    assert "1000000000 is not an integer in the range [8, 512]" in done.stderr

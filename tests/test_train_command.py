@@ -57,7 +57,8 @@ def test_train_writes_config_checkpoints_metrics_and_samples(trained):
 
 def test_short_forms_of_the_official_flags_set_what_they_name(trained, command_folder):
     # Those of this run and its images alone.
-    own = {name: getattr(Config(), name) for name in ("fingerprint", "run_id")}
+    own = "fingerprint", "held_out_fingerprint", "run_id"
+    own = {name: getattr(Config(), name) for name in own}
     assert dataclasses.replace(trained.config, **own) == Config.of(
         image_shape=(8, 8, 3),
         data_set="npz",

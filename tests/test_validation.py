@@ -147,3 +147,17 @@ def test_changed_images_have_no_known_validation_part(command_folder, validated)
     done = command_lines.run("evaluate.py", line, command_folder)
     np.savez(path, train_images=images)
     assert "of 39 training images the run would train on 29" in done.stderr
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_other_images_of_the_same_number_have_no_known_part(
+    command_folder, validated, split
+):
+    images, _ = validated
+    path = command_folder / "only_train.npz"
+    np.savez(path, train_images=images[::-1])
+    line = f"-o validated --split={split}"
+    done = command_lines.run("evaluate.py", line, command_folder)
+    np.savez(path, train_images=images)
+    assert done.stderr.startswith(f"error: --split={split}: the images in --data_dir, ")
+    assert done.stderr.count("\n") == 1

@@ -18,7 +18,9 @@ from data import shapes
 from pixel_cnn_pp.files import open_atomic
 
 flags.DEFINE_string("output_dir", None, "Folder for the files.", required=True)
-flags.DEFINE_integer("image_size", 16, "Side of the images in pixels.", lower_bound=8)
+flags.DEFINE_integer(
+    "image_size", 16, "Side of the images in pixels.", lower_bound=8, upper_bound=512
+)
 flags.DEFINE_integer("num_images", 1000, "Of each kind, at most 1000.", 1, 1000)
 FLAGS = flags.FLAGS
 

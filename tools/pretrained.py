@@ -40,18 +40,24 @@ def main(argv):
         check_folder_writable("output_dir", FLAGS.output_dir)
         model, config = checkpoint.load_model(FLAGS.save_dir)
         cli.check_weights(model)
+        # Not always that of the newest, which may be damaged.
+        averages = {"averages": model.tf_variables()}
+        step = checkpoint.read_newest(FLAGS.save_dir, averages, config.run_id)
         names = tuple(FLAGS.class_names or ()) or config.class_names
         if len(names or ()) != (model.num_labels or 0):
             raise ValueError(
                 f"--class_names={','.join(names or ())}: the model has "
                 f"{model.num_labels or 'no'} classes; give as many names."
             )
+        if names and not (len(set(names)) == len(names) and all(names)):
+            raise ValueError(
+                f"--class_names={','.join(names)}: must be different names, each of a "
+                "letter or more."
+            )
         # The path of the images is one of this machine.
         config = dataclasses.replace(config, class_names=names, data_dir="")
-        (step, _), *_ = checkpoint.list_checkpoints(FLAGS.save_dir)
         os.makedirs(os.path.join(FLAGS.output_dir, checkpoint.FOLDER))
         config.save(os.path.join(FLAGS.output_dir, checkpoint.CONFIG))
-        averages = {"averages": model.tf_variables()}
         checkpoint.write(FLAGS.output_dir, step, averages)
     print(f"model after step {step}: {FLAGS.output_dir}")
 

@@ -25,6 +25,7 @@ def check_outputs(
     for flag, path in named.items():
         if path is not None:
             files.check_file_writable(flag, path)
+            check_ours(flag, path)
             outputs.append((f"--{flag}={path}", path))
     if pictures:
         files.check_folder_writable("output_dir", output_dir)
@@ -40,6 +41,20 @@ def check_outputs(
                 f"{second}: collides with {first} (a file ends in .new until it is "
                 "whole); give another file."
             )
+
+
+def check_ours(flag: str, path: str) -> None:
+    """Raises ValueError where a file that is there is none of scores: a run's, say, or
+    an image."""
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if not (start.startswith(b"image,label,") or b'"bits_per_dim"' in start):
+        raise ValueError(
+            f"--{flag}={path}: is there, and holds no scores; give another file, or "
+            "remove it."
+        )
 
 
 def check_replaceable(value: str, path: str) -> None:

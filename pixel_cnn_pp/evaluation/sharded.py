@@ -39,7 +39,7 @@ def shards_of_samples(
         "temperature": settings.temperature,
         "labels": row_labels,
     }
-    return Shards(output_dir, "samples", -(-n // size), of_them)
+    return Shards(output_dir, "samples", -(-n // size), of_them, ("images",))
 
 
 def check_room(output_dir: str, n: int, image_bytes: int) -> None:
@@ -138,7 +138,7 @@ def shards_of_scores(
     }
     if background is not None:
         of_them["background"] = model_id(background.model)
-    return Shards(output_dir, "scores", machine.count, of_them)
+    return Shards(output_dir, "scores", machine.count, of_them, ("bits",))
 
 
 def save_scores(parts: Iterable[tuple], machine: Machine, shards: Shards) -> None:

@@ -19,7 +19,15 @@ from pixel_cnn_pp.files import FolderLock, open_atomic
 from pixel_cnn_pp.model import PixelCNNPP
 
 # What NumPy raises for a file that is no whole NPZ.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def model_id(model: PixelCNNPP) -> str:
@@ -36,14 +44,16 @@ def model_id(model: PixelCNNPP) -> str:
 class Shards:
     """`count` files `name`-00000.npz, … in --output_dir.
 
-    `settings`, values of JSON by name, say what they are of. Each holds them: files of
-    others are rejected, and those that are there are not computed again.
+    `settings`, values of JSON by name, say what they are of. Each holds them and its
+    number: files of others are rejected, and those that are there are not computed
+    again. `arrays`: names of what each holds besides.
     """
 
     output_dir: str
     name: str
     count: int
     settings: dict[str, Any]
+    arrays: tuple[str, ...] = ()
 
     def path(self, number: int) -> str:
         return os.path.join(self.output_dir, f"{self.name}-{number:05d}.npz")
@@ -76,18 +86,30 @@ class Shards:
     def check(self) -> None:
         """Raises OSError where a file that is there is damaged or of others."""
         for number in sorted(self.written()):
-            self._check_settings(number, self._load(number, "settings")["settings"])
+            self.read(number)
 
     def write(self, number: int, **arrays: np.ndarray) -> None:
         """Writes a whole file, or none."""
         with open_atomic(self.path(number), "wb") as file:
-            np.savez(file, settings=json.dumps(self.settings), **arrays)
+            np.savez(file, settings=json.dumps(self._settings_of(number)), **arrays)
 
     def read(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of a file."""
-        arrays = self._load(number)
-        self._check_settings(number, arrays.pop("settings"))
+        """The arrays of a file. OSError where it is damaged or of others."""
+        try:
+            with np.load(self.path(number), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in {*file.files, *self.arrays}}
+                found = json.loads(str(arrays.pop("settings")))
+                names = sorted(found | self._settings_of(number))
+        except _DAMAGE as error:
+            raise OSError(
+                f"--output_dir={self.output_dir}: {self.path(number)} is damaged, or "
+                "was not written by this command; remove it."
+            ) from error
+        self._check_settings(number, found, names)
         return arrays
+
+    def _settings_of(self, number: int) -> dict[str, Any]:
+        return self.settings | {"number": number}
 
     def remove(self) -> None:
         for number in range(self.count):
@@ -113,24 +135,10 @@ class Shards:
                 )
             time.sleep(1)
 
-    def _load(self, number: int, *names: str) -> dict[str, np.ndarray]:
-        try:
-            with np.load(self.path(number), allow_pickle=False) as file:
-                return {name: file[name] for name in names or file.files}
-        except _DAMAGE as error:
-            raise OSError(
-                f"--output_dir={self.output_dir}: {self.path(number)} is damaged, or "
-                "was not written by this command; remove it."
-            ) from error
-
-    def _check_settings(self, number: int, text: np.ndarray) -> None:
-        try:
-            found = json.loads(str(text))
-            names = sorted(found | self.settings)
-        except (ValueError, TypeError) as error:
-            raise OSError(f"{self.path(number)} is damaged; remove it.") from error
+    def _check_settings(self, number: int, found: dict, names: list[str]) -> None:
+        """Raises OSError where the settings in a file are not its own."""
         # As JSON has them, where tuples are lists.
-        now = json.loads(json.dumps(self.settings))
+        now = json.loads(json.dumps(self._settings_of(number)))
         changed = [name for name in names if found.get(name) != now.get(name)]
         if changed:
             given, had = (

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# SIGHUP: the terminal was closed.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from pixel_cnn_pp.cluster import SIGNALS
 
 
 class Stopped(KeyboardInterrupt):
@@ -36,7 +35,7 @@ class Diverged(Exception):
 
 
 class StopSignals:
-    """Handles SIGTERM, SIGINT, SIGHUP within a `with` block, in the main thread alone.
+    """Handles SIGNALS within a `with` block, in the main thread alone.
 
     A signal raises Stopped at the next `check`, or at once if `may_stop_at_once`. A
     second one ends the process at once. With several workers, `any_of` tells all of
@@ -60,6 +59,8 @@ class StopSignals:
             signal.signal(signum, handler)
 
     def _receive(self, signum, _):
+        if self.received == signum == signal.SIGXCPU:  # It comes every second.
+            return
         if self.received is not None:  # The second one.
             signal.signal(signum, self._before[signum])
             signal.raise_signal(signum)

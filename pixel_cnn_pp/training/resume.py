@@ -76,8 +76,11 @@ def changed_images(config: Config, saved: Config) -> list[str]:
 def changes_since(saved: Config, config: Config) -> list[str]:
     """What a resumed run does in another way: 'learning_rate=0.001 (was 0.002)'."""
     now, then = config.settings(), saved.settings()
-    return [
-        f"{name}={now[name]} (was {then[name]})"
+    changed = {
+        name: f"{name}={now[name]} (was {then[name]})"
         for name in sorted(now)
         if now[name] != then[name] and then[name] is not None
-    ]
+    }
+    if "held_out_fingerprint" in changed:
+        changed["held_out_fingerprint"] = f"other {config.held_out} images than it had"
+    return list(changed.values())

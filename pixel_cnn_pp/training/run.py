@@ -164,6 +164,7 @@ def prepare(
         images_per_step=config.batch_size * replicas * config.accumulate,
         class_names=train_images.class_names,
         fingerprint=image_ops.fingerprint(train_images, config.seed),
+        held_out_fingerprint=image_ops.fingerprint(held_out_images),
     )
     is_chief = distribution.is_chief(strategy)
     if is_chief:
