@@ -14,7 +14,7 @@ defaults; --version prints the version.
 Flags by topic:
   images        --data_set --data_dir --image_size --test_share --tfds_split_test
                 --validation_share --skip_bad_images --num_levels
-                --class_conditional
+                --embedding_size --class_conditional
   model         --nr_resnet --nr_filters --nr_logistic_mix --resnet_nonlinearity
                 --dropout_p
   variants      --likelihood --energy_distance --short_cuts --field --nin_blocks
@@ -110,6 +110,12 @@ of_model(
     "num_levels",
     "Number of pixel values: 8-bit images are quantized to fewer than 256; an npz with "
     "the key num_levels must have as many, and is used as it is.",
+)
+of_model(
+    "embedding_size",
+    "Take the values for codes without an order, for example of a VQ-VAE: each enters "
+    "the network as a learned vector of this length, for example 64. With it "
+    "--num_levels is up to 4096; needs --likelihood=softmax.",
 )
 of_run("class_conditional", "Condition the model on the labels.", "c")
 
@@ -323,17 +329,11 @@ def main(argv):
         with StopSignals():
             strategy = distribution.make_strategy(config.nr_gpu, config.worker_timeout)
         set_graph_optimizer()
-        train_images, held_out_images = load_splits(config)
-        settings["image_shape"] = train_images.image_shape
-        settings["num_labels"] = train_images.num_labels
-        loop = prepare(
-            Config.of(**settings),
-            train_images,
-            held_out_images,
-            FLAGS.save_dir,
-            FLAGS.load_params,
-            strategy,
-        )
+        splits = load_splits(config)
+        settings["image_shape"] = splits[0].image_shape
+        settings["num_labels"] = splits[0].num_labels
+        config = Config.of(**settings)
+        loop = prepare(config, *splits, FLAGS.save_dir, FLAGS.load_params, strategy)
     with cli.errors_in_one_line((OSError, Diverged, ReadFailed)):
         loop.run()
     if loop.is_chief:

@@ -10,7 +10,7 @@ from data.source import ChunkedSource
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySource(ChunkedSource):
-    """Images uint8 [N, H, W, C] and, where asked for, labels int32 [N]."""
+    """Images [N, H, W, C] and, where asked for, labels int32 [N]."""
 
     images: tf.Tensor = dataclasses.field(repr=False)
     labels: tf.Tensor | None = dataclasses.field(repr=False)

@@ -2,7 +2,8 @@
 
 Keys: train_images, test_images, uint8 [N, H, W, C] or grey [N, H, W]; train_labels,
 test_labels, integers [N] from 0; class_names, text [L], by default '0', '1', …;
-num_levels, the number of pixel values, by default 256.
+num_levels, the number of pixel values, by default 256: with it images may be integers
+of any type, for example codes of a VQ-VAE.
 Pickled (object) arrays are never read.
 """
 
@@ -27,6 +28,7 @@ from data.source import (
 
 # A label beyond these and beyond the number of images is taken for damage.
 MAX_LABELS = 1000
+MAX_LEVELS = 4096
 LISTED = 10  # Labels without images that are listed.
 
 
@@ -97,7 +99,11 @@ class NpzFile:
     def image_shape(self, split: str) -> tuple[int, tuple[int, int, int]]:
         """Number and [H, W, C] of the images of a split, checked but not read."""
         key = f"{split}_images"
-        shape = self.shape(key, np.uint8, "images are uint8 in 0 … 255")
+        if "num_levels" in self.keys:
+            shape = self.shape(key, np.integer, "images are integers")
+        else:
+            rule = "images are uint8 in 0 … 255, or integers below a key num_levels"
+            shape = self.shape(key, np.uint8, rule)
         if len(shape) not in (3, 4):
             raise self.error(
                 f"{key} has shape {list(shape)} where images are [N, H, W, C], "
@@ -164,24 +170,27 @@ class NpzFile:
         """The number of pixel values that the file says it has."""
         if "num_levels" not in self.keys:
             return 256
-        rule = "num_levels is one integer from 2 to 256"
+        rule = f"num_levels is one integer from 2 to {MAX_LEVELS}"
         shape = self.shape("num_levels", np.integer, rule)
         value = int(self.read("num_levels")) if shape == () else 0
-        if not 2 <= value <= 256:
+        if not 2 <= value <= MAX_LEVELS:
             raise self.error(
                 f"num_levels has shape {list(shape)} or value {value}", rule
             )
         return value
 
     def read_images(self, split: str, num_levels: int) -> np.ndarray:
-        """The images of a split, uint8 [N, H, W, C] below num_levels."""
+        """The images of a split, [N, H, W, C] from 0 to num_levels − 1: uint8, or int32
+        for more than 256 pixel values."""
         images = self.read(f"{split}_images")
-        if images.max() >= num_levels:
-            raise self.error(
-                f"{split}_images has the pixel value {images.max()} where num_levels "
-                f"is {num_levels}",
-                f"save values from 0 to {num_levels - 1}",
-            )
+        for value in (images.min(), images.max()):
+            if not 0 <= value < num_levels:
+                raise self.error(
+                    f"{split}_images has the pixel value {value} where num_levels is "
+                    f"{num_levels}",
+                    f"save values from 0 to {num_levels - 1}",
+                )
+        images = images.astype(np.uint8 if num_levels <= 256 else np.int32, copy=False)
         if num_levels == 256:
             warn_if_quantized(shown(self.path), int(images.max()))
         return images.reshape(len(images), *self.image_shape(split)[1])

@@ -101,7 +101,7 @@ class Source(abc.ABC):
 
     image_shape is (H, W, C); class_names are the names of the labels 0 … L - 1, or None
     where labels were not asked for, each as `class_name` gives it; pixel values are
-    0 … num_levels − 1.
+    0 … num_levels − 1, uint8 or, where there are more than 256, int32.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Source(abc.ABC):
     def examples(
         self, epoch: int | None = None, seed: int = 0, start: int = 0
     ) -> tf.data.Dataset:
-        """Every example once: {'image': uint8 [H, W, C]}, with 'label' int32 [] if any.
+        """Every example once: {'image': [H, W, C]}, with 'label' int32 [] if any.
 
         As stored where epoch is None, else in an order that follows from (seed, epoch)
         alone. `start` skips the first examples of that order.

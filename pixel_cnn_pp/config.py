@@ -23,6 +23,7 @@ NONLINEARITIES = ("concat_elu", "elu", "relu")
 LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
 FIELDS = ("11x5", "15x8")
 PRECISIONS = ("float32", "mixed_bfloat16")
+MAX_LEVELS, MAX_CODES = 256, 4096  # Pixel values of 8 bits; codes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ModelConfig:
         resnet_nonlinearity: 'concat_elu', 'elu' or 'relu'.
         num_labels: L of a class-conditional model, else None.
         dropout_p: share of each residual block's activations that training drops.
-        num_levels: number of pixel values, 2 … 256.
+        num_levels: number of pixel values, 2 … 256, or of codes, 2 … 4096.
         likelihood: 'mix_logistic', 'softmax' or 'mix_logistic_continuous'.
         energy_distance: train with the energy distance instead of a likelihood.
         short_cuts: skip connections from the downsampling to the upsampling path.
@@ -47,6 +48,8 @@ class ModelConfig:
         nin_blocks: with a field, 1×1 gated resnets between two larger ones.
         autoregressive_channels: let each channel's parameters depend on the pixel's
             earlier channels through gated resnets, not only linearly.
+        embedding_size: E where the values are codes, which have no order: each enters
+            the network as a learned vector of this length. None for pixel values.
 
     Raises ValueError with the value and the rule for a setting that is not allowed.
     """
@@ -65,17 +68,23 @@ class ModelConfig:
     field: str | None = None
     nin_blocks: int = 0
     autoregressive_channels: bool = False
+    embedding_size: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "image_shape", as_tuple(self.image_shape))
         check_types(self)
-        check_at_least(self, 1, "nr_resnet nr_filters nr_logistic_mix num_labels")
+        check_at_least(
+            self, 1, "nr_resnet nr_filters nr_logistic_mix num_labels embedding_size"
+        )
         check_at_least(self, 0, "nin_blocks")
         check_at_most(self, 1000, "nr_resnet nin_blocks")
-        if not 2 <= self.num_levels <= 256:
+        most = MAX_LEVELS if self.embedding_size is None else MAX_CODES
+        if not 2 <= self.num_levels <= most:
+            codes = f"; up to {MAX_CODES} codes need embedding_size, for example 64"
             raise ValueError(
-                f"num_levels={self.num_levels}: must be from 2 to 256, the number of "
-                "values of 8 bits."
+                f"num_levels={self.num_levels}: must be from 2 to {most}"
+                + (", the number of values of 8 bits" + codes) * (most == MAX_LEVELS)
+                + "."
             )
         check_one_of(self, "resnet_nonlinearity", NONLINEARITIES)
         check_one_of(self, "likelihood", LIKELIHOODS)
@@ -101,6 +110,11 @@ class ModelConfig:
             raise ValueError(
                 f"short_cuts=False: a network with field={self.field} has no skip "
                 "connections; remove it."
+            )
+        if self.embedding_size is not None and self.likelihood != "softmax":
+            raise ValueError(
+                f"embedding_size={self.embedding_size}: codes have no order, which "
+                f"likelihood={self.likelihood} needs; set likelihood=softmax."
             )
         if self.energy_distance:
             for name in ("likelihood", "autoregressive_channels"):

@@ -106,8 +106,9 @@ class Serving:
     int32 [], seed, temperature → images. log_prob: images → log_prob float32 [N] in
     nats, bits_per_dim float32 [N]; a model of the energy distance has none.
 
-    Wrong values raise InvalidArgumentError with the name of the input, the rule and the
-    value. See `PixelCNNPP.sample`, `complete` and `log_prob`.
+    With more than 256 pixel values images are int32. Wrong values raise
+    InvalidArgumentError with the name of the input, the rule and the value. See
+    `PixelCNNPP.sample`, `complete` and `log_prob`.
     """
 
     def __init__(self, model: PixelCNNPP, jit_compile: bool = True):
@@ -118,7 +119,7 @@ class Serving:
         """Functions by the names that a SavedModel gives them."""
         rows = tf.TensorSpec([], tf.int32, "rows")
         # Of any shape, so that a wrong one is rejected by name.
-        images = tf.TensorSpec(None, tf.uint8, "images")
+        images = tf.TensorSpec(None, self.model.image_dtype, "images")
         seed = tf.TensorSpec(None, tf.int32, "seed")
         temperature = tf.TensorSpec([], tf.float32, "temperature")
         labels = [tf.TensorSpec(None, tf.int32, "labels")]
@@ -142,7 +143,8 @@ class Serving:
         return self._sample(self._check_labels(labels), seed, temperature)
 
     def _sample(self, labels, seed, temperature):
-        images = tf.zeros([tf.shape(labels)[0], *self.model.image_shape], tf.uint8)
+        shape = [tf.shape(labels)[0], *self.model.image_shape]
+        images = tf.zeros(shape, self.model.image_dtype)
         return self._keep_rows(images, 0, seed, temperature, labels)
 
     def _complete(self, images, rows, seed, temperature, labels=None):
@@ -188,9 +190,10 @@ class Serving:
         images = _check_shape(images, [None, *shape], "images")
         if levels == 256:
             return images
-        highest = tf.reduce_max(images)
-        rule = f"must have pixel values below {levels}"
-        return _check(images, highest < levels, "images", rule, highest)
+        bounds = tf.stack([tf.reduce_min(images), tf.reduce_max(images)])
+        rule = f"must have pixel values from 0 to {levels - 1}"
+        fits = (bounds[0] >= 0) & (bounds[1] < levels)
+        return _check(images, fits, "images", rule, bounds)
 
     def _check_labels_of(self, images, labels):
         labels = self._check_labels(labels)

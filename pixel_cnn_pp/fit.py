@@ -167,11 +167,11 @@ class TrainableNetwork(Network):
         )
         if (
             not tf.is_tensor(images)
-            or images.dtype != tf.uint8
+            or not self.takes(images.dtype.as_numpy_dtype)
             or not images.shape[1:].is_compatible_with(self.image_shape)
         ):
             raise ValueError(
-                f"{_described(images)}: this model takes uint8 images "
+                f"{_described(images)}: this model takes {self.image_dtype} images "
                 f"{['N', *self.image_shape]}, or the pair (images, labels)."
             )
         images = tf.ensure_shape(images, [None, *self.image_shape])

@@ -22,7 +22,7 @@ class ImageSet(Protocol):
 
     image_shape is (H, W, C); num_labels is the number of classes L and class_names are
     their names, None without labels; pixel values are 0 … num_levels − 1, 256 of them
-    for ordinary images.
+    for ordinary images, and of `level_dtype`.
     """
 
     image_shape: tuple[int, int, int]
@@ -34,7 +34,7 @@ class ImageSet(Protocol):
     def examples(
         self, epoch: int | None = None, seed: int = 0, start: int = 0
     ) -> tf.data.Dataset:
-        """Dicts of 'image' uint8 [H, W, C] (and 'label' int32), each image once.
+        """Dicts of 'image' [H, W, C] (and 'label' int32), each image once.
 
         In stored order, or for an epoch in the order that follows from (seed, epoch),
         without its first `start` examples.
@@ -88,6 +88,11 @@ def fingerprint(images: ImageSet, seed: int = 0, labels: bool = True) -> str:
     return digest.hexdigest()[:16]
 
 
+def level_dtype(num_levels: int) -> np.dtype:
+    """Type of pixel values: uint8, or int32 for more than 256 of them."""
+    return np.dtype(np.uint8 if num_levels <= 256 else np.int32)
+
+
 def quantized(images: ImageSet, num_levels: int) -> ImageSet:
     """The images with the pixel values 0 … num_levels − 1 of a model.
 
@@ -97,10 +102,12 @@ def quantized(images: ImageSet, num_levels: int) -> ImageSet:
     """
     if images.num_levels == num_levels:
         return images
-    if images.num_levels != 256:
+    if images.num_levels != 256 or num_levels > 256:
+        ordinary = ", or ordinary ones of 256" if num_levels < 256 else ""
         raise ValueError(
             f"--num_levels={num_levels}: the images have {images.num_levels} pixel "
-            f"values; give images of {num_levels}, or ordinary ones of 256."
+            f"values; give images of {num_levels}{ordinary}, or train with "
+            f"--num_levels={images.num_levels}."
         )
     first = images.examples().take(LOOKED_AT).map(lambda example: example["image"])
     highest = max(int(image.max()) for image in first.as_numpy_iterator())
@@ -125,19 +132,20 @@ def quantize(images: tf.Tensor, num_levels: int) -> tf.Tensor:
 
 
 def to_float(images: tf.Tensor, num_levels: int = 256) -> tf.Tensor:
-    """Pixel values, uint8 in 0 … num_levels − 1, to float32 in [-1, 1]."""
+    """Pixel values, integers in 0 … num_levels − 1, to float32 in [-1, 1]."""
     half = (num_levels - 1) / 2
     return (tf.cast(images, tf.float32) - half) / half
 
 
 def to_levels(x: tf.Tensor, num_levels: int = 256) -> tf.Tensor:
-    """Float [-1, 1] to the nearest pixel value, uint8 in 0 … num_levels − 1."""
+    """Float [-1, 1] to the nearest pixel value, `level_dtype` in 0 … num_levels − 1."""
     half = (num_levels - 1) / 2
-    return tf.cast(tf.round((tf.clip_by_value(x, -1.0, 1.0) + 1.0) * half), tf.uint8)
+    levels = tf.round((tf.clip_by_value(x, -1.0, 1.0) + 1.0) * half)
+    return tf.cast(levels, level_dtype(num_levels))
 
 
 def to_8_bit(images: np.ndarray, num_levels: int = 256) -> np.ndarray:
-    """Pixel values, uint8, spread over 0 … 255 for display."""
+    """Pixel values spread over 0 … 255 for display, uint8."""
     spread = np.round(np.asarray(images, np.float64) * (255 / (num_levels - 1)))
     return spread.astype(np.uint8)
 

@@ -6,6 +6,7 @@ import os
 import tensorflow as tf
 
 from pixel_cnn_pp.config import ModelConfig
+from pixel_cnn_pp.images import level_dtype
 from pixel_cnn_pp.topology import topology
 
 FLOAT = 4  # Bytes.
@@ -23,20 +24,30 @@ def _blocks(config: ModelConfig):
     return topology(*settings)
 
 
-def _mixture_size(config: ModelConfig) -> int:
-    """Least number of outputs per pixel: a weight, mean and scale per component."""
-    is_mixture = config.likelihood != "softmax" and not config.energy_distance
-    return 3 * config.nr_logistic_mix if is_mixture else 0
+def _output_size(config: ModelConfig) -> int:
+    """Least number of outputs per pixel: a weight, mean and scale per component, or the
+    logits of a softmax."""
+    if config.energy_distance:
+        return 0
+    if config.likelihood == "softmax":
+        return config.image_shape[-1] * config.num_levels
+    return 3 * config.nr_logistic_mix
+
+
+def image_bytes(config: ModelConfig) -> int:
+    """Bytes of an image."""
+    return math.prod(config.image_shape) * level_dtype(config.num_levels).itemsize
 
 
 def check_parameters(config: ModelConfig, copies: int = 1) -> None:
     """Raises ValueError where so many copies of the parameters cannot fit.
 
-    Counted are the two convs of each gated resnet and the output layer.
+    Counted are the two convs of each gated resnet, the embedding and the output layer.
     """
     f = config.nr_filters
     areas = [math.prod(b.filter_size) for b in _blocks(config) if "gated" in b.kind]
-    count = 3 * f**2 * sum(areas) + f * _mixture_size(config)
+    count = 3 * f**2 * sum(areas) + f * _output_size(config)
+    count += config.num_levels * (config.embedding_size or 0)
     needed, there = count * copies * FLOAT, machine_bytes()
     if needed > there:
         copied = (
@@ -62,7 +73,7 @@ def check_batch(
         return
     height, width, _ = config.image_shape
     maps = sum(b.stride**-2 for b in _blocks(config)) if training else 4
-    floats = height * width * (maps * config.nr_filters + _mixture_size(config))
+    floats = height * width * (maps * config.nr_filters + _output_size(config))
     most = int(machine_bytes() / (floats * FLOAT))
     if images > most:
         remedy = f"--{flag}={most} or less" if most else "a smaller model or images"
@@ -75,7 +86,7 @@ def check_batch(
 
 def check_samples(
     num_samples: int,
-    image_shape: tuple[int, int, int],
+    image_bytes: int,
     images_each: int = 1,
     flag: str = "num_samples",
 ) -> None:
@@ -83,7 +94,7 @@ def check_samples(
 
     `images_each`: images that each of `num_samples`, given by `flag`, stands for.
     """
-    most = MAX_SAMPLE_BYTES // (math.prod(image_shape) * images_each)
+    most = MAX_SAMPLE_BYTES // (image_bytes * images_each)
     if num_samples > most:
         raise ValueError(
             f"--{flag}={num_samples}: the samples must fit in "

@@ -35,7 +35,7 @@ class PixelCNNPP(TrainableNetwork):
     Raises ValueError with the value and the rule for a setting that is not allowed.
 
     Images are uint8 with pixel values 0 … num_levels − 1 wherever they are called
-    images; `call` takes floats in [-1, 1].
+    images, or int32 with more than 256 values; `call` takes floats in [-1, 1].
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class PixelCNNPP(TrainableNetwork):
         """
         check_integer("n", n, 1, prng.LIMIT - 1)
         check_integer("first", first, 0, prng.LIMIT - 1 - n)
-        images = np.zeros((n, *self.image_shape), np.uint8)
+        images = np.zeros((n, *self.image_shape), self.image_dtype)
         keep = np.zeros(images.shape[:3], bool)
         return self._sample(images, keep, labels, seed, temperature, progress, first)
 

@@ -10,7 +10,7 @@ from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import memory, prng
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.base import set_layers
-from pixel_cnn_pp.layers.blocks import make_block
+from pixel_cnn_pp.layers.blocks import make_block, make_embedding
 from pixel_cnn_pp.layers.convolution import (
     LayerFactory,
     LayerRunner,
@@ -46,6 +46,7 @@ class Network(keras.Model):
         self.image_shape = config.image_shape
         self.num_labels = config.num_labels
         self.num_levels = config.num_levels
+        self.image_dtype = image_ops.level_dtype(config.num_levels)
         self.energy_distance = config.energy_distance
         self.topology = topology(
             config.nr_resnet, config.short_cuts, config.field, config.nin_blocks
@@ -54,6 +55,7 @@ class Network(keras.Model):
         # Height and width of the feature maps of the finest stage, padding included.
         self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
         make = LayerFactory(seed)
+        self.embedding = make_embedding(config, make)
         blocks = [make_block(block, make, config) for block in self.topology]
         set_layers(self, "blocks", blocks)
         if config.energy_distance:
@@ -115,6 +117,17 @@ class Network(keras.Model):
         its own, so that none is kept for the gradient."""
         return call_layer if self.remat else call_with(kernels_of(self.linear_layers))
 
+    def embedded(self, image: tf.Tensor, run: LayerRunner) -> tf.Tensor:
+        """What the input layers see of an image and its channel of ones, [N, H, W,
+        C + 1]: pixel values as they are; codes as vectors, [N, H, W, E + 1], which are
+        zero outside the image, as the ones are."""
+        if self.embedding is None:
+            return image
+        codes, ones = image[..., 0], image[..., 1:]
+        codes = image_ops.to_levels(codes, self.num_levels)
+        one_hot = ops.one_hot(codes, self.num_levels, dtype="float32")
+        return ops.concatenate([run(self.embedding, one_hot) * ones, ones], axis=-1)
+
     def features(
         self, x, labels=None, seed=None, run: LayerRunner | None = None
     ) -> tf.Tensor:
@@ -129,6 +142,7 @@ class Network(keras.Model):
         height, width = x.shape[1:3]
         # The channel of ones tells the image from its padding.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+        x = self.embedded(x, run)
         below, right = -height % self.coarsest, -width % self.coarsest
         if below or right:
             x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
@@ -221,15 +235,16 @@ class Network(keras.Model):
         training: bool = False,
         seed: npt.ArrayLike | None = None,
     ) -> tf.Tensor:
-        """Loss of each of the uint8 images [N, H, W, C]: nats, or energy distance. [N]
+        """Loss of each of the images [N, H, W, C]: nats, or energy distance. [N]
 
         `seed`, int32 [2], as in `call`. Differentiable; does not check pixel values.
-        ValueError for images that are not uint8.
+        ValueError for images of another type than `image_dtype`.
         """
         images = tf.convert_to_tensor(images)
-        if images.dtype != tf.uint8:
+        if not self.takes(images.dtype.as_numpy_dtype):
             raise ValueError(
-                f"images {images.dtype.name} {images.shape.as_list()}: must be uint8."
+                f"images {images.dtype.name} {images.shape.as_list()}: must be "
+                f"{self.image_dtype}."
             )
         x = image_ops.to_float(images, self.num_levels)
         output = self(x, labels, training=training, seed=seed)
@@ -285,20 +300,31 @@ class Network(keras.Model):
         return images, labels
 
     def check_images(self, images: npt.ArrayLike) -> tf.Tensor:
-        """uint8 images [N, H, W, C] as a tensor; ValueError if they do not fit."""
+        """Images [N, H, W, C], uint8 or any integers where there are more than 256
+        values, as a tensor of `image_dtype`; ValueError if they do not fit."""
         images = np.asarray(images)
-        fits = images.dtype == np.uint8 and images.shape[1:] == self.image_shape
+        fits = self.takes(images.dtype) and images.shape[1:] == self.image_shape
         if not fits or not len(images):
             raise ValueError(
-                f"images {images.dtype} {list(images.shape)}: this model takes uint8 "
-                f"{['N', *self.image_shape]}, N ≥ 1."
+                f"images {images.dtype} {list(images.shape)}: this model takes "
+                f"{self.image_dtype} {['N', *self.image_shape]}, N ≥ 1."
             )
-        if images.max() >= self.num_levels:
-            raise ValueError(
-                f"pixel value {images.max()}: this model has the values 0 … "
-                f"{self.num_levels - 1}; use pixel_cnn_pp.images.quantize."
-            )
-        return tf.constant(images)
+        for value in (images.min(), images.max()):
+            if not 0 <= value < self.num_levels:
+                raise ValueError(
+                    f"pixel value {value}: this model has the values 0 … "
+                    f"{self.num_levels - 1}"
+                    + ("; use pixel_cnn_pp.images.quantize" * (self.embedding is None))
+                    + "."
+                )
+        return tf.constant(images.astype(self.image_dtype))
+
+    def takes(self, dtype: np.dtype) -> bool:
+        """Whether images may be of this type: uint8, or for more than 256 values any
+        integers."""
+        if self.image_dtype == np.uint8:
+            return dtype == np.uint8
+        return np.issubdtype(dtype, np.integer)
 
     def check_labels(self, labels: npt.ArrayLike, n: int) -> tf.Tensor:
         """Labels of n images as int32 [n]; ValueError if they do not fit."""

@@ -10,7 +10,6 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from child_processes import Child
 
 from pixel_cnn_pp import checkpoint
 
@@ -33,16 +33,13 @@ RUN = (
 flags.DEFINE_integer("kills", 30, "How often the run is killed.", lower_bound=1)
 
 
-def start(save_dir: pathlib.Path, max_steps: int) -> subprocess.Popen:
+def start(save_dir: pathlib.Path, max_steps: int) -> Child:
     resume = ["-r"] if (save_dir / "config.json").exists() else []
-    command = [sys.executable, ROOT / "train.py", *RUN.split(), "-o", save_dir]
-    command += [f"--max_steps={max_steps}", *resume]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    line = [*RUN.split(), "-o", save_dir, f"--max_steps={max_steps}", *resume]
+    return Child(ROOT / "train.py", *line)
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: Child) -> None:
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
 
@@ -106,8 +103,8 @@ def kill_and_resume(kills: int, seed: int, folder: pathlib.Path) -> list[str]:
             wait_for_checkpoint(process, killed, before + moments.choice([0, 2, 4]))
             time.sleep(moments.uniform(0, step_takes))
         process.send_signal(signum)
-        process.communicate(timeout=60)
-        assert process.returncode in (-signum, 128 + signum), process.returncode
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode in (-signum, 128 + signum), stderr
         torn = ", a checkpoint half written" if unfinished_files(killed) else ""
         end = f"{signal.Signals(signum).name} after step {newest(killed)}{torn}"
         ends.append(end)

@@ -12,7 +12,8 @@ SMALL = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0
 
 def random_images(n, model, seed=0):
     rng = np.random.default_rng(seed)
-    return rng.integers(0, model.num_levels, (n, *model.image_shape), dtype=np.uint8)
+    shape = (n, *model.image_shape)
+    return rng.integers(0, model.num_levels, shape, dtype=model.image_dtype)
 
 
 def to_float(levels, model):

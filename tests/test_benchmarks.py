@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import child_processes
 import numpy as np
 import pytest
 from command_lines import own_lines
@@ -10,7 +11,11 @@ from command_lines import own_lines
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def measure(run_command, tmp_path, script, arguments):
+def run_command(script, *arguments):
+    return child_processes.run(ROOT / script, *arguments)
+
+
+def measure(tmp_path, script, arguments):
     """(the row that is printed, the results that are written)."""
     path = tmp_path / "found.json"
     done = run_command(
@@ -24,9 +29,9 @@ def measure(run_command, tmp_path, script, arguments):
 
 
 @pytest.mark.slow
-def test_training_step_prints_what_it_writes(run_command, tmp_path):
+def test_training_step_prints_what_it_writes(tmp_path):
     small = "-q 1 -n 8 -b 4 --steps=1 --nojit_compile"
-    row, found = measure(run_command, tmp_path, "train_step", small)
+    row, found = measure(tmp_path, "train_step", small)
     assert row["memory"] == f"{found['peak_gb']:.1f} GB"
     assert row["size"] == "1, 8" and row["batch"] == "4"
     share = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
@@ -46,18 +51,16 @@ def test_training_step_of_2_resnets_and_32_filters_is_2_70_gflop_an_image(monkey
 
 
 @pytest.mark.slow
-def test_scoring_and_input_print_their_images_a_second(run_command, tmp_path):
-    row, found = measure(run_command, tmp_path, "eval", "-q 1 -n 8 -b 4 --calls=2")
+def test_scoring_and_input_print_their_images_a_second(tmp_path):
+    row, found = measure(tmp_path, "eval", "-q 1 -n 8 -b 4 --calls=2")
     assert row["images/s"] == f"{found['images_per_s']:.2f}" and row["batch"] == "4"
-    row, found = measure(
-        run_command, tmp_path, "input", "-d shapes --image_size=8 --num_images=64"
-    )
+    row, found = measure(tmp_path, "input", "-d shapes --image_size=8 --num_images=64")
     assert row["images/s"] == f"{found['images_per_s']:.0f}"
     assert found["num_images"] == 64 and found["image_shape"] == [8, 8, 3]
 
 
 @pytest.mark.slow
-def test_folder_without_the_official_code_is_named(run_command, tmp_path):
+def test_folder_without_the_official_code_is_named(tmp_path):
     done = run_command("benchmarks/official_step.py", f"--checkout={tmp_path}")
     assert done.returncode == 1
     assert own_lines(done.stderr) == [
@@ -103,14 +106,11 @@ def fake_checkout(tmp_path):
 
 
 @pytest.mark.slow
-def test_official_curve_trains_in_the_official_order(
-    run_command, tmp_path, fake_checkout
-):
+def test_official_curve_trains_in_the_official_order(tmp_path, fake_checkout):
     rng = np.random.default_rng(0)
     train, test = (rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8) for n in (10, 5))
     np.savez(tmp_path / "images.npz", train_images=train, test_images=test)
     _, found = measure(
-        run_command,
         tmp_path,
         "official_curve",
         f"--checkout={fake_checkout} --data={tmp_path / 'images.npz'} -b 4 -u 6 -s 3 "
@@ -132,8 +132,8 @@ def test_official_curve_trains_in_the_official_order(
 
 
 @pytest.mark.slow
-def test_official_step_is_timed(run_command, tmp_path, fake_checkout):
+def test_official_step_is_timed(tmp_path, fake_checkout):
     arguments = f"--checkout={fake_checkout} -q 1 -n 8 -b 4 --steps=1"
-    row, found = measure(run_command, tmp_path, "official_step", arguments)
+    row, found = measure(tmp_path, "official_step", arguments)
     assert row["size"] == "1, 8" and row["batch"] == "4"
     assert row["images/s"] == f"{found['images_per_s']:.2f}"

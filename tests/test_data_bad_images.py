@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 
+import child_processes
 import numpy as np
 import pytest
 from image_bytes import (
@@ -170,9 +171,7 @@ def test_without_pillow_folder_says_how_to_install_it_and_others_work(tmp_path):
         "data.load('shapes', None, 'train')\n"
         f"data.load('folder', {str(tmp_path)!r}, 'train')"
     )
-    root = data.__path__[0] + "/.."
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    done = child_processes.run("-c", code)
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("ValueError: data set folder reads images with Pillow")
     assert "pip install -e '.[images]'" in line

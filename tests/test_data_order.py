@@ -1,9 +1,6 @@
 """Orders: the same for all sources, so tried on one that is in memory and on shapes."""
 
-import os
-import subprocess
-import sys
-
+import child_processes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -111,5 +108,4 @@ def test_shapes_do_without_tensorflow_datasets():
         "import sys, data; data.load('shapes', None, 'train').examples(); "
         "assert 'tensorflow_datasets' not in sys.modules"
     )
-    root = os.path.dirname(os.path.dirname(data.__file__))
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    child_processes.run("-c", code).check_returncode()

@@ -3,10 +3,9 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 import unittest.mock
 
+import child_processes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,7 +20,7 @@ import json, sys
 import numpy as np
 import tensorflow as tf
 assert "pixel_cnn_pp" not in sys.modules
-folder, calls = sys.argv[1], json.loads(sys.stdin.read())
+folder, calls = sys.argv[1], json.loads(sys.argv[2])
 signatures = tf.saved_model.load(folder).signatures
 answers = [sorted(signatures)]
 for name, inputs in calls:
@@ -44,14 +43,7 @@ def exported(request, tmp_path_factory):
 
 
 def client(folder, calls):
-    answer = subprocess.run(
-        [sys.executable, "-c", CLIENT, str(folder)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folder,
-    )
+    answer = child_processes.run("-c", CLIENT, folder, json.dumps(calls), cwd=folder)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout.splitlines()[-1])
 
@@ -124,12 +116,12 @@ def test_saved_model_cli_runs_it(exported, tmp_path):
     model, folder = exported
     which = "labels=[2]" if model.num_labels else "num_images=1"
     command = [
-        *(sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run"),
-        *("--dir", folder, "--tag_set", "serve", "--signature_def", "sample"),
+        *("-c", "from tensorflow.python.tools.saved_model_cli import main; main()"),
+        *("run", "--dir", folder, "--tag_set", "serve", "--signature_def", "sample"),
         *("--input_exprs", f"seed=[1, 2];temperature=1.0;{which}"),
         *("--outdir", tmp_path),
     ]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    ran = child_processes.run(*command)
     assert ran.returncode == 0, ran.stderr
     labels = [2] if model.num_labels else None
     expected = model.sample(1, labels, seed=(1, 2))

@@ -17,14 +17,14 @@ import pytest
 import tensorflow as tf
 from golden import Golden
 from pages import PAGES, blocks
-from small_models import initialized
+from small_models import SMALL, initialized
 
 import pixel_cnn_pp
 from pixel_cnn_pp import PixelCNNPP, checkpoint, export, images, openai_checkpoint
 from pixel_cnn_pp.config import Config
 
 ROOT = pathlib.Path(__file__).parent.parent
-SETTINGS = {"nr_resnet": 1, "nr_filters": 8, "nr_logistic_mix": 2, "dropout_p": 0.0}
+SETTINGS = {"field": "11x5"} | {k: v for k, v in SMALL.items() if k != "nr_resnet"}
 # The lines of the pages that use the package.
 (EXAMPLE,) = blocks(PAGES["docs/evaluation.md"], "python")
 (FIVE_LINES,) = blocks(PAGES["README.md"], "python")
@@ -100,7 +100,7 @@ def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = Config.of(image_shape=(8, 8, 3), **SETTINGS)
     config.save(str(folder / checkpoint.CONFIG))
-    variables = initialized((8, 8, 3)).tf_variables()
+    variables = initialized((8, 8, 3), field="11x5").tf_variables()
     changed = {name: tf.Variable(v + 0.01) for name, v in variables.items()}
     (folder / checkpoint.FOLDER).mkdir()
     groups = {"parameters": changed, "averages": variables}
@@ -232,5 +232,5 @@ def test_five_lines_of_the_readme_write_a_png_of_samples(run_folder, tmp_path):
     with contextlib.chdir(tmp_path):
         exec(lines, {})
     png = tf.io.decode_png(tf.io.read_file(str(tmp_path / "samples.png"))).numpy()
-    samples = initialized((8, 8, 3)).sample(16, seed=(0, 1)).numpy()
+    samples = initialized((8, 8, 3), field="11x5").sample(16, seed=(0, 1)).numpy()
     np.testing.assert_array_equal(png, images.enlarge(images.tile(samples), 4))

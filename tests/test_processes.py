@@ -54,7 +54,6 @@ def test_export_writes_a_saved_model(processes, command_folder):
 @pytest.mark.parametrize(
     "script, arguments",
     [
-        ("train.py", f"{RUN} -o file/new"),
         ("train.py", f"{RUN} -d mnist"),
         ("evaluate.py", "-o gone"),
     ],

@@ -3,13 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import small_runs
 import tensorflow as tf
+from child_processes import Child
 
 import data
 from pixel_cnn_pp import checkpoint, export, files
@@ -36,9 +35,9 @@ def resume(npz_path, folder, **changes):
     return small_runs.run(npz_path, folder, True, **(TINY | {"max_steps": 5} | changes))
 
 
-@pytest.mark.parametrize("name", ["lr[0.001] a*b? back\\slash", "not \udcff utf8"])
-def test_folder_with_any_name_is_trained_in_resumed_and_read(npz_path, tmp_path, name):
-    folder = tmp_path / name / "run"
+def test_folder_with_any_name_is_trained_in_resumed_and_read(npz_path, tmp_path):
+    # Of a pattern, with a backslash, and not of UTF-8.
+    folder = tmp_path / "lr[0.001] a*b? back\\slash \udcff" / "run"
     folder.parent.mkdir()
     small_runs.run(npz_path, folder, **TINY)
     state = resume(npz_path, folder)
@@ -63,21 +62,17 @@ def test_empty_paths_and_addresses_are_rejected(path):
 
 def test_second_process_on_a_folder_is_told_the_first_ones_number(tmp_path):
     hold = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]);"
-        "from pixel_cnn_pp.files import FolderLock;"
-        "lock = FolderLock(sys.argv[2]); lock.acquire(); print('held', flush=True);"
+        "import sys, time; from pixel_cnn_pp.files import FolderLock;"
+        "lock = FolderLock(sys.argv[1]); lock.acquire(); print('held', flush=True);"
         "time.sleep(60)"
     )
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    process = subprocess.Popen(
-        [sys.executable, "-c", hold, root, str(tmp_path)], stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"held\n"
+    process = Child("-c", hold, tmp_path)
+    process.wait_for("held", "stdout")
     lock = files.FolderLock(str(tmp_path))
     with pytest.raises(files.Locked, match=f"process {process.pid} writes to it"):
         lock.acquire()
     process.kill()
-    process.wait()
+    process.wait(60)
     lock.acquire()  # The lock ended with its process.
     lock.release()
 
@@ -138,15 +133,10 @@ def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):
     assert (folder / "metrics.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        b"\xff\xfe\0\0\nx,0,1,,0.1,2\n",
-        b'3,"',
-        b"y" * 200_000 + b"\n" + b"9" * 5000 + b",0,1,,0.1,2\n",
-    ],
-)
-def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path, damage):
+def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path):
+    damage = b"\xff\xfe\0\0\nx,0,1,,0.1,2\n"
+    damage += b"y" * 200_000 + b"\n" + b"9" * 5000 + b",0,1,,0.1,2\n"
+    damage += b'3,"'
     folder = copy_of(run, tmp_path)
     whole = (folder / "metrics.csv").read_bytes()
     (folder / "metrics.csv").write_bytes(whole + damage)

@@ -63,6 +63,7 @@ def training_gradients(model, images, labels=None):
     return tape.gradient(losses, list(model.tf_variables().values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_remat_runs_gated_resnets_twice_for_the_same_gradients(precision, monkeypatch):
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=8, num_labels=3, **FIELD)
@@ -123,6 +124,7 @@ def test_step_is_the_same_under_a_strategy_of_one_device(plain_step):
     assert_same_step(ours, plain_step[0.5])
 
 
+@pytest.mark.slow
 def test_mixed_bfloat16_has_float32_parameters_and_nearly_the_same_losses(plain_step):
     precision = "mixed_bfloat16"
     state, losses = steps_on(1, 16, 0.5, random_batch(16), precision=precision, **FIELD)
@@ -206,6 +208,7 @@ def test_kernels_computed_at_once_are_those_of_the_layers():
         np.testing.assert_allclose(together[layer.name], layer.kernel(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_weight_norms_of_layers_of_one_shape_are_one_operation():
     model = PixelCNNPP(image_shape=(8, 8, 3), nr_filters=4, nr_resnet=5)
     forward = tf.function(model, autograph=False)

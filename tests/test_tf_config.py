@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
+from child_processes import Child
 from command_lines import own_lines
 from conftest import ROOT
 from test_workers import free_addresses
@@ -24,13 +23,10 @@ def start(npz_path, folder, addresses, index, *flags):
     """train.py as one of the workers, for one step."""
     task = {"type": "worker", "index": index}
     config = {"cluster": {"worker": addresses}, "task": task}
-    return subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *LINE.split(), "--max_steps=1"]
-        + ["-i", npz_path, "-o", folder / "run", *flags],
-        env=os.environ | {"TF_CONFIG": json.dumps(config)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    return Child(
+        *(ROOT / "train.py", *LINE.split(), "--max_steps=1"),
+        *("-i", npz_path, "-o", folder / "run", *flags),
+        environment=os.environ | {"TF_CONFIG": json.dumps(config)},
     )
 
 
@@ -44,7 +40,7 @@ def end(process):
 def test_workers_come_up_in_either_order(first, npz_path, tmp_path):
     addresses = free_addresses(2)
     early = start(npz_path, tmp_path, addresses, first)
-    time.sleep(5)
+    early.wait_for("waiting")
     late = start(npz_path, tmp_path, addresses, 1 - first)
     assert end(early) == (0, [f"waiting for {addresses[1 - first]}"])
     assert end(late) == (0, [])
@@ -65,14 +61,13 @@ def test_worker_that_never_comes_ends_the_wait_in_one_line(npz_path, tmp_path):
 def test_signal_ends_the_wait_at_once(signum, npz_path, tmp_path):
     addresses = free_addresses(2)
     process = start(npz_path, tmp_path, addresses, 0)
-    while "waiting" not in process.stderr.readline():
-        assert process.poll() is None
+    process.wait_for("waiting")
     process.send_signal(signum)
     before = time.monotonic()
     assert process.wait(timeout=30) == 128 + signum
     assert time.monotonic() - before < 5
     by = "" if signum == signal.SIGINT else " by SIGTERM"
-    assert own_lines(process.stderr.read()) == [f"interrupted{by}"]
+    assert own_lines(process.read("stderr"))[1:] == [f"interrupted{by}"]
 
 
 def test_port_that_is_taken_is_one_line(npz_path, tmp_path):

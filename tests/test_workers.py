@@ -3,14 +3,13 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from child_processes import Child, run
 from conftest import ROOT
 from small_runs import rows
 
@@ -41,13 +40,10 @@ def start_workers(npz_path, save_dir, *flags):
         task = {"type": "worker", "index": index}
         config = {"cluster": {"worker": addresses}, "task": task}
         started.append(
-            subprocess.Popen(
-                [sys.executable, ROOT / "train.py", *RUN.split(), "-b", "4"]
-                + ["-i", npz_path, "-o", save_dir, *flags],
-                env=os.environ | {"TF_CONFIG": json.dumps(config)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+            Child(
+                *(ROOT / "train.py", *RUN.split(), "-b", 4),
+                *("-i", npz_path, "-o", save_dir, *flags),
+                environment=os.environ | {"TF_CONFIG": json.dumps(config)},
             )
         )
     return started
@@ -59,11 +55,11 @@ def run_of_two(npz_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two") / "run"
     first, second = start_workers(npz_path, folder)
     while not checkpoint.list_checkpoints(folder):
-        assert first.poll() is None and second.poll() is None, first.communicate()
+        assert first.poll() is None and second.poll() is None, first.read("stderr")
         time.sleep(0.1)
     second.kill()
     lost = (*first.communicate(timeout=120), first.returncode)
-    second.communicate()
+    second.wait(60)
     reached = checkpoint.list_checkpoints(folder)[0][0]
     again = start_workers(npz_path, folder, "-r")
     ends = [
@@ -89,12 +85,12 @@ def test_only_the_first_worker_tells_of_the_run(run_of_two):
 
 
 def test_two_workers_killed_and_resumed_equal_the_run_of_one_process(
-    run_of_two, npz_path, run_command, tmp_path
+    run_of_two, npz_path, tmp_path
 ):
     folder, *_ = run_of_two
     alone = tmp_path / "alone"
-    line = [*RUN.split(), "-b", "8", "-i", npz_path, "-o", alone]
-    done = run_command("train.py", *line)
+    line = [*RUN.split(), "-b", 8, "-i", npz_path, "-o", alone]
+    done = run(ROOT / "train.py", *line)
     assert done.returncode == 0, done.stderr
     ours, theirs = (
         tf.train.load_checkpoint(checkpoint.list_checkpoints(run)[0][1])

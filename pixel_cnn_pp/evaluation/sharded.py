@@ -1,6 +1,5 @@
 """Samples and scores in shards: by all devices of all machines, and resumed."""
 
-import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,21 +42,22 @@ def shards_of_samples(
     return Shards(output_dir, "samples", -(-n // size), of_them, ("images",))
 
 
-def check_room(output_dir: str, n: int, image_shape: tuple[int, int, int]) -> None:
-    """Raises ValueError where the disk has no room for n images."""
+def check_room(output_dir: str, n: int, image_bytes: int) -> None:
+    """Raises ValueError where the disk has no room for n images of so many bytes."""
     written, folder = 0, os.path.abspath(output_dir)
     if os.path.isdir(folder):
         with os.scandir(folder) as entries:
             written = sum(e.stat().st_size for e in entries if e.is_file())
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    room, each = shutil.disk_usage(folder).free + written, math.prod(image_shape)
-    most = min(room // each, prng.LIMIT - 1)  # Images of a seed have numbers below.
+    room = shutil.disk_usage(folder).free + written
+    # Images of a seed have numbers below the limit.
+    most = min(room // image_bytes, prng.LIMIT - 1)
     if n > most:
         raise ValueError(
-            f"--num_samples={n}: the samples take {n * each / GIB:.3g} GiB, and there "
-            f"are {room / GIB:.3g} GiB for them in --output_dir={output_dir}; give "
-            f"{most} or fewer."
+            f"--num_samples={n}: the samples take {n * image_bytes / GIB:.3g} GiB, and "
+            f"there are {room / GIB:.3g} GiB for them in --output_dir={output_dir}; "
+            f"give {most} or fewer."
         )
 
 

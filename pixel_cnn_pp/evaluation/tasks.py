@@ -151,8 +151,9 @@ class Tasks:
                 size, flag = self.shard_images, "shard_images"
             else:
                 size, flag = self.num_samples, "num_samples"
-            memory.check_samples(size, model.image_shape, flag=flag)
-            sharded.check_room(self.output_dir, self.num_samples, model.image_shape)
+            image_bytes = memory.image_bytes(model.config)
+            memory.check_samples(size, image_bytes, flag=flag)
+            sharded.check_room(self.output_dir, self.num_samples, image_bytes)
             labels = samples.parse_labels(self.labels, model)
             if labels is not None:
                 checks.check_labels(model, labels, self.num_samples)

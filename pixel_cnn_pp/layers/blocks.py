@@ -34,7 +34,7 @@ def make_block(
     """The layers of one block of the topology, created by `make`."""
     f, size = config.nr_filters, block.filter_size
     if block.kind == "input":
-        channels = config.image_shape[-1] + 1
+        channels = (config.embedding_size or config.image_shape[-1]) + 1
         return ShiftedInput(block.stream, size, f, channels, make=make)
     if block.kind == "gated_resnet":
         return GatedResnet(
@@ -50,6 +50,23 @@ def make_block(
     conv, deconv = CONVS[block.stream]
     layer = conv if block.kind == "conv" else deconv
     return make(layer, f, f, filter_size=size, strides=(2, 2))
+
+
+def make_embedding(config: ModelConfig, make: LayerFactory) -> Dense | None:
+    """The embedding of codes, a layer on their one-hot vectors; None for pixel values.
+
+    Raises ValueError for images of more than one channel.
+    """
+    if config.embedding_size is None:
+        return None
+    channels = config.image_shape[-1]
+    if channels != 1:
+        raise ValueError(
+            f"embedding_size={config.embedding_size}: images of codes have one "
+            f"channel, and these have {channels}; put the codes of a position side by "
+            "side, [N, H, W · C, 1]."
+        )
+    return make(Dense, config.num_levels, config.embedding_size)
 
 
 @register

@@ -1,11 +1,12 @@
 """The cache of the incremental pass: which rows of which activations it holds."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from pixel_cnn_pp.layers.blocks import ShiftedInput
-from pixel_cnn_pp.layers.convolution import down_shift, right_shift
+from pixel_cnn_pp.layers.convolution import Conv2D, down_shift, right_shift
 from pixel_cnn_pp.network import Network
 
 Cache = dict[str, tf.Tensor]
@@ -24,6 +25,11 @@ def empty_cache(network: Network, n: tf.Tensor) -> Cache:
     shapes = {}
     for index in range(len(network.topology)):
         shapes |= cache_shapes(network, index)
+    for layout in row_layouts(network).values():
+        columns = layout.margin + network.map_shape[1] // layout.stride
+        channels = sum(count for _, count in layout.channels.values())
+        shapes[layout.row] = (1, columns, channels)
+        shapes[layout.left] = (1, layout.margin, channels)
     zeros = {key: tf.zeros([n, *shape]) for key, shape in shapes.items()}
     return {"image": image} | zeros
 
@@ -31,26 +37,79 @@ def empty_cache(network: Network, n: tf.Tensor) -> Cache:
 def cache_shapes(network: Network, index: int) -> dict[str, tuple[int, int, int]]:
     """Keys and shapes [rows, columns, channels] of the cache of block `index`.
 
-    'NAME/rows': the last rows of the input of a conv, as many as its kernel has;
+    'NAME/rows': the last rows of the input of a conv that its kernel spans, for u with
+    the row of this step, for ul without it;
     'NAME/precomputed': the part of an output of ul that is computed for a row at once;
     'NAME/map': the output of a deconv, which is read more often than computed.
     """
     block, layer = network.topology[index], network.blocks[index]
     width = network.map_shape[1] // block.stride
     if block.kind == "input":
-        return {}
+        precomputed = {f"{layer.name}/precomputed": (1, width, layer.nr_filters)}
+        return precomputed if block.stream == "ul" else {}
     if block.kind == "deconv":
         return {f"{layer.name}/map": (layer.strides[0], width, layer.units)}
     shapes = {}
-    for conv in [layer] if block.kind == "conv" else [layer.conv_1, layer.conv_2]:
+    for conv in convs_of(network, index):
         rows, columns, in_channels, _ = conv.V.shape
         in_width = width * conv.strides[1]
-        shapes[f"{conv.name}/rows"] = (rows, in_width + columns - 1, in_channels)
         if block.stream == "ul":
             shapes[f"{conv.name}/precomputed"] = (1, width, conv.units)
-    if block.kind == "gated_resnet" and block.stream == "ul":
-        shapes[f"{layer.nin.name}/precomputed"] = (1, width, layer.nin.units)
+            rows -= 1
+            if rows == 0:
+                continue
+        shapes[f"{conv.name}/rows"] = (rows, in_width + columns - 1, in_channels)
     return shapes
+
+
+def convs_of(network: Network, index: int) -> list[Conv2D]:
+    """The convs of block `index` that are neither an input layer's nor a deconv."""
+    block, layer = network.topology[index], network.blocks[index]
+    if block.kind == "conv":
+        return [layer]
+    return [layer.conv_1, layer.conv_2] if block.kind == "gated_resnet" else []
+
+
+@dataclasses.dataclass(frozen=True)
+class RowLayout:
+    """Where the inputs of the convs of ul at one stride lie in two tensors.
+
+    'row/STRIDE', [1, columns, channels], holds them side by side in all pixels of a row
+    that are done, so that one update a pixel stores all of them; 'left/STRIDE', [1,
+    margin, channels], in the pixels to the left, so that a pixel only writes the row:
+    XLA copies what is read and written in one iteration.
+    """
+
+    stride: int
+    margin: int  # Columns of zeros to the left.
+    channels: dict[str, tuple[int, int]]  # First and number of those of a conv.
+
+    @property
+    def row(self) -> str:
+        return f"row/{self.stride}"
+
+    @property
+    def left(self) -> str:
+        return f"left/{self.stride}"
+
+
+def row_layouts(network: Network) -> dict[int, RowLayout]:
+    """For each stride of inputs: the convs whose kernels span more than a pixel."""
+    layouts: dict[int, RowLayout] = {}
+    for index, block in enumerate(network.topology):
+        stride = input_stride(network, index)
+        for conv in convs_of(network, index) if block.stream == "ul" else []:
+            rows, columns, in_channels, _ = conv.V.shape
+            if (rows, columns) == (1, 1):
+                continue
+            layout = layouts.get(stride, RowLayout(stride, 0, {}))
+            first = sum(count for _, count in layout.channels.values())
+            layouts[stride] = RowLayout(
+                stride,
+                max(layout.margin, columns - 1),
+                layout.channels | {conv.name: (first, in_channels)},
+            )
+    return layouts
 
 
 def input_stride(network: Network, index: int) -> int:

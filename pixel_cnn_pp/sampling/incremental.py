@@ -4,8 +4,8 @@ It runs the blocks of the network's topology and computes each activation once. 
 shifted convolution is padding and a VALID kernel on a window, so for each conv the
 cache holds only the rows of its input that the kernel spans. The part of ul that
 depends on the rows above and on stream u is precomputed for a whole row, before the
-row's first pixel. Blocks of the coarser stages run only where their stride divides row
-and column.
+row's first pixel; the rest of a pixel's conv is one matrix product. Blocks of the
+coarser stages run only where their stride divides row and column.
 """
 
 import tensorflow as tf

@@ -9,6 +9,7 @@ from pixel_cnn_pp.layers.blocks import GatedResnet
 from pixel_cnn_pp.layers.convolution import Prepare, WeightNorm
 from pixel_cnn_pp.layers.weight_norm import kernels_of
 from pixel_cnn_pp.network import Network
+from pixel_cnn_pp.sampling.cache import convs_of
 
 Kernels = dict[str, tf.Tensor]
 
@@ -18,7 +19,8 @@ def fold_kernels(network: Network) -> Kernels:
 
     Those of ul are split into the part applied to a whole row at once, 'NAME/row', and
     the part applied to a pixel, 'NAME/pixel': for a conv the kernel's rows above and
-    its last row, for a skip connection the input channels of u and those of ul. They
+    its last row, for a skip connection the input channels of u and those of ul. The
+    latter go below 'pixel' of the block's first conv: one product yields the sum. All
     are stored in the type that the network's kernels are rounded to.
     """
     kernels = {}
@@ -27,26 +29,28 @@ def fold_kernels(network: Network) -> Kernels:
     for layer in network.linear_layers:
         kernels[f"{layer.name}/b"] = tf.convert_to_tensor(layer.b.value)
 
-    def split(layer, row, pixel):
-        del kernels[f"{layer.name}/kernel"]
-        kernels[f"{layer.name}/row"] = row
-        kernels[f"{layer.name}/pixel"] = tf.reshape(pixel, [-1, layer.units])
+    def pop(layer):
+        return kernels.pop(f"{layer.name}/kernel")
 
-    for block, layer in zip(network.topology, network.blocks, strict=True):
-        if block.stream == "u" or block.kind not in ("conv", "gated_resnet"):
-            continue
-        convs = [layer] if block.kind == "conv" else [layer.conv_1, layer.conv_2]
+    for index, block in enumerate(network.topology):
+        layer = network.blocks[index]
+        convs = convs_of(network, index) if block.stream == "ul" else []
         for conv in convs:
-            kernel = kernels[f"{conv.name}/kernel"]
-            split(conv, kernel[:-1], kernel[-1])
-        if block.kind == "gated_resnet":
-            kernel = kernels[f"{layer.nin.name}/kernel"]
+            kernel = pop(conv)
+            kernels[f"{conv.name}/row"] = kernel[:-1]
+            kernels[f"{conv.name}/pixel"] = tf.reshape(kernel[-1], [-1, conv.units])
+        if convs and block.kind == "gated_resnet":
+            units, num_inputs = layer.nin.units, len(block.a)
             # A nonlinearity that widens the channels does so for all inputs in turn.
-            num_inputs, f = len(block.a), network.config.nr_filters
-            kernel = tf.reshape(kernel, [-1, num_inputs, f, layer.nin.units])
+            kernel = tf.reshape(pop(layer.nin), [-1, num_inputs, units, units])
             num_u = [network.topology[a].stream for a in block.a].count("u")
-            row = tf.reshape(kernel[:, :num_u], [-1, layer.nin.units])
-            split(layer.nin, row, kernel[:, num_u:])
+            row, pixel = (
+                tf.reshape(part, [-1, units])
+                for part in (kernel[:, :num_u], kernel[:, num_u:])
+            )
+            key = f"{layer.conv_1.name}/pixel"
+            kernels[f"{layer.nin.name}/row"] = row
+            kernels[key] = tf.concat([kernels[key], pixel], axis=0)
     for layer in network.linear_layers:
         for part in ("kernel", "row", "pixel"):
             if (key := f"{layer.name}/{part}") in kernels:

@@ -20,10 +20,11 @@ FILLED_FROM = (1, 8, 32, 128, 512)
 class Sampler:
     """Samples images of a Network; what it compiles is kept.
 
-    `sample` takes images uint8 [N, H, W, C], keep bool [N, H, W], labels int32 [N]
+    `sample` takes images [N, H, W, C], keep bool [N, H, W], labels int32 [N]
     (ignored by a model without labels), seed int32 [2], temperature float32 [] and
-    first int32 []; it returns uint8 [N, H, W, C], the pixels of `images` where `keep`,
-    sampled ones elsewhere. Image i is a function of (seed, first + i).
+    first int32 []; it returns [N, H, W, C], the pixels of `images` where `keep`,
+    sampled ones elsewhere. Images are of the network's `image_dtype`. Image i is a
+    function of (seed, first + i).
 
     jit_compile=False does without XLA: slower, for servers that lack it.
     """
@@ -32,7 +33,7 @@ class Sampler:
         self.network = network
         self.batch_sizes = GPU_BATCH_SIZES if has_gpu() else BATCH_SIZES
         shape = network.image_shape
-        images = tf.TensorSpec([None, *shape], tf.uint8)
+        images = tf.TensorSpec([None, *shape], network.image_dtype)
         keep = tf.TensorSpec([None, *shape[:2]], tf.bool)
         number = tf.TensorSpec([], tf.int32)
         temperature = tf.TensorSpec([], tf.float32)

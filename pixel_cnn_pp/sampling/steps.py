@@ -12,7 +12,6 @@ from pixel_cnn_pp.layers.convolution import (
     ConditionalWeights,
     Conv2D,
     Deconv2D,
-    WeightNorm,
 )
 from pixel_cnn_pp.sampling.cache import (
     Cache,
@@ -21,6 +20,7 @@ from pixel_cnn_pp.sampling.cache import (
     input_parts,
     input_stride,
     keep_shapes,
+    row_layouts,
 )
 from pixel_cnn_pp.sampling.kernels import FoldedNetwork
 
@@ -34,6 +34,7 @@ class _Step(abc.ABC):
         self.network = folded.network
         self.topology = self.network.topology
         self.blocks = self.network.blocks
+        self.layouts = row_layouts(self.network)
         self.i = i
 
     @abc.abstractmethod
@@ -46,44 +47,56 @@ class _Step(abc.ABC):
 
     @abc.abstractmethod
     def store_input(self, index: int, conv: Conv2D, x, cache: Cache) -> None:
-        """Stores x, the input of a conv of block `index`, in the cache."""
+        """Stores x, the input of a conv of block `index`, in the cache, or keeps it
+        for `store_row`."""
+
+    @abc.abstractmethod
+    def store_row(self, stride: int, cache: Cache) -> None:
+        """Stores what is kept of the inputs at a stride, after its last block."""
 
     @abc.abstractmethod
     def run_block(self, index: int, maps: dict, cache: Cache) -> tf.Tensor | None:
         """Runs block `index`; returns its feature map at this row or pixel, or None: a
         deconv writes to the cache, and one stream has no map in the other's step."""
 
-    def run(self, tree: list, cache: Cache) -> dict[int, tf.Tensor | None]:
+    def run(
+        self, tree: list, cache: Cache, stride: int = 1, finer: dict | None = None
+    ) -> dict[int, tf.Tensor | None]:
         """Runs the blocks in order; returns their feature maps. Changes the cache.
 
+        tree: see `nest`; stride: where it runs; finer: the maps at the finer stride.
         Blocks at a coarser stride are in a loop of one iteration or none: unlike the
         branch of a conditional, the body of a loop writes into the cache in place.
         """
-        maps: dict[int, tf.Tensor | None] = {}
+        maps: dict[int, tf.Tensor | None] = dict(finer or {})
         for item in tree:
             if isinstance(item, int):
                 maps[item] = self.run_block(item, maps, cache)
                 continue
-            stride, coarser = item
+            coarser_stride, coarser = item
             indices = list(_flatten(coarser))
             for index in indices:
                 block = self.topology[index]
                 if block.kind == "conv" and block.x in maps:
                     self.store_input(index, self.blocks[index], maps[block.x], cache)
 
-            def body(count, before, coarser=coarser):
-                after = dict(before)
-                self.run(coarser, after)
+            def body(count, before, item=item, outer=cache):
+                after = outer | before
+                self.run(item[1], after, item[0], maps)
                 return count + 1, keep_shapes(before, after)
 
             keys = [k for index in indices for k in cache_shapes(self.network, index)]
-            iterations = tf.cast(self.runs_here(stride), tf.int32)
+            for layout in self.layouts.values():
+                if layout.stride >= coarser_stride:
+                    keys += [layout.row, layout.left]
+            iterations = tf.cast(self.runs_here(coarser_stride), tf.int32)
             _, changed = tf.while_loop(
                 lambda count, _, iterations=iterations: count < iterations,
                 body,
                 (tf.constant(0), {key: cache[key] for key in keys}),
             )
             cache |= changed
+        self.store_row(stride, cache)
         return maps
 
     def read_inputs(self, indices, maps: dict, cache: Cache) -> tf.Tensor:
@@ -112,18 +125,21 @@ class _Step(abc.ABC):
         row = self.i // block.stride % layer.strides[0]
         return self.read(cache[f"{layer.name}/map"], row, block.stride)
 
-    def run_input(self, layer: ShiftedInput, cache: Cache) -> tf.Tensor:
-        """An input layer on the image."""
+    def run_input(self, layer: ShiftedInput, cache: Cache, above: bool) -> tf.Tensor:
+        """The convs of an input layer that see only rows above, or the others."""
         top, left, _ = image_margins(self.network)
         column, count = self.columns(1)
         total = 0.0
-        for conv, (down, across), (above, before, _) in input_parts(layer):
+        for conv, (down, across), (reach, before, _) in input_parts(layer):
+            if (down > 0) != above:
+                continue
             rows, columns = conv.filter_size
             window = tf.slice(
                 cache["image"],
-                [0, self.i + top - above, column + left - before, 0],
-                [self.folded.n, rows, count + columns - 1, conv.V.shape[2]],
+                [0, self.i + top - reach, column + left - before, 0],
+                [self.folded.n, rows, count + columns - 1, cache["image"].shape[-1]],
             )
+            window = self.network.embedded(window, self.folded.run_plain)
             # The shift moves the output: its first row and column hold zeros.
             inside = (column + tf.range(count) >= across) & (self.i >= down)
             inside = tf.cast(tf.reshape(inside, [1, 1, count, 1]), tf.float32)
@@ -141,14 +157,24 @@ class RowStep(_Step):
         return self.i % stride == 0
 
     def store_input(self, index, conv, x, cache):
-        """Shifts the rows up; the last one is u's new row, or zeros for ul, whose
-        pixels come later."""
+        """Shifts the rows up; the last one is u's new row, or ul's row above."""
         key = f"{conv.name}/rows"
-        new = tf.zeros_like(cache[key][:, :1])
+        if key not in cache:
+            return
         if self.topology[index].stream == "u":
             _, left, right = conv.margins()
             new = tf.pad(x, [[0, 0], [0, 0], [left, right], [0, 0]])
+        else:
+            layout = self.layouts[input_stride(self.network, index)]
+            first, count = layout.channels[conv.name]
+            columns = cache[key].shape[2]
+            new = cache[layout.row][:, :, -columns:, first : first + count]
         cache[key] = ops.concatenate([cache[key][:, 1:], new], axis=1)
+
+    def store_row(self, stride, cache):
+        """Nothing is kept; no pixel of ul is done in this row."""
+        if layout := self.layouts.get(stride):
+            cache[layout.left] = tf.zeros_like(cache[layout.left])
 
     def run_block(self, index, maps, cache):
         block, layer = self.topology[index], self.blocks[index]
@@ -156,7 +182,7 @@ class RowStep(_Step):
             self.precompute(index, maps, cache)
             return None
         if block.kind == "input":
-            return self.run_input(layer, cache)
+            return self.run_input(layer, cache, above=True)
         if block.kind == "conv":
             return self.folded.run_plain(layer, cache[f"{layer.name}/rows"])
         x = self.read_inputs([block.x], maps, cache)
@@ -179,19 +205,26 @@ class RowStep(_Step):
     def precompute(self, index: int, maps: dict, cache: Cache) -> None:
         """The part of a block of ul that depends on u and on the rows above."""
         block, layer = self.topology[index], self.blocks[index]
+        if block.kind == "input":
+            y = self.run_input(layer, cache, above=True)
+            cache[f"{layer.name}/precomputed"] = y
         if block.kind == "conv":
-            self.precompute_layer(layer, cache[f"{layer.name}/rows"][:, :-1], cache)
+            self.precompute_conv(layer, cache)
         if block.kind == "gated_resnet":
             for conv in (layer.conv_1, layer.conv_2):
                 self.store_input(index, conv, None, cache)
-                self.precompute_layer(conv, cache[f"{conv.name}/rows"][:, :-1], cache)
             a = self.read_inputs(self.skip_connections(index, "u"), maps, cache)
-            self.precompute_layer(layer.nin, layer.activate(a), cache)
+            kernel = self.folded.kernel(layer.nin, "row")
+            from_u = layer.nin.linear(layer.activate(a), kernel)
+            from_u += self.folded.bias(layer.nin)
+            self.precompute_conv(layer.conv_1, cache, from_u)
+            self.precompute_conv(layer.conv_2, cache)
 
-    def precompute_layer(self, layer: WeightNorm, x: tf.Tensor, cache: Cache) -> None:
-        key, y = f"{layer.name}/precomputed", self.folded.bias(layer)
-        if x.shape[1]:  # A kernel of one row sees none above.
-            y = y + layer.linear(x, self.folded.kernel(layer, "row"))
+    def precompute_conv(self, conv: Conv2D, cache: Cache, others=0.0) -> None:
+        """`others` and what a conv sees of the rows above."""
+        key, y = f"{conv.name}/precomputed", others + self.folded.bias(conv)
+        if (rows := cache.get(f"{conv.name}/rows")) is not None:
+            y = y + conv.linear(rows, self.folded.kernel(conv, "row"))
         cache[key] = tf.broadcast_to(y, tf.shape(cache[key]))
 
 
@@ -202,6 +235,7 @@ class PixelStep(_Step):
         """j: the column."""
         super().__init__(folded, i)
         self.j = j
+        self.inputs: dict[str, tf.Tensor] = {}
 
     def columns(self, stride):
         return self.j // stride, 1
@@ -210,21 +244,26 @@ class PixelStep(_Step):
         return (self.i % stride == 0) & (self.j % stride == 0)
 
     def store_input(self, index, conv, x, cache):
-        """Puts the pixel into the last row."""
-        if self.topology[index].stream == "ul":
-            key, (rows, _) = f"{conv.name}/rows", conv.filter_size
-            _, left, _ = conv.margins()
-            column = self.j // input_stride(self.network, index) + left
-            cache[key] = ops.slice_update(cache[key], [0, rows - 1, column, 0], x)
+        self.inputs[conv.name] = x
+
+    def store_row(self, stride, cache):
+        """Puts the pixel's inputs into the row."""
+        if layout := self.layouts.get(stride):
+            x = ops.concatenate([self.inputs[name] for name in layout.channels], -1)
+            start = [0, 0, self.j // stride + layout.margin, 0]
+            cache[layout.row] = ops.slice_update(cache[layout.row], start, x)
+            left = ops.concatenate([cache[layout.left], x], axis=2)
+            cache[layout.left] = left[:, :, 1:]
 
     def run_block(self, index, maps, cache):
         block, layer = self.topology[index], self.blocks[index]
         if block.stream == "u":
             return None
         if block.kind == "input":
-            return self.run_input(layer, cache)
+            precomputed = self.read(cache[f"{layer.name}/precomputed"], 0, 1)
+            return precomputed + self.run_input(layer, cache, above=False)
         if block.kind == "conv":
-            return self.run_conv(index, layer, cache)
+            return self.run_conv(index, layer, [maps[block.x]], cache)
         x = self.read_inputs([block.x], maps, cache)
         if block.kind == "deconv":
             key, column = f"{layer.name}/map", self.j // block.stride
@@ -232,34 +271,38 @@ class PixelStep(_Step):
             cache[key] = ops.slice_update(cache[key], [0, 0, column, 0], y)
             return None
         from_ul = self.skip_connections(index, "ul")
+        a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
 
         def run_layer(part, x, prepare=pad):
             if isinstance(part, ConditionalWeights):
                 return self.folded.conditions[part.name]
+            if part is layer.nin:
+                return 0.0  # conv_1 adds it.
             x = prepare(x, NO_MARGINS)
-            if isinstance(part, Conv2D):
-                self.store_input(index, part, x, cache)
-                return self.run_conv(index, part, cache)
-            y = self.read(cache[f"{part.name}/precomputed"], 0, block.stride)
-            if not from_ul:
-                return y
-            return y + part.linear(x, self.folded.kernel(part, "pixel"))
+            self.store_input(index, part, x, cache)
+            with_nin = from_ul and part is layer.conv_1
+            inputs = [x, layer.activate(a)] if with_nin else [x]
+            return self.run_conv(index, part, inputs, cache)
 
-        a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
         return layer.forward(run_layer, x, a)
 
-    def run_conv(self, index: int, conv: Conv2D, cache: Cache) -> tf.Tensor:
-        """A conv of block `index`: its precomputed part and its kernel's last row."""
-        rows, columns, in_channels, _ = conv.V.shape
-        n, stride = self.folded.n, self.topology[index].stride
-        column = self.j // stride * conv.strides[1]
-        size = [n, 1, columns, in_channels]
-        window = tf.slice(cache[f"{conv.name}/rows"], [0, rows - 1, column, 0], size)
-        window = tf.reshape(window, [n, columns * in_channels])
-        y = tf.matmul(window, self.folded.kernel(conv, "pixel"))
-        return (
-            self.read(cache[f"{conv.name}/precomputed"], 0, stride) + y[:, None, None]
+    def run_conv(self, index: int, conv: Conv2D, inputs: list, cache: Cache):
+        """A conv of block `index`: its precomputed part, and the rest as one product of
+        the pixels to the left, its input here, and that of the block's nin."""
+        _, columns, _, _ = conv.V.shape
+        stride = input_stride(self.network, index)
+        if columns > 1:
+            layout = self.layouts[stride]
+            first, count = layout.channels[conv.name]
+            left = cache[layout.left][:, :, 1 - columns :, first : first + count]
+            inputs = [left, *inputs]
+        n = self.folded.n
+        x = tf.concat(
+            [tf.reshape(x, [n, x.shape[2] * x.shape[3]]) for x in inputs], axis=-1
         )
+        y = tf.matmul(x, self.folded.kernel(conv, "pixel"))
+        precomputed = cache[f"{conv.name}/precomputed"]
+        return self.read(precomputed, 0, self.topology[index].stride) + y[:, None, None]
 
     def run_deconv(self, deconv: Deconv2D, x: tf.Tensor) -> tf.Tensor:
         """A deconv whose kernel is its stride: [N, 1, 1, F] to [N, *strides, F]."""

@@ -13,8 +13,8 @@ from pixel_cnn_pp import prng
 def mutate(
     images: tf.Tensor, rate: float, num_levels: int, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Images, uint8 [N, H, W, C], each sub-pixel with probability `rate` replaced by a
-    uniform pixel value, 0 … num_levels − 1.
+    """Images, integers [N, H, W, C], each sub-pixel with probability `rate` replaced by
+    a uniform pixel value, 0 … num_levels − 1.
 
     Ren et al. add a uniform value modulo 256, which has the same distribution. The new
     value can be the old one, so 1 / num_levels of the replaced sub-pixels stay.

@@ -106,7 +106,7 @@ def check_memory(config: Config, image_shape: tuple, replicas: int) -> None:
     memory.check_parameters(model, copies=4)
     memory.check_batch("init_batch_size", config.init_batch_size, model)
     memory.check_batch("batch_size", at_a_time, model, training=True)
-    memory.check_samples(config.num_samples, image_shape, at_a_time)
+    memory.check_samples(config.num_samples, memory.image_bytes(model), at_a_time)
 
 
 def run_id(config: Config) -> int:
