@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 try:
     import keras  # noqa: F401
-except (AssertionError, AttributeError, TypeError) as error:
+except (AssertionError, AttributeError, TypeError, ValueError) as error:
     path = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json")
     sys.exit(f"error: {path}: Keras cannot read it ({error!r}); repair or delete it.")
 
