@@ -16,6 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Whatever the user's is: on the command line nothing else needs Keras.
 os.environ["KERAS_BACKEND"] = "tensorflow"
+try:
+    import keras  # noqa: F401
+except (AssertionError, AttributeError, TypeError) as error:
+    path = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json")
+    sys.exit(f"error: {path}: Keras cannot read it ({error!r}); repair or delete it.")
 
 import numpy as np
 import tensorflow as tf

@@ -39,6 +39,8 @@ def num_workers() -> int:
         jobs = resolver.cluster_spec().as_dict()
         job, index = resolver.task_type, resolver.task_id
         if not jobs:
+            if index:
+                raise ValueError(f"task index {index} without a cluster")
             return 0
         _check_cluster(jobs, job, index)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixel_cnn_pp.files import FolderLock, check_folder_writable, check_local
+from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable, check_local
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import Sampler
@@ -69,7 +69,13 @@ def staging_folder(export_dir: str) -> Iterator[str]:
     folder = os.path.join(parent, f"{STAGING}{name}")
     os.makedirs(folder, exist_ok=True)
     lock = FolderLock(folder, "export_dir", export_dir)
-    lock.acquire()
+    try:
+        lock.acquire()
+    except Locked:
+        raise  # It is the other process's folder.
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     try:
         remove_left_overs(parent)
         shutil.rmtree(os.path.join(folder, MODEL), ignore_errors=True)

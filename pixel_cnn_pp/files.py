@@ -99,9 +99,9 @@ class FolderLock:
                 f"--{self._flag}={self._given}: process {pid} writes to it; wait until "
                 f"it ends, or give another --{self._flag}."
             ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with _errors_that_name(self.path):
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         self._file = file
 
     def release(self) -> None:

@@ -1,7 +1,9 @@
 """The SavedModel, in a process that imports TensorFlow and NumPy alone."""
 
+import errno
 import json
 import os
+import unittest.mock
 
 import child_processes
 import numpy as np
@@ -200,8 +202,16 @@ def test_export_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypa
         os.makedirs(folder)
         raise tf.errors.ResourceExhaustedError(None, None, "x; No space left\n[[node]]")
 
+    model = initialized((6, 5, 3), field="11x5")
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left")
+        patch.setattr(os, "write", unittest.mock.Mock(side_effect=full))
+        with pytest.raises(OSError, match=r"No space left: '.*/.export-model/lock'"):
+            export.export(model, str(tmp_path / "model"))
+    assert os.listdir(tmp_path) == []
+
     monkeypatch.setattr(tf.saved_model, "save", fail)
     rule = r"--export_dir=.*/model: cannot be written \(x; No space left\); make room"
     with pytest.raises(OSError, match=rule):
-        export.export(initialized((6, 5, 3), field="11x5"), str(tmp_path / "model"))
+        export.export(model, str(tmp_path / "model"))
     assert os.listdir(tmp_path) == []

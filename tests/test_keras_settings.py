@@ -285,6 +285,15 @@ def test_import_after_keras_with_another_backend_names_it():
     assert lines[-1].startswith("ImportError: KERAS_BACKEND=jax: ")
 
 
+@pytest.mark.parametrize("settings", ["[]", '{"epsilon": "x"}', '{"floatx": "int8"}'])
+def test_command_line_names_settings_that_keras_cannot_read(settings, tmp_path):
+    (tmp_path / "keras.json").write_text(settings)
+    code, lines = run_python("import cli", KERAS_HOME=str(tmp_path))
+    assert code == 1
+    assert lines[-1].startswith(f"error: {tmp_path}/keras.json: Keras cannot read it")
+    assert "Traceback" not in "".join(lines)
+
+
 def test_command_line_trains_the_same_whatever_keras_is_told(
     run_command, tmp_path, monkeypatch
 ):

@@ -161,6 +161,13 @@ def test_text_that_is_no_json_object_is_rejected(text, monkeypatch):
         distribution.make_strategy(None)
 
 
+def test_one_of_several_workers_without_a_cluster_is_rejected(monkeypatch):
+    config = {"clusters": {"worker": ["a:1", "b:1"]}, "task": {"index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    with pytest.raises(ValueError, match="^TF_CONFIG=.*task index 1 without a cluster"):
+        distribution.make_strategy(None)
+
+
 def test_cluster_of_two_chiefs_is_rejected(monkeypatch):
     task = {"type": "chief", "index": 1}
     config = {"cluster": {"chief": ["a:1", "b:1"]}, "task": task}
