@@ -46,8 +46,8 @@ def list_checkpoints(save_dir: str) -> list[tuple[int, str]]:
 def write(save_dir: str, step: int, groups: Groups) -> str:
     """Writes all variables of all groups; returns the prefix.
 
-    Older checkpoints but the newest are deleted once the new one is complete. Raises
-    OSError if the disk is full; the older ones then stay.
+    Older checkpoints but the newest are deleted once the new one is complete, and that
+    of step 0. Raises OSError if the disk is full; the older ones then stay.
     """
     folder = os.path.join(tensorflow_path(save_dir), FOLDER)
     prefix = os.path.join(folder, f"ckpt-{step}")
@@ -63,7 +63,9 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
             f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
             "and resume with --resume, from the checkpoint before it."
         ) from error
-    for _, old in list_checkpoints(save_dir)[KEPT:]:
+    found = list_checkpoints(save_dir)
+    kept = [pair for pair in found if step == 0 or pair[0] > 0][:KEPT]
+    for _, old in set(found) - set(kept):
         # First the index, which makes it a checkpoint.
         _remove(f"{glob.escape(old)}.index")
         _remove(f"{glob.escape(old)}.data-*")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from child_processes import Child
 
 import data
 from pixel_cnn_pp import checkpoint, export, files
+from pixel_cnn_pp.training.metrics import RunLog
 from pixel_cnn_pp.training.preemption import ReadFailed, Stopped, StopSignals
 from pixel_cnn_pp.training.run import prepare
 
@@ -131,6 +133,37 @@ def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):
     with pytest.raises(ValueError, match="has rows up to step 4, but there is no ch"):
         resume(npz_path, folder)
     assert (folder / "metrics.csv").read_bytes() == before
+
+
+def test_run_killed_after_its_first_row_is_resumed(
+    run, npz_path, tmp_path, monkeypatch
+):
+    write, row = checkpoint.write, RunLog.row
+
+    def write_late(*args):
+        time.sleep(1)
+        return write(*args)
+
+    def write_row_and_die(*args):
+        row(*args)
+        raise KeyboardInterrupt
+
+    settings, folder = TINY | {"log_interval": 1}, tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write", write_late)
+        patch.setattr(RunLog, "row", write_row_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            small_runs.run(npz_path, folder, **settings)
+        assert small_runs.rows(folder, "step") == ["1"]
+        assert [step for step, _ in checkpoint.list_checkpoints(folder)] == [0]
+    state = small_runs.run(npz_path, folder, True, **settings)
+    assert small_runs.rows(folder, "step") == ["1", "2", "3", "4", "4"]  # Its end.
+    assert [step for step, _ in checkpoint.list_checkpoints(folder)] == [4]
+    model, _ = checkpoint.load_model(str(run))
+    for average, whole in zip(
+        state.ema_parameters.values(), model.parameters.values(), strict=True
+    ):
+        np.testing.assert_array_equal(average, whole)
 
 
 def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path):

@@ -110,6 +110,9 @@ class Loop:
                 self.lock.release()
 
     def _run(self, log: RunLog) -> None:
+        if log.step == 0 and not checkpoint.list_checkpoints(self.save_dir):
+            # It is complete before the first row: rows alone mean that it was lost.
+            self._save(log)
         if self._is_finished():
             if self.is_chief and not self._has_steps_left():
                 print(
@@ -254,6 +257,8 @@ class Loop:
 
     def _report(self, log: RunLog, since: str, with_held_out: bool = False) -> None:
         """A row with the training loss since the last row or the start of the epoch."""
+        if not log.rows:
+            self.writer.wait()  # For the checkpoint of step 0.
         train_loss = self._mean_loss(since)  # Waits for the steps to be done.
         speed = log.stop_clock()
         if with_held_out:
