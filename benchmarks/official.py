@@ -55,13 +55,7 @@ def import_official(checkout: str):
     """The modules nn and model of the official package, which has the name of ours."""
     if not (pathlib.Path(checkout) / "pixel_cnn_pp" / "nn.py").is_file():
         sys.exit(f"--checkout={checkout}: holds no pixel_cnn_pp/nn.py; clone it there.")
-    ours = {
-        name: module
-        for name, module in sys.modules.items()
-        if name.split(".")[0] == "pixel_cnn_pp"
-    }
-    for name in ours:
-        del sys.modules[name]
+    ours = _take_modules("pixel_cnn_pp")
     sys.modules["tensorflow"] = v1
     sys.modules["tensorflow.contrib.framework.python.ops"] = contrib_ops()
     sys.path.insert(0, checkout)
@@ -71,9 +65,19 @@ def import_official(checkout: str):
     finally:
         sys.path.remove(checkout)
         sys.modules["tensorflow"] = tf
-        for name in [name for name in sys.modules if name.startswith("pixel_cnn_pp")]:
-            del sys.modules[name]
+        _take_modules("pixel_cnn_pp")
         sys.modules.update(ours)
+
+
+def _take_modules(package: str) -> dict[str, types.ModuleType]:
+    """Removes the modules of a package from those that are imported; returns them."""
+    names = [name for name in sys.modules if name.split(".")[0] == package]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """Pixel values 0 … 255 to float32 in [-1, 1], as the official train.py."""
+    return ((images - 127.5) / 127.5).astype(np.float32)
 
 
 class Training:

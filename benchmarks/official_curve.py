@@ -38,7 +38,7 @@ FLAGS = flags.FLAGS
 
 
 def batches(images: np.ndarray, rng):
-    """Batches without end; each epoch in another order, its last images left out."""
+    """Batches without end; each epoch in another order, its last images skipped."""
     while True:
         images = images[rng.permutation(len(images))]
         for start in range(0, len(images) - FLAGS.batch_size + 1, FLAGS.batch_size):
@@ -59,8 +59,7 @@ def bits_per_dim(training: official.Training, images: np.ndarray) -> np.ndarray:
 def main(argv):
     with np.load(FLAGS.data) as file:
         train, test = (
-            ((file[f"{split}_images"] - 127.5) / 127.5).astype(np.float32)
-            for split in ("train", "test")
+            official.to_float(file[f"{split}_images"]) for split in ("train", "test")
         )
     rng = np.random.RandomState(FLAGS.seed)
     curve = []

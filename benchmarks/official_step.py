@@ -36,7 +36,7 @@ def main(argv):
     before = ceiling()
     n = FLAGS.batch_size
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3))
-    images = ((images - 127.5) / 127.5).astype(np.float32)
+    images = official.to_float(images)
     with tf.Graph().as_default():
         start = time.perf_counter()
         training = official.Training((32, 32, 3), **size)

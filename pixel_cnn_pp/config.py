@@ -78,13 +78,16 @@ class ModelConfig:
         )
         check_at_least(self, 0, "nin_blocks")
         check_at_most(self, 1000, "nr_resnet nin_blocks")
-        most = MAX_LEVELS if self.embedding_size is None else MAX_CODES
+        most, why = MAX_CODES, ""
+        if self.embedding_size is None:
+            most = MAX_LEVELS
+            why = (
+                ", the number of values of 8 bits; "
+                f"up to {MAX_CODES} codes need embedding_size, for example 64"
+            )
         if not 2 <= self.num_levels <= most:
-            codes = f"; up to {MAX_CODES} codes need embedding_size, for example 64"
             raise ValueError(
-                f"num_levels={self.num_levels}: must be from 2 to {most}"
-                + (", the number of values of 8 bits" + codes) * (most == MAX_LEVELS)
-                + "."
+                f"num_levels={self.num_levels}: must be from 2 to {most}{why}."
             )
         check_one_of(self, "resnet_nonlinearity", NONLINEARITIES)
         check_one_of(self, "likelihood", LIKELIHOODS)

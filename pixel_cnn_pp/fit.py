@@ -201,7 +201,7 @@ class TrainableNetwork(Network):
 
     def _checked_losses(self, images, labels, **settings) -> tf.Tensor:
         """`image_loss`, NaN where pixel values or labels are out of range: where XLA
-        compiles the step, as Keras does on a GPU, the checks of them are left out."""
+        compiles the step, as Keras does on a GPU, the checks of them are skipped."""
         highest = tf.cast(tf.reduce_max(images, axis=[1, 2, 3]), tf.int32)
         fits = highest < self.num_levels
         if labels is not None:

@@ -121,7 +121,7 @@ def test_official_curve_trains_in_the_official_order(tmp_path, fake_checkout):
     rng, rate = np.random.RandomState(3), 0.01
     w = train[rng.permutation(10)[:6]].mean() + 0.25
     expected = []
-    for _ in range(2):  # Epochs of two batches; two images are left out.
+    for _ in range(2):  # Epochs of two batches; two images are skipped.
         train = train[rng.permutation(10)]
         for batch in (train[:4], train[4:8]):
             rate *= 0.5

@@ -158,14 +158,7 @@ def prepare(
         image_ops.quantized(images, config.model.num_levels)
         for images in (train_images, held_out_images)
     )
-    config = dataclasses.replace(
-        config,
-        num_images=train_images.num_images,
-        images_per_step=config.batch_size * replicas * config.accumulate,
-        class_names=train_images.class_names,
-        fingerprint=image_ops.fingerprint(train_images, config.seed),
-        held_out_fingerprint=image_ops.fingerprint(held_out_images),
-    )
+    config = with_images(config, train_images, held_out_images, replicas)
     is_chief = distribution.is_chief(strategy)
     if is_chief:
         print_images(config, train_images, held_out_images, save_dir, strategy)
@@ -190,6 +183,20 @@ def prepare(
         return Loop(
             config, state, train_images, held_out_images, save_dir, lock, strategy
         )
+
+
+def with_images(
+    config: Config, train: ImageSet, held_out: ImageSet, replicas: int
+) -> Config:
+    """The config with what follows from the images and the number of replicas."""
+    return dataclasses.replace(
+        config,
+        num_images=train.num_images,
+        images_per_step=config.batch_size * replicas * config.accumulate,
+        class_names=train.class_names,
+        fingerprint=image_ops.fingerprint(train, config.seed),
+        held_out_fingerprint=image_ops.fingerprint(held_out),
+    )
 
 
 def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]:
