@@ -78,7 +78,8 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         _exit(out_of_memory(error))
     except tf.errors.OpError as error:
-        _exit(data.ReadError.of(error) or reason_of(error))
+        lost = data.ReadError.of(error)
+        _exit(f"{lost} Restore it and try again." if lost else reason_of(error))
     except distribution.WorkerLost as error:
         _print(error)
         # At once: TensorFlow still holds threads and sockets for the lost worker.

@@ -52,8 +52,7 @@ class FolderSource(IndexedSource):
                 raise ValueError("is now {} where images are {}".format(*shapes))
         except (ValueError, OSError) as error:
             raise ReadError(
-                f"{shown(path)} {problem_of(error)}, but it could be read before; "
-                "restore it and resume."
+                f"{shown(path)} {problem_of(error)}, but it could be read before."
             ) from error
         return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 

@@ -59,7 +59,7 @@ class TfdsSource(ChunkedSource):
         except OSError as error:
             raise ReadError(
                 f"{shown(str(error.filename))} cannot be opened, {error.strerror}, but "
-                "it could be read before; restore it and resume."
+                "it could be read before."
             ) from error
 
     def _decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -90,8 +90,7 @@ class Loop:
                 if not self.signals.may_stop_at_once:
                     self._save(log)
                 self.writer.wait()
-                command = f"python train.py --resume --save_dir={quote(self.save_dir)}"
-                where = f" at step {log.step}; resume with {command}"
+                where = f" at step {log.step}; resume with {self._resume_command}"
                 raise Stopped(stop.signum, where) from stop
             except ReadFailed:
                 if not self.signals.may_stop_at_once:
@@ -143,6 +142,10 @@ class Loop:
                 self._report(log, "interval", with_held_out=True)
                 self._finish(log)
 
+    @property
+    def _resume_command(self) -> str:
+        return f"python train.py --resume --save_dir={quote(self.save_dir)}"
+
     def _last_step(self) -> int:
         """The step at which max_epochs or max_steps ends the run."""
         epochs_left = self.config.max_epochs - self.state.count("epoch")
@@ -176,7 +179,7 @@ class Loop:
         except distribution.LOST:
             raise
         except tf.errors.OpError as error:
-            raise ReadFailed(error) from error
+            raise ReadFailed(error, self._resume_command) from error
 
     def _after_step(self, log: RunLog) -> None:
         config = self.config
@@ -232,7 +235,7 @@ class Loop:
         except distribution.LOST:
             raise
         except tf.errors.OpError as error:
-            raise ReadFailed(error) from error
+            raise ReadFailed(error, self._resume_command) from error
 
     def _check_divergence(self, log: RunLog) -> None:
         """Reports bad steps; raises Diverged after max_bad_steps in a row, and saves

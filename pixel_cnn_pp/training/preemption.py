@@ -24,10 +24,11 @@ class Stopped(KeyboardInterrupt):
 class ReadFailed(Exception):
     """Images that could be read before cannot be read any more."""
 
-    def __init__(self, error: tf.errors.OpError):
+    def __init__(self, error: tf.errors.OpError, resume_command: str):
         # The first line names the error that a data set raised, and its message.
         first = (error.message or str(error)).splitlines()[0]
-        super().__init__(re.sub(r"^.*?Error: ", "", first))
+        reason = re.sub(r"^.*?Error: ", "", first)
+        super().__init__(f"{reason} Restore it and resume with {resume_command}")
 
 
 class Diverged(Exception):
