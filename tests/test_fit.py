@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from pages import PAGES, blocks
+from pages import PAGES, README, blocks
 from small_runs import random_batch, steps_on
 
 from pixel_cnn_pp import OfficialAdam, PixelCNNPP, distribution, prng
@@ -334,6 +334,7 @@ def test_wrong_setting_of_the_optimizer_is_rejected(setting, message):
 
 def test_example_of_the_page_trains_saves_and_loads(tmp_path, monkeypatch):
     (code,) = blocks(PAGES["docs/keras.md"], "python")
+    assert code in blocks(README, "python")
     monkeypatch.chdir(tmp_path)
     found = {}
     assert "nr_resnet=1" in code

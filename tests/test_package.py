@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 SETTINGS = {"field": "11x5"} | {k: v for k, v in SMALL.items() if k != "nr_resnet"}
 # The lines of the pages that use the package.
 (EXAMPLE,) = blocks(PAGES["docs/evaluation.md"], "python")
-(FIVE_LINES,) = blocks(PAGES["README.md"], "python")
+FIVE_LINES, _ = blocks(PAGES["README.md"], "python")
 
 CLIENT = """
 import importlib.metadata, importlib.util, json, pathlib, re, sys
