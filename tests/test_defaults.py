@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_folder import SMALL
+from command_folder import FIELD, SMALL
 from command_lines import own_lines
 from conftest import ROOT
 
@@ -45,8 +45,9 @@ def test_golden_tests_pass_with_the_defaults(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(command_folder):
-    """A run of the official topology by train.py, evaluated, in `defaults`."""
-    line = f"{SMALL} -q 1 -o defaults -p 0 -ns 0 --max_steps=3 --log_interval=1"
+    """A run of train.py, evaluated, in `defaults`. The golden tests above run the
+    official topology."""
+    line = f"{SMALL} {FIELD} -o defaults -p 0 -ns 0 --max_steps=3 --log_interval=1"
     run_as_user([ROOT / "train.py", *line.split()], command_folder)
     line = "-o defaults -ns 6 --output_dir=defaults -s 2 --output_json=defaults.json"
     run_as_user([ROOT / "evaluate.py", *line.split()], command_folder)
@@ -56,7 +57,7 @@ def folder(command_folder):
 def test_train_py_comes_to_the_losses_of_the_tests_process(folder):
     from command_lines import run
 
-    line = f"{SMALL} -q 1 -o beside -p 0 -ns 0 --max_steps=3 --log_interval=1"
+    line = f"{SMALL} {FIELD} -o beside -p 0 -ns 0 --max_steps=3 --log_interval=1"
     done = run("train.py", line, folder)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     ours, theirs = [

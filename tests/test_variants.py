@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, export
 from pixel_cnn_pp.evaluation import checks, evaluator
+from pixel_cnn_pp.likelihood import EnergyDistance
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +26,10 @@ VARIANTS = [
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v)))
 def test_variant_trains_samples_completes_scores_and_is_exported(
-    variant, npz_path, tmp_path
+    variant, npz_path, tmp_path, monkeypatch
 ):
+    # Building the graph of the distances of ten samples, of each to each, takes long.
+    monkeypatch.setattr(EnergyDistance, "num_samples", 2)
     small_runs.run(npz_path, tmp_path / "run", max_steps=2, **SMALL, **variant)
     model, config = checkpoint.load_model(str(tmp_path / "run"))
     assert model.config == config.model
