@@ -64,7 +64,7 @@ def define_image_flags() -> None:
     cli.DEFINE_field(
         Tasks,
         "split",
-        "Which images; validation: those that the run kept apart by its "
+        "Which images; validation: those that the run held out by its "
         "--validation_share, which its train then lacks.",
         choices=("train", "validation", "test"),
     )
@@ -211,7 +211,7 @@ def stored_split(validation_share: float) -> str:
         return FLAGS.split
     if not validation_share:
         raise ValueError(
-            "--split=validation: the run kept no part of these images apart, see "
+            "--split=validation: the run held out no part of these images, see "
             "--validation_share of train.py; give --split=test, or the images of a run "
             "that did."
         )

@@ -295,7 +295,7 @@ def settings_from_flags(saved: Config | None = None) -> dict:
 
 def load_splits(config: Config) -> tuple[data.Source, data.Source]:
     """The training images, and those to score after each epoch: the validation images
-    where some are kept apart, else the test images."""
+    where some are held out, else the test images."""
 
     def load(split: str) -> data.Source:
         return data.load(

@@ -44,7 +44,7 @@ def divide(images: Source, share: float, seed: int) -> tuple[Source, Source]:
     if not isinstance(images, IndexedSource):
         raise ValueError(
             f"{value}: {images.name} can only be read from its start, so no part of it "
-            "can be kept apart; remove the flag."
+            "can be held out; remove the flag."
         )
     n = images.num_images
     count = round(share * n)

@@ -247,7 +247,7 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
     no usable run.
     """
     config = load_config(save_dir)
-    model = PixelCNNPP(**vars(config.model), first_weights=False)
+    model = PixelCNNPP(**vars(config.model), initial_weights=False)
     group = "averages" if averaged else "parameters"
     model.class_names = config.class_names
     groups = {group: model.tf_variables()}

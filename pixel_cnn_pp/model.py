@@ -30,7 +30,7 @@ class PixelCNNPP(TrainableNetwork):
             nr_resnet, nr_filters, nr_logistic_mix, num_labels, dropout_p, …
         seed: of the initial weights and, in `fit`, of dropout; 0 … 2147483647.
         dtype: 'float32' or 'mixed_bfloat16', see `set_precision`.
-        first_weights: False makes them zeros, for weights to be loaded.
+        initial_weights: False makes them zeros, for weights to be loaded.
 
     Raises ValueError with the value and the rule for a setting that is not allowed.
 
@@ -43,13 +43,13 @@ class PixelCNNPP(TrainableNetwork):
         *architecture: Any,
         seed: int = 0,
         dtype: str = "float32",
-        first_weights: bool = True,
+        initial_weights: bool = True,
         name: str = "pixel_cnn_pp",
         **settings: Any,
     ) -> None:
         config = ModelConfig(*architecture, **settings)
         prng.check_seed(seed)
-        super().__init__(config, seed if first_weights else None, name)
+        super().__init__(config, seed if initial_weights else None, name)
         self.seed = seed
         self.last_seed: tuple[int, int] | None = None
         # Names of the labels of a trained model, where its data set has any.

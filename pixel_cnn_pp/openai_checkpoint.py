@@ -100,7 +100,7 @@ def build_model(
     arguments = infer(prefix, resnet_nonlinearity)
     shapes = _open(prefix).get_variable_to_shape_map()
     channels = shapes["model/conv2d_0/V"][2] - 1  # One is the channel of ones.
-    model = PixelCNNPP((*image_size, channels), **arguments, first_weights=False)
+    model = PixelCNNPP((*image_size, channels), **arguments, initial_weights=False)
     load(model, prefix, averaged)
     return model
 

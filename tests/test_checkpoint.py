@@ -163,7 +163,7 @@ def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
             np.testing.assert_array_equal(parameter, group[name])
 
 
-def test_model_of_a_run_is_made_again_with_first_weights(saved):
+def test_model_of_a_run_is_made_again_with_initial_weights(saved):
     model, config = checkpoint.load_model(str(saved[0]))
     again = type(model).from_config(model.get_config())
     first = PixelCNNPP(**vars(config.model))

@@ -84,7 +84,7 @@ def test_codes_have_no_order():
     """Renamed codes, with their embeddings and logits, have the same probabilities."""
     model = randomized(of_codes((4, 4, 1), num_levels=9))
     order = np.random.default_rng(3).permutation(9)
-    renamed = PixelCNNPP(**vars(model.config), first_weights=False)
+    renamed = PixelCNNPP(**vars(model.config), initial_weights=False)
     head = list(model.parameters)[-3:]
     for name, parameter in model.parameters.items():
         value = parameter.numpy()

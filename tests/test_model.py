@@ -40,7 +40,7 @@ def trained(model, steps=3):
     ],
 )
 def test_number_of_parameters_at_the_sizes_of_code_and_paper(arguments, count):
-    model = PixelCNNPP(**arguments, first_weights=False)
+    model = PixelCNNPP(**arguments, initial_weights=False)
     assert sum(int(np.prod(p.shape)) for p in model.parameters.values()) == count
 
 

@@ -196,7 +196,7 @@ def test_file_that_vanishes_in_a_run_saves_it_and_is_named(tmp_path):
     )
     loop = prepare(config, *splits, str(tmp_path / "run"))
     (tmp_path / "images" / "test" / "5.png").unlink()
-    advice = r"before\. Restore it and resume with python train.py --resume --save_dir=/"
+    advice = r"before\. Restore it and resume with python train.py --resume --save_dir="
     with pytest.raises(ReadFailed, match=rf"5.png cannot be opened, No such.*{advice}"):
         loop.run()
     ((step, _), *_) = checkpoint.list_checkpoints(str(tmp_path / "run"))

@@ -1,7 +1,9 @@
-"""The tools: ROC-AUC by hand; images of other kinds."""
+"""The tools: ROC-AUC by hand; images of other kinds; TensorFloat-32."""
 
+import json
 import sys
 
+import child_processes
 import in_process
 import numpy as np
 import pytest
@@ -141,3 +143,34 @@ def test_other_images_of_any_size_fit_in_memory(tmp_path):
     with in_process.entry_point("other_images") as run:
         done = run("--output_dir=. --image_size=1000000000", tmp_path)
     assert "1000000000 is not an integer in the range [8, 512]" in done.stderr
+
+
+ROUNDING = """
+import sys
+sys.path.insert(0, "tools")
+import tf32, tensorflow as tf
+bits = [2.0**-10, 2.0**-11, 2.0**-12, 3 * 2.0**-12]
+x = [[1 + b for b in bits], [-1 - b for b in bits]]
+print(((tf32.rounded(tf.constant(x)) - tf.sign(x)) * 2**10).numpy().tolist())
+"""
+
+
+@pytest.mark.slow
+def test_tf32_rounds_to_10_bits_of_mantissa_and_scores_with_it(tmp_path):
+    done = child_processes.run("-c", ROUNDING, cwd=ROOT)
+    assert json.loads(done.stdout) == [[1, 1, 0, 1], [-1, -1, 0, -1]], done.stderr
+
+    small_runs.write_untrained(tmp_path / "run", data_set="shapes", field="11x5")
+    line = f"--save_dir={tmp_path / 'run'} --max_images=3 --output_json={{}}.json"
+    scores = []
+    with in_process.entry_point("evaluate") as run:
+        assert run(line.format("exact"), tmp_path).code == 0
+    tool = [ROOT / "tools" / "tf32.py", *line.format("rounded").split()]
+    done = child_processes.run(*tool, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("exact", "rounded"):
+        found = json.loads((tmp_path / f"{name}.json").read_text())
+        scores.append(np.array(found["bits_per_dim_per_image"]))
+    # Factors differ by up to 2^-11, scores of thousands of products by less.
+    errors = np.abs(scores[0] - scores[1]) / scores[0]
+    assert (errors > 1e-8).all() and (errors < 2**-11).all()

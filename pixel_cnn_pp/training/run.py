@@ -140,7 +140,7 @@ def prepare(
     """A run ready to go, its checks done, nothing but its lock written yet.
 
     `held_out_images` are scored after each epoch: test images, or with a
-    `validation_share` in the config the images that were kept apart for validation.
+    `validation_share` in the config the images that were held out for validation.
 
     `strategy` is that of `distribution.make_strategy`, which several machines have to
     call before they load images.

@@ -39,7 +39,7 @@ class TrainState:
         self.model.set_precision(config.precision)
         self.model.set_remat(config.remat)
         self.ema_model = PixelCNNPP(
-            **vars(config.model), first_weights=False, name="averaged"
+            **vars(config.model), initial_weights=False, name="averaged"
         )
         jit_compile = distribution.xla_scope(config.jit_compile)
         self.ema_model.set_jit_compile(jit_compile is not False)
