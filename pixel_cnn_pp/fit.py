@@ -175,37 +175,25 @@ class TrainableNetwork(Network):
                 f"{['N', *self.image_shape]}, or the pair (images, labels)."
             )
         images = tf.ensure_shape(images, [None, *self.image_shape])
-        checks = [self._check_pixel_values(images)]
+        checks = [_check_range("pixel values", images, self.num_levels)]
         if labels is None or self.num_labels is None:
             self.condition(labels)  # Raises if there should be labels, or none.
         else:
             if not labels.dtype.is_integer or labels.shape.rank != 1:
                 raise ValueError(f"labels {_described(labels)}: must be integers [N].")
+            checks.append(_check_range("labels", labels, self.num_labels))
             labels = tf.saturate_cast(labels, tf.int32)
-            message = f"labels: must be from 0 to {self.num_labels - 1}; these are"
-            in_range = tf.reduce_all(self._in_range(labels))
-            checks.append(tf.debugging.Assert(in_range, [message, labels]))
         # Eagerly they are None: they have raised or passed.
         with tf.control_dependencies([c for c in checks if c is not None]):
             labels = None if labels is None else tf.identity(labels)
             return tf.identity(images), labels
 
-    def _check_pixel_values(self, images: tf.Tensor):
-        highest = tf.reduce_max(images)
-        message = f"pixel values: must be below {self.num_levels}; the highest is"
-        is_below = tf.cast(highest, tf.int32) < self.num_levels
-        return tf.debugging.Assert(is_below, [message, highest])
-
-    def _in_range(self, labels: tf.Tensor) -> tf.Tensor:
-        return (labels >= 0) & (labels < self.num_labels)
-
     def _checked_losses(self, images, labels, **settings) -> tf.Tensor:
         """`image_loss`, NaN where pixel values or labels are out of range: where XLA
         compiles the step, as Keras does on a GPU, the checks of them are skipped."""
-        highest = tf.cast(tf.reduce_max(images, axis=[1, 2, 3]), tf.int32)
-        fits = highest < self.num_levels
+        fits = tf.reduce_all(_in_range(images, self.num_levels), axis=[1, 2, 3])
         if labels is not None:
-            fits &= self._in_range(labels)
+            fits &= _in_range(labels, self.num_labels)
         losses = self.image_loss(images, labels, **settings)
         return tf.where(fits, losses, np.nan)
 
@@ -215,6 +203,20 @@ def _check_no_weights(given: dict) -> None:
     for name in ("sample_weight", "class_weight"):
         if given.get(name) is not None:
             raise ValueError(f"{name}: every image counts once; remove it.")
+
+
+def _in_range(values: tf.Tensor, count: int) -> tf.Tensor:
+    """Whether integers of any type are from 0 to count − 1."""
+    values = tf.saturate_cast(values, tf.int32)
+    return (values >= 0) & (values < count)
+
+
+def _check_range(name: str, values: tf.Tensor, count: int):
+    """InvalidArgumentError, as it runs, where values are not from 0 to count − 1."""
+    message = f"{name}: must be from 0 to {count - 1}; lowest and highest are"
+    is_good = tf.reduce_all(_in_range(values, count))
+    lowest_and_highest = [tf.reduce_min(values), tf.reduce_max(values)]
+    return tf.debugging.Assert(is_good, [message, *lowest_and_highest])
 
 
 def _described(batch) -> str:

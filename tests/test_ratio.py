@@ -118,18 +118,20 @@ def test_background_model_scores_the_labels_by_the_names_of_its_classes(
     np.testing.assert_allclose(found, ours - theirs, rtol=1e-4, atol=1e-3)
 
 
-def test_machines_join_their_ratios(evaluate, folder, monkeypatch):
-    line = "-o plain --background_dir=background --batch_size=2 --output_json="
+@pytest.mark.parametrize("batch_size", [2, 64])  # 64: one of them has no batch.
+def test_machines_join_their_ratios(batch_size, evaluate, folder, monkeypatch):
+    line = f"-o plain --background_dir=background -b {batch_size} --output_json="
+    output = f"--output_dir=joined{batch_size}"
     assert evaluate(f"{line}whole.json", folder).code == 0
     workers = {"worker": ["a:1", "b:1"]}
     for index in (1, 0):
         task = {"cluster": workers, "task": {"type": "worker", "index": index}}
         monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-        done = evaluate(f"{line}joined.json --output_dir=joined", folder)
+        done = evaluate(f"{line}joined.json {output}", folder)
         assert done.code == 0, done.stderr
         if index == 1:
             other = line.replace("=background", "=plain")
-            failed = evaluate(f"{other}joined.json --output_dir=joined", folder)
+            failed = evaluate(f"{other}joined.json {output}", folder)
             assert failed.code == 1 and "is of background=" in failed.stderr
     whole, joined = ((folder / f"{n}.json").read_text() for n in ("whole", "joined"))
     assert joined == whole

@@ -10,6 +10,7 @@ import pytest
 import small_runs
 import tensorflow as tf
 from child_processes import Child
+from golden import Golden
 
 import data
 from pixel_cnn_pp import checkpoint, export, files
@@ -164,6 +165,24 @@ def test_run_killed_after_its_first_row_is_resumed(
         state.ema_parameters.values(), model.parameters.values(), strict=True
     ):
         np.testing.assert_array_equal(average, whole)
+
+
+def test_run_from_an_official_checkpoint_begins_with_a_checkpoint(
+    npz_path, tmp_path, monkeypatch
+):
+    golden = Golden("unconditional")
+    settings = golden.model_arguments() | {"official_checkpoint": golden.checkpoint}
+    settings |= {"max_steps": 6, "batch_size": 4, "log_interval": 1, "field": None}
+    settings["image_shape"] = (8, 8, 3)
+
+    def die(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "row", die)
+        with pytest.raises(KeyboardInterrupt):
+            small_runs.run(npz_path, tmp_path / "run", **settings)
+    assert [s for s, _ in checkpoint.list_checkpoints(tmp_path / "run")] == [5]
 
 
 def test_damaged_metrics_are_mended_by_a_resume(run, npz_path, tmp_path):

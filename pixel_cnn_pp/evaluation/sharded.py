@@ -160,7 +160,8 @@ def save_scores(parts: Iterable[tuple], machine: Machine, shards: Shards) -> Non
 
 def read_scores(shards: Shards) -> Iterator[tuple]:
     """bits/dim [n], labels [n] or None, and bits/dim by the background model [n] or
-    None, of each machine, in the images' order."""
+    None, of each machine that had a batch, in the images' order."""
     for number in range(shards.count):
         arrays = shards.read(number)
-        yield arrays["bits"], arrays.get("labels"), arrays.get("background")
+        if len(arrays["bits"]):
+            yield arrays["bits"], arrays.get("labels"), arrays.get("background")

@@ -109,7 +109,7 @@ class Loop:
                 self.lock.release()
 
     def _run(self, log: RunLog) -> None:
-        if log.step == 0 and not checkpoint.list_checkpoints(self.save_dir):
+        if not checkpoint.list_checkpoints(self.save_dir):
             # It is complete before the first row: rows alone mean that it was lost.
             self._save(log)
         if self._is_finished():
