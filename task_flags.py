@@ -269,11 +269,13 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
         if other is not None:
             background = Background(other, images_for(other, images))
         images = images_for(model, images)
-        for scored in (model, *([] if other is None else [other])):
-            scored.set_precision(precision)
-            jit_compile = distribution.xla_scope(FLAGS.jit_compile)
-            scored.set_jit_compile(jit_compile is not False)
         tasks.check_model(model, images, background)
+        with_xla = distribution.xla_scope(FLAGS.jit_compile) is not False
+        for scored in filter(None, (model, other)):
+            scored.set_precision(precision)
+            scored.set_jit_compile(with_xla)
+            if tasks.dequantization_draws:
+                scored.set_dequantization_draws(tasks.dequantization_draws)
     with cli.errors_in_one_line((OSError, FloatingPointError)):
         tasks.run(model, images, machine, background)
 

@@ -134,26 +134,21 @@ class Source(abc.ABC):
                 f"start={start}: {self.name} {self.split} has {self.num_images} "
                 f"images; use 0 … {self.num_images}."
             )
-        return self._examples(epoch, seed, start)
+        return self.read(permutation(self.num_images, epoch, seed)[start:])
 
     def names(self) -> Iterator[str]:
         """What the images are called, as stored: their numbers from 0, or files."""
         return map(str, range(self.num_images))
 
     @abc.abstractmethod
-    def _examples(
-        self, epoch: int | None, seed: int, start: int
-    ) -> tf.data.Dataset: ...
+    def read(self, order: np.ndarray) -> tf.data.Dataset:
+        """Examples of the indices, int64 [N], in this order."""
 
 
 class IndexedSource(Source):
-    """A source that can read any example by its index."""
-
-    def _examples(self, epoch: int | None, seed: int, start: int) -> tf.data.Dataset:
-        return self.read(permutation(self.num_images, epoch, seed)[start:])
+    """A source that maps a data set of indices to examples."""
 
     def read(self, order: np.ndarray) -> tf.data.Dataset:
-        """Examples of the indices, int64 [N], in this order."""
         examples = self._read(tf.data.Dataset.from_tensor_slices(order))
         return examples.apply(tf.data.experimental.assert_cardinality(len(order)))
 

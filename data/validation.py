@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from data.source import IndexedSource, Source, permutation
+from data.source import Source
 
 # Beside the seed, so that no epoch has this permutation.
 PURPOSE = (0, 1)
@@ -15,11 +15,11 @@ PURPOSE = (0, 1)
 class PartSource(Source):
     """Some images of another source, by their indices there: int64 [N], ascending."""
 
-    whole: IndexedSource
+    whole: Source
     indices: np.ndarray = dataclasses.field(repr=False)
 
     @classmethod
-    def of(cls, whole: IndexedSource, split: str, indices: np.ndarray) -> "PartSource":
+    def of(cls, whole: Source, split: str, indices: np.ndarray) -> "PartSource":
         values = {f.name: getattr(whole, f.name) for f in dataclasses.fields(Source)}
         values |= {"split": split, "num_images": len(indices)}
         return cls(**values, whole=whole, indices=np.sort(indices))
@@ -28,8 +28,7 @@ class PartSource(Source):
         names = list(self.whole.names())
         return (names[index] for index in self.indices)
 
-    def _examples(self, epoch: int | None, seed: int, start: int) -> tf.data.Dataset:
-        order = permutation(self.num_images, epoch, seed)[start:]
+    def read(self, order: np.ndarray) -> tf.data.Dataset:
         return self.whole.read(self.indices[order])
 
 
@@ -37,22 +36,16 @@ def divide(images: Source, share: float, seed: int) -> tuple[Source, Source]:
     """The images to train on, and a share of them, rounded to whole images, to validate
     on. Which these are follows from the seed and the number of images alone.
 
-    Raises ValueError where the share leaves no image for one of the two, and for images
-    that can only be read from their start.
+    Raises ValueError where the share leaves no image for one of the two.
     """
-    value = f"--validation_share={share}"
-    if not isinstance(images, IndexedSource):
-        raise ValueError(
-            f"{value}: {images.name} can only be read from its start, so no part of it "
-            "can be held out; remove the flag."
-        )
     n = images.num_images
     count = round(share * n)
     if not 0 < count < n:
         kind = "validation" if count < 1 else "training"
         remedy = f"give from {1 / n:.2g} to {1 - 1 / n:.2g}" if n > 1 else "give more"
         raise ValueError(
-            f"{value}: of {n} training images it leaves none for {kind}; {remedy}."
+            f"--validation_share={share}: of {n} training images it leaves none for "
+            f"{kind}; {remedy}."
         )
     order = np.random.default_rng([seed, *PURPOSE]).permutation(n)
     held_out, rest = np.split(order, [count])

@@ -19,11 +19,6 @@ def machine_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _blocks(config: ModelConfig):
-    settings = config.nr_resnet, config.short_cuts, config.field, config.nin_blocks
-    return topology(*settings)
-
-
 def _output_size(config: ModelConfig) -> int:
     """Least number of outputs per pixel: a weight, mean and scale per component, or the
     logits of a softmax."""
@@ -45,7 +40,7 @@ def check_parameters(config: ModelConfig, copies: int = 1) -> None:
     Counted are the two convs of each gated resnet, the embedding and the output layer.
     """
     f = config.nr_filters
-    areas = [math.prod(b.filter_size) for b in _blocks(config) if "gated" in b.kind]
+    areas = [math.prod(b.filter_size) for b in topology(config) if "gated" in b.kind]
     count = 3 * f**2 * sum(areas) + f * _output_size(config)
     count += config.num_levels * (config.embedding_size or 0)
     needed, there = count * copies * FLOAT, machine_bytes()
@@ -72,7 +67,7 @@ def check_batch(
     if tf.config.list_physical_devices("GPU"):
         return
     height, width, _ = config.image_shape
-    maps = sum(b.stride**-2 for b in _blocks(config)) if training else 4
+    maps = sum(b.stride**-2 for b in topology(config)) if training else 4
     floats = height * width * (maps * config.nr_filters + _output_size(config))
     most = int(machine_bytes() / (floats * FLOAT))
     if images > most:

@@ -48,7 +48,7 @@ class PixelCNNPP(TrainableNetwork):
         **settings: Any,
     ) -> None:
         config = ModelConfig(*architecture, **settings)
-        prng.check_seed(seed)
+        check_integer("seed", seed, 0, prng.LIMIT - 1)
         super().__init__(config, seed if initial_weights else None, name)
         self.seed = seed
         self.last_seed: tuple[int, int] | None = None

@@ -48,9 +48,7 @@ class Network(keras.Model):
         self.num_levels = config.num_levels
         self.image_dtype = image_ops.level_dtype(config.num_levels)
         self.energy_distance = config.energy_distance
-        self.topology = topology(
-            config.nr_resnet, config.short_cuts, config.field, config.nin_blocks
-        )
+        self.topology = topology(config)
         self.coarsest = max(block.stride for block in self.topology)
         # Height and width of the feature maps of the finest stage, padding included.
         self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])

@@ -1,7 +1,6 @@
 """Stateless random numbers: each is a function of a seed, int32 [2]."""
 
 import math
-import numbers
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +13,6 @@ HOST = "CPU:0"
 INITIALIZATION, DROPOUT, EVALUATION, SAMPLES, COMPLETIONS, MUTATION = range(6)
 
 LIMIT = 2**31
-
-
-def check_seed(seed: int) -> None:
-    """ValueError if it is no integer from 0 to 2147483647."""
-    is_integer = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-    if not is_integer or not 0 <= seed < LIMIT:
-        raise ValueError(f"seed={seed!r}: must be an integer from 0 to {LIMIT - 1}.")
 
 
 def seed_of(seed: npt.ArrayLike) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from pixel_cnn_pp.config import ModelConfig
+
 IMAGE = -1  # Input of a block: the image and its channel of ones.
 STRIDES = (1, 2, 4)
 # Rows and columns of the kernels of each stream in the official network.
@@ -30,16 +32,11 @@ class _Blocks(list):
         return len(self) - 1
 
 
-def topology(
-    nr_resnet: int,
-    short_cuts: bool = True,
-    field: str | None = None,
-    nin_blocks: int = 0,
-) -> list[Block]:
-    """The blocks in their order, the output last; arguments as in `ModelConfig`."""
-    if field is not None:
-        return _small_field(*FIELDS[field], nin_blocks)
-    return _official(nr_resnet, short_cuts)
+def topology(config: ModelConfig) -> list[Block]:
+    """The blocks in their order, the output last."""
+    if config.field is not None:
+        return _small_field(*FIELDS[config.field], config.nin_blocks)
+    return _official(config.nr_resnet, config.short_cuts)
 
 
 def _official(nr_resnet: int, short_cuts: bool) -> list[Block]:

@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 from small_models import initialized, random_images, to_float
 
+from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.topology import topology
 
 
 def test_every_short_cut_is_used_once_and_blocks_run_in_order():
-    blocks = topology(2)
+    blocks = topology(ModelConfig(nr_resnet=2))
     assert len(blocks) == 2 * (1 + 3 * 2 + 2 + 2 + 2 * 3 + 2)
     ups = range(0, 18)
     popped = [i for block in blocks[18:] for i in block.a if i in ups]
@@ -18,7 +19,10 @@ def test_every_short_cut_is_used_once_and_blocks_run_in_order():
 
 
 def test_without_short_cuts_only_the_streams_tops_pass_from_the_way_up_to_that_down():
-    with_them, without = topology(2), topology(2, short_cuts=False)
+    with_them, without = (
+        topology(ModelConfig(nr_resnet=2, short_cuts=short_cuts))
+        for short_cuts in (True, False)
+    )
     assert [b[:4] for b in with_them] == [b[:4] for b in without]
     read = {i for block in without[18:] for i in (block.x, *block.a) if i < 18}
     assert read == {16, 17}

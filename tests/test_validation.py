@@ -127,8 +127,14 @@ def test_resumed_run_has_the_same_parts_and_rejects_another_share(
 @pytest.mark.parametrize(
     "line, text",
     [
-        ("-o validated -i unlabelled.npz --split=validation", "held out no part of these"),
-        ("-o validated -d shapes --split=validation", "held out no part of these images"),
+        (
+            "-o validated -i unlabelled.npz --split=validation",
+            "held out no part of these",
+        ),
+        (
+            "-o validated -d shapes --split=validation",
+            "held out no part of these images",
+        ),
     ],
 )
 def test_images_that_the_run_did_not_divide_have_no_validation_part(

@@ -58,12 +58,6 @@ class Evaluator:
             for values in self.strategy.run(sums, args=(losses, batch["is_image"]))
         ]
 
-    def losses(
-        self, examples: tf.data.Dataset
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Losses float32 [n], and labels [n] or None, of each batch, in order."""
-        return map(self.losses_of_batch, self.batches(examples))
-
     def losses_of_batch(self, batch: dict) -> tuple[np.ndarray, np.ndarray | None]:
         """Losses float32 [n], and labels [n] or None, of the images of a padded batch.
 

@@ -75,18 +75,14 @@ class Shards:
         lock = FolderLock(self.output_dir, "output_dir", name=f"lock-{number}")
         lock.acquire()
         try:
-            self.check()
+            for there in sorted(self.written()):
+                self.read(there)
             yield
         finally:
             lock.release()
 
     def missing(self) -> list[int]:
         return sorted(set(range(self.count)) - self.written())
-
-    def check(self) -> None:
-        """Raises OSError where a file that is there is damaged or of others."""
-        for number in sorted(self.written()):
-            self.read(number)
 
     def write(self, number: int, **arrays: np.ndarray) -> None:
         """Writes a whole file, or none."""
@@ -95,17 +91,29 @@ class Shards:
 
     def read(self, number: int) -> dict[str, np.ndarray]:
         """The arrays of a file. OSError where it is damaged or of others."""
+        # As JSON has them, where tuples are lists.
+        now = json.loads(json.dumps(self._settings_of(number)))
         try:
             with np.load(self.path(number), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in {*file.files, *self.arrays}}
                 found = json.loads(str(arrays.pop("settings")))
-                names = sorted(found | self._settings_of(number))
+                names = sorted(found | now)
         except _DAMAGE as error:
             raise OSError(
                 f"--output_dir={self.output_dir}: {self.path(number)} is damaged, or "
                 "was not written by this command; remove it."
             ) from error
-        self._check_settings(number, found, names)
+        changed = [name for name in names if found.get(name) != now.get(name)]
+        if changed:
+            given, had = (
+                ", ".join(f"{name}={values.get(name)}" for name in changed)
+                for values in (now, found)
+            )
+            raise OSError(
+                f"--output_dir={self.output_dir}: {self.path(number)} is of "
+                f"{had:.300}, and now it is {given:.300}; give another --output_dir, "
+                "or remove the files there."
+            )
         return arrays
 
     def _settings_of(self, number: int) -> dict[str, Any]:
@@ -134,19 +142,3 @@ class Shards:
                     "written, or wait longer with --worker_timeout."
                 )
             time.sleep(1)
-
-    def _check_settings(self, number: int, found: dict, names: list[str]) -> None:
-        """Raises OSError where the settings in a file are not its own."""
-        # As JSON has them, where tuples are lists.
-        now = json.loads(json.dumps(self._settings_of(number)))
-        changed = [name for name in names if found.get(name) != now.get(name)]
-        if changed:
-            given, had = (
-                ", ".join(f"{name}={values.get(name)}" for name in changed)
-                for values in (now, found)
-            )
-            raise OSError(
-                f"--output_dir={self.output_dir}: {self.path(number)} is of "
-                f"{had:.300}, and now it is {given:.300}; give another --output_dir, "
-                "or remove the files there."
-            )

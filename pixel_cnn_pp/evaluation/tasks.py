@@ -179,10 +179,6 @@ class Tasks:
         All devices and machines score and sample, the latter in shards; the first alone
         completes images and makes heat maps.
         """
-        if self.dequantization_draws:
-            for scored in (model, background and background.model):
-                if scored is not None:
-                    scored.set_dequantization_draws(self.dequantization_draws)
         if self.is_sharded:
             self._sample_shards(model, machine)
         elif self.num_samples and machine.is_chief:

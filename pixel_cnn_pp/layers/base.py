@@ -9,10 +9,19 @@ register = keras.saving.register_keras_serializable("pixel_cnn_pp")
 
 
 class Float32Layer(keras.layers.Layer):
-    """A layer in float32, whatever Keras's floatx and global dtype policy are."""
+    """A layer in float32, whatever Keras's floatx and global dtype policy are.
+
+    `settings`: names of the arguments that make it, which are its attributes.
+    """
+
+    settings: tuple[str, ...] = ()
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in self.settings}
+        return super().get_config() | own
 
 
 class WeightedLayer(Float32Layer):

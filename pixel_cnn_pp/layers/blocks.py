@@ -85,6 +85,17 @@ class GatedResnet(Float32Layer):
         make: the factory of its layers, by default its own.
     """
 
+    settings = (
+        "stream",
+        "filter_size",
+        "nr_filters",
+        "nonlinearity",
+        "skip_channels",
+        "num_labels",
+        "dropout_p",
+        "seed",
+    )
+
     def __init__(
         self,
         stream: str,
@@ -157,19 +168,6 @@ class GatedResnet(Float32Layer):
     def activate(self, x: tf.Tensor, *margins: Margins) -> tf.Tensor:
         return activate(x, self.nonlinearity, *margins)
 
-    def get_config(self):
-        own = {
-            "stream": self.stream,
-            "filter_size": self.filter_size,
-            "nr_filters": self.nr_filters,
-            "nonlinearity": self.nonlinearity,
-            "skip_channels": self.skip_channels,
-            "num_labels": self.num_labels,
-            "dropout_p": self.dropout_p,
-            "seed": self.seed,
-        }
-        return super().get_config() | own
-
 
 @register
 class ShiftedInput(Float32Layer):
@@ -187,6 +185,8 @@ class ShiftedInput(Float32Layer):
         seed: of the initial weights.
         make: the factory of its layers, by default its own.
     """
+
+    settings = ("stream", "filter_size", "nr_filters", "channels", "seed")
 
     def __init__(
         self,
@@ -226,13 +226,3 @@ class ShiftedInput(Float32Layer):
         """x [N, H, W, C + 1], the image and its channel of ones → [N, H, W, F]."""
         parts = zip(self.convs, self.shifts, strict=True)
         return sum(shift(run(conv, x)) for conv, shift in parts)
-
-    def get_config(self):
-        own = {
-            "stream": self.stream,
-            "filter_size": self.filter_size,
-            "nr_filters": self.nr_filters,
-            "channels": self.channels,
-            "seed": self.seed,
-        }
-        return super().get_config() | own

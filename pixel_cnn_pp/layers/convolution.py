@@ -87,6 +87,7 @@ class WeightNorm(WeightedLayer, abc.ABC):
     (`crop`).
     """
 
+    settings = ("units", "init_scale", "seed")
     kind = ""
     unit_axis = -1
     rounded_to = "float32"
@@ -153,10 +154,6 @@ class WeightNorm(WeightedLayer, abc.ABC):
         self.b.assign(self.b - mean * scale)
         return self(x, prepare=prepare)
 
-    def get_config(self):
-        own = {"units": self.units, "init_scale": self.init_scale, "seed": self.seed}
-        return super().get_config() | own
-
 
 @register
 class Dense(WeightNorm):
@@ -176,6 +173,8 @@ class Dense(WeightNorm):
 class _Spatial(WeightNorm):
     """Kernel size, strides and margins, which conv and deconv share."""
 
+    settings = (*WeightNorm.settings, "filter_size", "strides")
+
     def __init__(self, units: int, filter_size=(2, 3), strides=(1, 1), **kwargs):
         super().__init__(units, **kwargs)
         self.filter_size = tuple(filter_size)
@@ -184,10 +183,6 @@ class _Spatial(WeightNorm):
     def margins(self) -> Margins:
         """Padding of a conv, mirrored crop of a deconv: top, left, right; none here."""
         return NO_MARGINS
-
-    def get_config(self):
-        own = {"filter_size": self.filter_size, "strides": self.strides}
-        return super().get_config() | own
 
 
 @register
@@ -273,6 +268,8 @@ class ConditionalWeights(WeightedLayer):
 
     kind = "conditional_weights"
 
+    settings = ("units", "seed")
+
     def __init__(self, units: int, seed: int | None = 0, **kwargs):
         super().__init__(**kwargs)
         self.units = units
@@ -284,9 +281,6 @@ class ConditionalWeights(WeightedLayer):
 
     def call(self, h):
         return ops.matmul(h, self.hw)[:, None, None]  # [N, 1, 1, units]
-
-    def get_config(self):
-        return super().get_config() | {"units": self.units, "seed": self.seed}
 
 
 # The convs and deconvs of each stream of the network.

@@ -43,6 +43,8 @@ class ParametersHead(Float32Layer):
         make: the factory of its layers, by default its own.
     """
 
+    settings = ("nr_filters", "units", "seed")
+
     def __init__(
         self,
         nr_filters: int,
@@ -66,10 +68,6 @@ class ParametersHead(Float32Layer):
         """ul [N, H, W, F] → [N, H, W, units]; ignores the pixel x."""
         return run(self.nin, ops.elu(ul))
 
-    def get_config(self):
-        own = {"nr_filters": self.nr_filters, "units": self.units, "seed": self.seed}
-        return super().get_config() | own
-
 
 @register
 class ChannelsHead(Float32Layer):
@@ -87,6 +85,8 @@ class ChannelsHead(Float32Layer):
         seed: of the initial weights.
         make: the factory of its layers, by default its own.
     """
+
+    settings = ("nr_filters", "parameter_channels", "nonlinearity", "seed")
 
     def __init__(
         self,
@@ -133,15 +133,6 @@ class ChannelsHead(Float32Layer):
             parts.append(run(nin, ops.elu(ul)))
         return ops.take(ops.concatenate(parts, axis=-1), self.positions, axis=-1)
 
-    def get_config(self):
-        own = {
-            "nr_filters": self.nr_filters,
-            "parameter_channels": self.parameter_channels,
-            "nonlinearity": self.nonlinearity,
-            "seed": self.seed,
-        }
-        return super().get_config() | own
-
 
 @register
 class EnergyHead(Float32Layer):
@@ -156,6 +147,8 @@ class EnergyHead(Float32Layer):
 
     width = 64
     noise_channels = 4
+
+    settings = ("nr_filters", "channels", "seed")
 
     def __init__(
         self,
@@ -186,7 +179,3 @@ class EnergyHead(Float32Layer):
         f = f + ops.reshape(run(self.nin_noise, noise), shape)  # [S, N, H, W, 64]
         f = run(self.nin_inner, activate(f, "concat_elu"))
         return ops.tanh(run(self.nin_out, activate(f, "concat_elu")))
-
-    def get_config(self):
-        own = {"nr_filters": self.nr_filters, "channels": self.channels}
-        return super().get_config() | own | {"seed": self.seed}

@@ -86,17 +86,14 @@ class Loop:
                 self._run(log)
                 log.show_state("saving")
                 self.writer.wait()
-            except Stopped as stop:
+            except (Stopped, ReadFailed) as end:
                 if not self.signals.may_stop_at_once:
                     self._save(log)
                 self.writer.wait()
+                if isinstance(end, ReadFailed):
+                    raise
                 where = f" at step {log.step}; resume with {self._resume_command}"
-                raise Stopped(stop.signum, where) from stop
-            except ReadFailed:
-                if not self.signals.may_stop_at_once:
-                    self._save(log)
-                self.writer.wait()
-                raise
+                raise Stopped(end.signum, where) from end
             except distribution.LOST as error:
                 if not self.are_several:
                     raise

@@ -58,23 +58,6 @@ def say(line: str) -> None:
         sys.stdout = None
 
 
-class Clock:
-    """Training speed: images per second of the steps since it was restarted."""
-
-    def __init__(self, images_per_step: int):
-        self.images_per_step = images_per_step
-        self.restart()
-
-    def restart(self) -> None:
-        self.since = time.perf_counter()
-        self.steps = 0
-
-    def images_per_sec(self) -> float | None:
-        """None without a step. Exact once the device has done the steps."""
-        seconds = time.perf_counter() - self.since
-        return self.steps * self.images_per_step / seconds or None
-
-
 class RunLog:
     """Rows of metrics and the progress bar of this process.
 
@@ -108,7 +91,7 @@ class RunLog:
         self.columns = columns(config)
         self.held_out = config.held_out
         self.unit = "energy distance" if config.model.energy_distance else "bits/dim"
-        self.clock = Clock(images_per_step)
+        self._images_per_step = images_per_step
         self.bar = tqdm(
             total=last_step,
             initial=step,
@@ -126,6 +109,7 @@ class RunLog:
             self.events = Events(os.path.join(save_dir, "logs"), config, step)
         # The newest training loss and speed, as they are shown.
         self._train = self._train_step = self._speed = None
+        self.restart_clock()
 
     def __enter__(self):
         if self._path:
@@ -159,16 +143,20 @@ class RunLog:
             self.restart_clock()
             self.show_state()
         else:
-            self.clock.steps += 1
+            self._timed_steps += 1
 
     def restart_clock(self) -> None:
         """Starts measuring speed anew: what came before was not training."""
-        self.clock.restart()
+        self._since, self._timed_steps = time.perf_counter(), 0
         self.bar.unpause()
 
     def stop_clock(self) -> float | None:
-        """Images/s since the clock was started, None without a step; restarts it."""
-        speed = self.clock.images_per_sec()
+        """Images/s since the clock was started, None without a step; restarts it.
+
+        Exact once the device has done the steps.
+        """
+        seconds = time.perf_counter() - self._since
+        speed = self._timed_steps * self._images_per_step / seconds or None
         self._speed = speed or self._speed
         self.restart_clock()
         return speed
@@ -227,7 +215,7 @@ class RunLog:
         if held_out is not None:
             parts.append(f"{self.held_out} {held_out:.4f} {self.unit}")
         if self._speed:
-            images_left = (self.last_step - self.step) * self.clock.images_per_step
+            images_left = (self.last_step - self.step) * self._images_per_step
             seconds = min(round(images_left / self._speed), 10**12)
             time_left = timedelta(seconds=seconds)
             parts += [f"{self._speed:.1f} images/s", f"{time_left} left"]
