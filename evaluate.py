@@ -42,7 +42,7 @@ task_flags.define_sampling_flags(
 cli.DEFINE_field(
     Tasks,
     "batch_size",
-    "Images at a time on each GPU; no result depends on it.",
+    "Images at a time on each GPU; results depend on it by rounding at most.",
     "b",
     lower_bound=1,
 )

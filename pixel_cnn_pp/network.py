@@ -107,7 +107,7 @@ class Network(keras.Model):
         if kind == "input":
             return layer.forward(run, x)
         if kind == "gated_resnet":
-            return layer.forward(run, x, a, h, dropout_seed)
+            return layer.forward(run, x, a, layer.condition(h), dropout_seed)
         return run(layer, x)
 
     def runner(self) -> LayerRunner:
@@ -147,8 +147,7 @@ class Network(keras.Model):
 
         # The image and the residual sums stay in float32: bfloat16 is too coarse.
         def run_on_maps(layer, x, *prepare):
-            is_linear = isinstance(layer, WeightNorm)
-            return run(layer, ops.cast(x, self.map_dtype) if is_linear else x, *prepare)
+            return run(layer, ops.cast(x, self.map_dtype), *prepare)
 
         maps: list[tf.Tensor] = []
         num_blocks = len(self.topology)

@@ -17,7 +17,7 @@ Prepare = Callable[[tf.Tensor, Margins], tf.Tensor]
 
 
 class LayerRunner(Protocol):
-    """How a block runs its layers: run(layer, x) → the output of the layer.
+    """How a block runs its weight-normalised layers: run(layer, x) → the output.
 
     Blocks and heads never call a layer themselves. They are given a runner, so that one
     forward pass per block serves the whole image (`call_layer`), the data-dependent
@@ -29,23 +29,19 @@ class LayerRunner(Protocol):
     """
 
     def __call__(
-        self, layer: keras.layers.Layer, x: tf.Tensor, prepare: Prepare = pad
+        self, layer: "WeightNorm", x: tf.Tensor, prepare: Prepare = pad
     ) -> tf.Tensor: ...
 
 
 def call_layer(layer, x, prepare: Prepare = pad) -> tf.Tensor:
     """The runner of training and scoring."""
-    is_linear = isinstance(layer, WeightNorm)
-    return layer(x, prepare=prepare) if is_linear else layer(x)
+    return layer(x, prepare=prepare)
 
 
 def call_with(kernels: dict[str, tf.Tensor]) -> LayerRunner:
     """`call_layer` with the kernels of all layers, from `kernels_of`."""
 
     def run(layer, x, prepare: Prepare = pad):
-        is_linear = isinstance(layer, WeightNorm)
-        if not is_linear:
-            return layer(x)
         return layer(x, prepare=prepare, kernel=kernels[layer.name])
 
     return run
@@ -53,8 +49,7 @@ def call_with(kernels: dict[str, tf.Tensor]) -> LayerRunner:
 
 def initialize_layer(layer, x, prepare: Prepare = pad) -> tf.Tensor:
     """The runner that sets g and b of each layer from its output first."""
-    is_linear = isinstance(layer, WeightNorm)
-    return layer.initialize(x, prepare=prepare) if is_linear else layer(x)
+    return layer.initialize(x, prepare=prepare)
 
 
 def initial_weights(seed: int | None) -> keras.initializers.Initializer:

@@ -9,7 +9,6 @@ from keras import ops
 from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
 from pixel_cnn_pp.layers.blocks import ShiftedInput
 from pixel_cnn_pp.layers.convolution import (
-    ConditionalWeights,
     Conv2D,
     Deconv2D,
 )
@@ -191,8 +190,6 @@ class RowStep(_Step):
             return None
 
         def run_layer(part, x, prepare=pad):
-            if isinstance(part, ConditionalWeights):
-                return self.folded.conditions[part.name]
             x = prepare(x, NO_MARGINS)
             if isinstance(part, Conv2D):
                 self.store_input(index, part, x, cache)
@@ -200,7 +197,7 @@ class RowStep(_Step):
             return self.folded.run_plain(part, x)
 
         a = self.read_inputs(block.a, maps, cache) if block.a else None
-        return layer.forward(run_layer, x, a)
+        return layer.forward(run_layer, x, a, self.folded.condition(layer))
 
     def precompute(self, index: int, maps: dict, cache: Cache) -> None:
         """The part of a block of ul that depends on u and on the rows above."""
@@ -274,8 +271,6 @@ class PixelStep(_Step):
         a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
 
         def run_layer(part, x, prepare=pad):
-            if isinstance(part, ConditionalWeights):
-                return self.folded.conditions[part.name]
             if part is layer.nin:
                 return 0.0  # conv_1 adds it.
             x = prepare(x, NO_MARGINS)
@@ -284,7 +279,7 @@ class PixelStep(_Step):
             inputs = [x, layer.activate(a)] if with_nin else [x]
             return self.run_conv(index, part, inputs, cache)
 
-        return layer.forward(run_layer, x, a)
+        return layer.forward(run_layer, x, a, self.folded.condition(layer))
 
     def run_conv(self, index: int, conv: Conv2D, inputs: list, cache: Cache):
         """A conv of block `index`: its precomputed part, and the rest as one product of
