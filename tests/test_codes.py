@@ -156,6 +156,19 @@ def test_codes_of_any_integer_type_are_taken_and_others_are_rejected():
             model.log_prob(images)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [-1, 2**32])
+def test_predict_rejects_codes_out_of_range_and_gives_nan_under_xla(code):
+    model = initialized((2, 2, 1), **MANY, field="11x5")
+    model.compile("adam", run_eagerly=True)
+    images = np.full((2, 2, 2, 1), code)
+    images[0] = 299
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be from 0 to 299"):
+        model.predict(images, verbose=0)
+    losses = tf.function(model._checked_losses, jit_compile=True)(images, None)
+    assert np.isnan(losses).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
