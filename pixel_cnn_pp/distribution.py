@@ -98,7 +98,7 @@ def device_names(nr_gpu: int | None) -> list[str]:
     if count > len(devices):
         kind = "GPU" if gpus else "CPU device"
         raise ValueError(
-            f"--nr_gpu={count}: there are {len(devices)} {kind}s here; give at most "
+            f"--nr_gpu={count}: {kind}s here: {len(devices)}; give at most "
             "that many, or remove the flag."
         )
     return devices[:count]

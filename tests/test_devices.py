@@ -126,7 +126,7 @@ def test_error_on_a_device_ends_the_work_of_all(folder):
 
 def test_more_devices_than_there_are_are_rejected_in_one_line(folder):
     error = fail("sample.py", "-o run --nr_gpu=99", folder)
-    assert error.startswith("error: --nr_gpu=99: there are 8 CPU devices here; give at")
+    assert error.startswith("error: --nr_gpu=99: CPU devices here: 8; give at")
 
 
 @pytest.mark.parametrize(
