@@ -69,21 +69,6 @@ _original = multi_device_iterator_ops._create_device_dataset
 multi_device_iterator_ops._create_device_dataset = _create_device_dataset
 
 
-# Files that take a minute or wait for processes of their own. They run first, so that
-# all processes of the tests end at about the same time.
-LONGEST = {
-    f"test_{name}.py"
-    for name in (
-        "defaults fit keras_settings killed notebook processes replicas resume "
-        "sampling step_on_replicas step_options stopping training variants workers"
-    ).split()
-}
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-
-
 # test_defaults.py runs it in a process of its own, with TensorFlow's defaults; by hand:
 # pytest -n 0 --noconftest tests/test_golden.py
 collect_ignore = ["test_golden.py"]

@@ -2,11 +2,15 @@
 
 import json
 import pathlib
+import types
 
 import child_processes
 import numpy as np
 import pytest
 from command_lines import own_lines
+from pages import PAGES, blocks
+
+import data
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -137,3 +141,25 @@ def test_official_step_is_timed(tmp_path, fake_checkout):
     row, found = measure(tmp_path, "official_step", arguments)
     assert row["size"] == "1, 8" and row["batch"] == "4"
     assert row["images/s"] == f"{found['images_per_s']:.2f}"
+
+
+def test_images_of_the_page_are_the_first_of_each_training_batch(tmp_path, monkeypatch):
+    (code,) = blocks(PAGES["docs/equivalence.md"], "python")
+    counts = {"train": 50_000, "test": 10_000}
+
+    def load(name, data_dir, split):
+        assert (name, data_dir) == ("cifar", "DATA")
+        # Each image is its number.
+        examples = [{"image": np.full((1, 1, 1), i)} for i in range(counts[split])]
+        stream = types.SimpleNamespace(as_numpy_iterator=lambda: iter(examples))
+        return types.SimpleNamespace(examples=lambda: stream)
+
+    monkeypatch.setattr(data, "load", load)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    with np.load("FILE.npz") as file:
+        train, test = (file[f"{split}_images"].ravel() for split in ("train", "test"))
+    expected = [*range(1102)]
+    for start in (10_000, 20_000, 30_000, 40_000):
+        expected += range(start, start + 1017)
+    assert train.tolist() == expected and test.tolist() == [*range(1017)]
