@@ -107,7 +107,7 @@ class Network(keras.Model):
         if kind == "input":
             return layer.forward(run, x)
         if kind == "gated_resnet":
-            return layer.forward(run, x, a, layer.condition(h), dropout_seed)
+            return layer.forward(run, x, a, layer.project(h), dropout_seed)
         return run(layer, x)
 
     def runner(self) -> LayerRunner:

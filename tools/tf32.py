@@ -12,9 +12,11 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+import cli  # Before TensorFlow: it sets its log level.
+
+# isort: split
 import tensorflow as tf
 
-import cli  # Before TensorFlow: it sets its log level.
 import evaluate
 from pixel_cnn_pp.layers import convolution
 

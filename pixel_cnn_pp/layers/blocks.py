@@ -136,9 +136,9 @@ class GatedResnet(Float32Layer):
         if training and dropout_seed is None:
             limit = tf.int32.max
             dropout_seed = tf.random.uniform([2], maxval=limit, dtype=tf.int32)
-        return self.forward(call_layer, x, a, self.condition(h), dropout_seed)
+        return self.forward(call_layer, x, a, self.project(h), dropout_seed)
 
-    def condition(self, h: tf.Tensor | None) -> tf.Tensor | None:
+    def project(self, h: tf.Tensor | None) -> tf.Tensor | None:
         """What a condition h [N, L] adds, [N, 1, 1, 2F]; None without num_labels."""
         return None if self.conditional is None else self.conditional(h)
 
@@ -147,11 +147,11 @@ class GatedResnet(Float32Layer):
         run: LayerRunner,
         x: tf.Tensor,
         a: tf.Tensor | None = None,
-        condition: tf.Tensor | None = None,
+        projected: tf.Tensor | None = None,
         dropout_seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """x [N, H, W, F] → [N, H, W, F]; a [N, H, W, skip_channels]; `condition` is
-        that of `self.condition`. Nothing is dropped without `dropout_seed`, int32 [2].
+        """x [N, H, W, F] → [N, H, W, F]; a [N, H, W, skip_channels]; `projected` is
+        that of `self.project`. Nothing is dropped without `dropout_seed`, int32 [2].
         """
 
         def activate_inner(c1, *margins):
@@ -164,8 +164,8 @@ class GatedResnet(Float32Layer):
         if self.nin is not None:
             c1 = c1 + run(self.nin, a, self.activate)
         c2 = run(self.conv_2, c1, activate_inner)  # [N, H, W, 2F]
-        if condition is not None:
-            c2 = c2 + ops.cast(condition, c2.dtype)
+        if projected is not None:
+            c2 = c2 + ops.cast(projected, c2.dtype)
         return add_gated(x, c2)
 
     def activate(self, x: tf.Tensor, *margins: Margins) -> tf.Tensor:

@@ -82,7 +82,7 @@ class FoldedNetwork:
         """A folded kernel, or its 'row' or 'pixel' part, in float32."""
         return tf.cast(self.kernels[f"{layer.name}/{part}"], tf.float32)
 
-    def condition(self, block: GatedResnet) -> tf.Tensor | None:
+    def projected(self, block: GatedResnet) -> tf.Tensor | None:
         """What the labels add in a block, [N, 1, 1, 2F]; None without labels."""
         layer = block.conditional
         return None if layer is None else self.conditions[layer.name]

@@ -197,7 +197,7 @@ class RowStep(_Step):
             return self.folded.run_plain(part, x)
 
         a = self.read_inputs(block.a, maps, cache) if block.a else None
-        return layer.forward(run_layer, x, a, self.folded.condition(layer))
+        return layer.forward(run_layer, x, a, self.folded.projected(layer))
 
     def precompute(self, index: int, maps: dict, cache: Cache) -> None:
         """The part of a block of ul that depends on u and on the rows above."""
@@ -279,7 +279,7 @@ class PixelStep(_Step):
             inputs = [x, layer.activate(a)] if with_nin else [x]
             return self.run_conv(index, part, inputs, cache)
 
-        return layer.forward(run_layer, x, a, self.folded.condition(layer))
+        return layer.forward(run_layer, x, a, self.folded.projected(layer))
 
     def run_conv(self, index: int, conv: Conv2D, inputs: list, cache: Cache):
         """A conv of block `index`: its precomputed part, and the rest as one product of

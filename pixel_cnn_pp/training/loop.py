@@ -258,7 +258,7 @@ class Loop:
     def _report(self, log: RunLog, since: str, with_held_out: bool = False) -> None:
         """A row with the training loss since the last row or the start of the epoch."""
         if not log.rows:
-            self.writer.wait()  # For the checkpoint of step 0.
+            self.writer.wait()  # For the checkpoint that the run began with.
         train_loss = self._mean_loss(since)  # Waits for the steps to be done.
         speed = log.stop_clock()
         if with_held_out:
