@@ -1,4 +1,4 @@
-"""What speeds are measured against: a plain convolution, and a network's operations."""
+"""What speeds are measured against: plain work, and a network's operations."""
 
 import time
 
@@ -8,20 +8,30 @@ import tensorflow as tf
 from pixel_cnn_pp import PixelCNNPP
 
 
-def seconds(work) -> float:
+def seconds(work, times: int = 1) -> float:
+    """Of one call of `work`, the mean of several; waits for the last one's result."""
     start = time.perf_counter()
-    np.asarray(work())
-    return time.perf_counter() - start
+    for _ in range(times):
+        result = work()
+    np.asarray(result)
+    return (time.perf_counter() - start) / times
 
 
-def ceiling() -> float:
-    """GFLOP/s of the plain convolution: the best of five."""
-    x = tf.random.normal([16, 32, 32, 320])
-    kernel = tf.random.normal([2, 3, 320, 160])
-    conv = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"))
-    conv()
-    gflop = 2 * 16 * 32 * 32 * (2 * 3 * 320 * 160) / 1e9
-    return gflop / min(seconds(conv) for _ in range(5))
+def ceiling(dtype: str = "float32") -> float:
+    """GFLOP/s of plain work, the best of five: the convolution in float32 on a CPU, a
+    product of two matrices in `dtype` on a GPU."""
+    if tf.config.list_physical_devices("GPU"):
+        size, times = 8192, 20
+        a, b = tf.cast(tf.random.normal([2, size, size]), dtype)
+        work = tf.function(lambda: tf.cast(tf.matmul(a, b)[0, 0], tf.float32))
+        gflop = 2 * size**3 / 1e9
+    else:
+        x, times = tf.random.normal([16, 32, 32, 320]), 1
+        kernel = tf.random.normal([2, 3, 320, 160])
+        work = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"))
+        gflop = 2 * 16 * 32 * 32 * (2 * 3 * 320 * 160) / 1e9
+    work()
+    return gflop / min(seconds(work, times) for _ in range(5))
 
 
 def gflop_per_image(model: PixelCNNPP) -> float:

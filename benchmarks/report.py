@@ -41,5 +41,10 @@ def speed(results: dict, **others: str) -> None:
 
 
 def peak_gb() -> float:
-    """The most memory that this process has held, in GB of 10^6 KiB."""
+    """The most memory that this process has held, in GB: of its first GPU, or of the
+    host (10^6 KiB) where TensorFlow uses no GPU."""
+    import tensorflow as tf  # Not before cli.
+
+    if tf.config.list_logical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
