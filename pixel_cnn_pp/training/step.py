@@ -45,10 +45,14 @@ def new_values(old, gradient, learning_rate, v_correction, mg_correction, decay,
     return [tf.where(good, a, b) for a, b in zip(new, old, strict=True)]
 
 
-def all_new_values(old, gradients, settings):
-    """`new_values` of all parameters."""
-    pairs = zip(old, gradients, strict=True)
-    return [new_values(values, gradient, *settings) for values, gradient in pairs]
+def update_all(variables, gradients, settings) -> None:
+    """Sets the variables of all parameters to their `new_values`."""
+    for group, gradient in zip(variables, gradients, strict=True):
+        old = [tf.convert_to_tensor(variable) for variable in group]
+        for variable, value in zip(
+            group, new_values(old, gradient, *settings), strict=True
+        ):
+            variable.assign(value)
 
 
 def stacks_of(parameters) -> list[list[int]]:
@@ -110,13 +114,16 @@ class TrainStep:
         self.config = config
         self.strategy = strategy
         self.parameters = list(state.parameters.values())
+        groups = state.parameters, state.adam.v, state.adam.mg, state.ema_parameters
+        # Of each parameter: itself, its moments, its average.
+        self.variables = list(zip(*(group.values() for group in groups), strict=True))
         self.xla_scope = distribution.xla_scope(config.jit_compile)
         self.traced_gradients, self.global_norm, self.traced_update = (
             tf.function(function, jit_compile=self.xla_scope, autograph=False)
             for function in (
                 self.batch_gradients,
                 global_norm,
-                all_new_values,
+                update_all,
             )
         )
         self.compiled = tf.function(self.step, autograph=False)
@@ -169,37 +176,50 @@ class TrainStep:
         seed = prng.fold_in(seed, replica)
         return batch | {"image": mutate(batch["image"], rate, levels, seed)}
 
+    def of_replica(self, variables, replica=0) -> list:
+        """The variables of one replica, in the same structure. A function is traced
+        with those of any one."""
+
+        def local(variable):
+            values = self.strategy.experimental_local_results(variable)
+            return values[tf.get_static_value(replica) % len(values)]
+
+        return tf.nest.map_structure(local, variables)
+
     def trace_gradients(self) -> Callable:
-        """`batch_gradients` as one graph, which all replicas call with their values."""
+        """`batch_gradients` as one graph, which all replicas call with their own."""
         size, model = self.config.batch_size, self.config.model
         dtype = self.state.model.image_dtype
         batch = {"image": tf.TensorSpec([size, *model.image_shape], dtype)}
         if model.num_labels is not None:
             batch["label"] = tf.TensorSpec([size], tf.int32)
-        values = [tf.TensorSpec(p.shape, p.dtype) for p in self.parameters]
+        parameters = self.of_replica(self.parameters)
         seed = tf.TensorSpec([2], tf.int32)
-        return self.traced_gradients.get_concrete_function(values, batch, seed)
+        return self.traced_gradients.get_concrete_function(parameters, batch, seed)
 
     def replica_gradients(self, batch, seed, stop) -> tuple[Sums, list[tf.Tensor]]:
         """The sums and the summed gradients of one replica."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = prng.fold_in(seed, replica)
-        values = [tf.convert_to_tensor(p) for p in self.parameters]
+        parameters = self.of_replica(self.parameters, replica)
         if self.config.accumulate == 1:
-            loss, gradients = self.gradients_of(values, batch, seed)
+            loss, gradients = self.gradients_of(parameters, batch, seed)
         else:
-            loss, gradients = self.accumulated_gradients(values, batch, seed)
+            loss, gradients = self.accumulated_gradients(parameters, batch, seed)
         if self.config.weight_decay:
             # For each image: the loss is a sum over images.
             factor = self.config.weight_decay * self.images_per_replica
-            gradients = add_penalty(gradients, values, self.state.parameters, factor)
+            gradients = add_penalty(
+                gradients, parameters, self.state.parameters, factor
+            )
         norm = self.global_norm(gradients)
         pixels = tf.reduce_mean(tf.cast(batch["image"], tf.float32))
         return Sums(loss, norm, pixels, stop), gradients
 
-    def batch_gradients(self, values, batch, seed):
-        """Summed loss of a batch and its gradients by the parameters' values."""
+    def batch_gradients(self, parameters, batch, seed):
+        """Summed loss of a batch and its gradients by the parameters of a replica."""
         model = self.state.model
+        values = [tf.convert_to_tensor(p) for p in parameters]
         variables = list(model.parameters.values())
         # Around the gradients too: with remat they run the blocks again.
         with fusion.fusing(self.xla_scope is not False):
@@ -212,7 +232,7 @@ class TrainStep:
                 loss = tf.reduce_sum(losses)
             return loss, tape.gradient(loss, values)
 
-    def accumulated_gradients(self, values, batch, seed):
+    def accumulated_gradients(self, parameters, batch, seed):
         """Sums over `accumulate` batches, of which one is in memory at a time."""
         count, size = self.config.accumulate, self.config.batch_size
         parts = {
@@ -222,7 +242,8 @@ class TrainStep:
 
         def add(i, loss, gradients):
             part = {name: split[i] for name, split in parts.items()}
-            more_loss, more = self.gradients_of(values, part, prng.fold_in(seed, i))
+            part_seed = prng.fold_in(seed, i)
+            more_loss, more = self.gradients_of(parameters, part, part_seed)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             return i + 1, loss + more_loss, gradients
 
@@ -242,40 +263,34 @@ class TrainStep:
         return Sums(*tf.unstack(total)), gradients
 
     def trace_update(self) -> Callable:
-        """`all_new_values`, traced once for all replicas. As XLA compiles whole steps,
-        one call: on a GPU the host takes longer for a call than the GPU for its work.
+        """`update_all`, traced once for all replicas.
+
+        As XLA compiles whole steps, one call, which reads and sets the variables: on a
+        GPU the host takes longer for a call or a variable than the GPU for its work.
         """
-        number = tf.TensorSpec([])
-        settings = [*[number] * 4, tf.TensorSpec([], tf.bool)]
         if self.xla_scope:
-            values = [tf.TensorSpec(p.shape) for p in self.parameters]
-            old = [[value] * 4 for value in values]
-            return self.traced_update.get_concrete_function(old, values, settings)
-        function = plain_new_values if self.xla_scope is False else compiled_new_values
-        traced = {}
-        for stack in stacks_of(self.parameters):
-            value = tf.TensorSpec([len(stack), *self.parameters[stack[0]].shape])
-            traced[value.shape] = function.get_concrete_function(
-                [value] * 4, value, *settings
+            number, good = tf.TensorSpec([]), tf.TensorSpec([], tf.bool)
+            variables = self.of_replica(self.variables)
+            gradients = [tf.TensorSpec(p.shape) for p in self.parameters]
+            return self.traced_update.get_concrete_function(
+                variables, gradients, [*[number] * 4, good]
             )
+        return self.update_stacks
 
-        def by_stack(old, gradients, settings):
-            new = [None] * len(old)
-            for stack in stacks_of(gradients):
-                values = zip(*(old[i] for i in stack), strict=True)
-                gradient = tf.stack([gradients[i] for i in stack])
-                results = traced[gradient.shape](
-                    [tf.stack(v) for v in values], gradient, *settings
-                )
-                for i, *parts in zip(stack, *map(tf.unstack, results), strict=True):
-                    new[i] = parts
-            return new
-
-        return by_stack
+    def update_stacks(self, variables, gradients, settings) -> None:
+        """`update_all`, stack by stack."""
+        function = plain_new_values if self.xla_scope is False else compiled_new_values
+        for stack in stacks_of(gradients):
+            old = zip(*(variables[i] for i in stack), strict=True)
+            gradient = tf.stack([gradients[i] for i in stack])
+            new = function([tf.stack(v) for v in old], gradient, *settings)
+            for i, *values in zip(stack, *map(tf.unstack, new), strict=True):
+                for variable, value in zip(variables[i], values, strict=True):
+                    variable.assign(value)
 
     def update(self, step, gradients, is_good) -> None:
         """Adam and EMA of all parameters, unless the step is bad."""
-        config, state = self.config, self.state
+        config = self.config
         with tf.device(prng.HOST):
             settings = (
                 learning_rate_at(step, config.learning_rate, config.lr_decay),
@@ -285,22 +300,12 @@ class TrainStep:
         settings = [*tf.nest.flatten(settings), is_good]
         compute = self.trace_update()
 
-        def assign(_, variables, gradients):
-            # Values, not variables: XLA would take the variables that a strategy has on
-            # several devices for one another.
-            variables = list(zip(*variables, strict=True))
-            old = [[tf.convert_to_tensor(v) for v in group] for group in variables]
-            new = compute(old, gradients, settings)
-            for variable, value in zip(
-                tf.nest.flatten(variables), tf.nest.flatten(new), strict=True
-            ):
-                variable.assign(value)
+        def update_replica(gradients):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            variables = self.of_replica(self.variables, replica)
+            compute(variables, gradients, settings)
 
-        groups = state.parameters, state.adam.v, state.adam.mg, state.ema_parameters
-        variables = [list(group.values()) for group in groups]
-        self.strategy.extended.update(
-            variables[0][0], assign, (variables, gradients), group=False
-        )
+        self.strategy.run(update_replica, (gradients,))
 
     def count(self, step, sums: Sums, is_good) -> None:
         """Adds a good step to the sums that the metrics are made of, counts a bad."""
