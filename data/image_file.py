@@ -19,6 +19,7 @@ import stat
 import warnings
 
 import numpy as np
+import tensorflow as tf
 
 from data.source import DAMAGE
 
@@ -81,12 +82,14 @@ def read(path: str) -> tuple[np.ndarray, bool]:
             problem = find_problem(image, contents)
             if problem is None:
                 image.verify()  # The checksums of a PNG.
+                if image.format == "PNG":
+                    tf.io.decode_png(contents)  # Pillow takes missing rows for black.
         if problem is None:
             with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
                 return decode(image)
     except Image.DecompressionBombError:
         problem = f"has more than {MAX_PIXELS} pixels"
-    except DAMAGE as error:
+    except (*DAMAGE, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
             "cannot be read as an image, it is damaged or no PNG, JPEG, BMP, GIF, WebP "
             "or TIFF"
@@ -99,6 +102,11 @@ def find_problem(image: "Image.Image", contents: bytes) -> str | None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         return f"has more than {MAX_PIXELS} pixels"
+    # Extents do not know of the orientation of a TIFF, the size does.
+    corners = (tile.extents[2] * tile.extents[3] for tile in image.tile)
+    stored = max(corners, default=width * height)
+    if stored < width * height:
+        return f"has {stored} of its {width * height} pixels"
     if image.format == "TIFF":
         tile = [image.tag_v2.get(tag, 1) for tag in (TILE_WIDTH, TILE_LENGTH)]
         if tile[0] * tile[1] > MAX_PIXELS:

@@ -42,6 +42,11 @@ PIXEL = np.zeros((1, 1, 1), np.uint8)
 PHOTO = encoded(natural(0), "JPEG")
 TIFF = encoded(natural(0), "TIFF")
 WEBP = encoded(natural(0), "WEBP")
+# Eight rows in strips of four, of which the header names the first alone.
+ROWS_PER_STRIP = "<HHII", 278, 4, 1
+FEWER_STRIPS = encoded(Image.new("L", (8, 8), 99), "TIFF").replace(
+    struct.pack(*ROWS_PER_STRIP, 8), struct.pack(*ROWS_PER_STRIP, 4)
+)
 BAD = {
     "zero bytes": (b"", "is empty"),
     "text": (b"not an image", "damaged or no PNG, JPEG, BMP, GIF, WebP or TIFF"),
@@ -58,6 +63,8 @@ BAD = {
     "half a bmp": (bmp(np.zeros((9, 9, 3), np.uint8))[:-9], "damaged"),
     "half a webp": (WEBP[: len(WEBP) // 2], "damaged"),
     "half a tiff": (TIFF[: len(TIFF) // 2], "damaged"),
+    "png of fewer rows": (png(1, 2, 8, COLOUR, b"\0\1\2\3"), "damaged"),
+    "tiff of fewer rows": (FEWER_STRIPS, "has 32 of its 64 pixels"),
     "floats": (encoded(Image.new("F", (2, 2)), "TIFF"), "has Pillow's mode F, best"),
     "huge png": (png(30000, 30000, 1, GREY, b""), "has more than 67108864 pixels"),
     "large png": (png(9000, 9000, 1, GREY, b""), "has more than 67108864 pixels"),
