@@ -10,6 +10,7 @@ Pickled (object) arrays are never read.
 import math
 import os
 import zipfile
+from collections import Counter
 
 import numpy as np
 from absl import logging
@@ -44,6 +45,9 @@ class NpzFile:
         except DAMAGE as error:
             raise self.error("is not a whole .npz file") from error
         self.keys = self.file.files
+        for name, times in Counter(self.file.zip.namelist()).items():
+            if times > 1:
+                raise self.error(f"has {shown(name)} {times} times")
 
     def __enter__(self) -> "NpzFile":
         return self

@@ -275,6 +275,14 @@ def test_a_member_beside_the_array_of_its_name_is_not_taken_for_it(tmp_path):
     np.testing.assert_array_equal(images, IMAGES)
 
 
+def test_an_array_that_is_there_twice_is_rejected(tmp_path):
+    path = members(tmp_path, {"train_images.npy": npy(header("(4, 2, 3, 2)"))})
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Dupl"):
+        file.writestr("train_images.npy", b"another")
+    with pytest.raises(ValueError, match="has train_images.npy 2 times"):
+        data.load("npz", path, "train")
+
+
 @pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_compressions_that_numpy_does_not_write_are_rejected(tmp_path, kind):
     content = npy(header("(4, 2, 3, 2)"), IMAGES.tobytes())

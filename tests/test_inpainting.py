@@ -4,6 +4,8 @@ import command_lines
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_bytes import encoded
+from PIL import Image
 from small_runs import write_untrained
 
 from pixel_cnn_pp import checkpoint
@@ -72,6 +74,8 @@ def test_white_of_16_bits_is_kept(tmp_path):
 
 CLEAR = np.where(HOLE[..., None], 255, [0, 0, 0, 0])
 RED = np.where(HOLE[..., None], 255, [255, 0, 0])
+TURNED = Image.Exif()
+TURNED[274] = 6
 WRONG = {
     "small": (png(grey(HOLE[:7])), "is 7×8, and the images are 8×8"),
     "all_white": (png(grey(HOLE | True)), "is all white, so nothing is sampled"),
@@ -82,6 +86,7 @@ WRONG = {
     "text": (b"keep the left half", "is no PNG"),
     "empty": (b"", "is no PNG"),
     "jpeg": (tf.io.encode_jpeg(np.uint8(grey(HOLE))).numpy(), "is no PNG"),
+    "turned": (encoded(np.uint8(grey(HOLE)[..., 0]), "PNG", exif=TURNED), "has EXIF"),
     "torn": (png(grey(HOLE))[:50], "is a damaged PNG"),
     "bomb": (
         png(grey(HOLE))[:16] + b"\x00\x00\xff\xff" * 2 + png(grey(HOLE))[24:],

@@ -6,14 +6,16 @@ import numpy as np
 import tensorflow as tf
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-REMEDY = "save the mask as a PNG of black and white pixels without smoothing"
+REMEDY = (
+    "save the mask as a PNG of black and white pixels, without smoothing and EXIF data"
+)
 
 
 def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
     """True where a pixel is kept, bool [H, W], of a black and white PNG: white is kept.
 
     `size` is (H, W) of the images. Raises OSError where the file cannot be read, and
-    ValueError for another size, other colours, and a mask of one colour.
+    ValueError for another size, other colours, EXIF data, and a mask of one colour.
     """
     value = f"--inpaint_mask={path}"
     try:
@@ -30,6 +32,8 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
             f"{value}: is {found[0]}×{found[1]}, and the images are {size[0]}×"
             f"{size[1]}; give a mask with a pixel for each of theirs."
         )
+    if b"eXIf" in contents:
+        raise ValueError(f"{value}: has EXIF data, which can turn it; {REMEDY}.")
     try:
         pixels = tf.io.decode_png(contents).numpy()  # [H, W, C]
     except tf.errors.InvalidArgumentError as error:
