@@ -64,7 +64,7 @@ cli.DEFINE_path(
     None,
     "Folder of a run with --mutation_rate on the same images, a background model: adds "
     "its bits/dim and log_likelihood_ratio, log p - log p_background in nats, to the "
-    "scores, and subtracts its bits from those of --heatmap. A low ratio is unusual.",
+    "scores, and subtracts its bits from those of --heatmap. A low ratio means OOD.",
 )
 cli.DEFINE_field(
     Tasks,

@@ -21,9 +21,9 @@ import roc_auc
 
 def test_roc_auc_is_the_share_of_pairs_ties_counting_half():
     # 2 is above 1 and ties with 2; 4 is above all: (1 + ½ + 0 + 1 + 1 + 1) / 6.
-    usual, unusual = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
-    assert roc_auc.roc_auc(usual, unusual) == 4.5 / 6
-    assert roc_auc.roc_auc(unusual, usual) == 1.5 / 6
+    inside, ood = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
+    assert roc_auc.roc_auc(inside, ood) == 4.5 / 6
+    assert roc_auc.roc_auc(ood, inside) == 1.5 / 6
     assert roc_auc.roc_auc(np.ones(3), np.ones(2)) == 0.5
 
 
@@ -36,49 +36,48 @@ def write_scores(path, scores):
 @pytest.fixture
 def measure(tmp_path):
     """Runs roc_auc.py on files of scores in a folder."""
-    write_scores(tmp_path / "usual.csv", [3.0, 4.0, 5.0])
-    write_scores(tmp_path / "unusual.csv", [1.0, 2.0])
+    write_scores(tmp_path / "in.csv", [3.0, 4.0, 5.0])
+    write_scores(tmp_path / "ood.csv", [1.0, 2.0])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with in_process.entry_point("roc_auc") as run:
         yield lambda line: run(line, tmp_path)
 
 
 def test_roc_auc_command_measures_scores_and_their_distance_from_the_median(measure):
-    done = measure("--usual=usual.csv --unusual=unusual.csv --reference=usual.csv")
+    done = measure("--in_distribution=in.csv --ood=ood.csv --reference=in.csv")
     assert done.stdout.splitlines() == [
-        "bits/dim: usual 4.000, unusual 1.500",
+        "bits/dim: in-distribution 4.000, OOD 1.500",
         "ROC-AUC of bits/dim: 0.000",
         "ROC-AUC of the distance from 4.000 bits/dim: 1.000",
     ]
 
 
-def test_low_ratios_are_the_unusual_ones(tmp_path):
-    for name, ratios in (("usual", [5.0, 3.0]), ("unusual", [4.0, 1.0])):
+def test_low_ratios_are_those_of_ood_images(tmp_path):
+    for name, ratios in (("in", [5.0, 3.0]), ("ood", [4.0, 1.0])):
         with open_csv(str(tmp_path / f"{name}.csv"), RATIO_SCORES) as write_rows:
             scores = np.ones(2), np.ones(2), np.array(ratios)
             write_rows(["0", "1"], None, *scores)
-    line = "--usual=usual.csv --unusual=unusual.csv --column=log_likelihood_ratio"
+    line = "--in_distribution=in.csv --ood=ood.csv --column=log_likelihood_ratio"
     with in_process.entry_point("roc_auc") as run:
         done = run(line, tmp_path)
-        write_scores(tmp_path / "unusual.csv", [1.0])
+        write_scores(tmp_path / "ood.csv", [1.0])
         failed = run(line, tmp_path)
     # Below: 4 < 5, 1 < 5 and 1 < 3, of four pairs.
     assert done.stdout.splitlines() == [
-        "log-likelihood ratio: usual 4.000, unusual 2.500",
+        "log-likelihood ratio: in-distribution 4.000, OOD 2.500",
         "ROC-AUC of log-likelihood ratio: 0.750",
     ]
     assert failed.stderr == (
-        "error: --unusual=unusual.csv: is no file of evaluate.py --scores_csv "
+        "error: --ood=ood.csv: is no file of evaluate.py --scores_csv "
         "--background_dir; give one.\n"
     )
 
 
 def test_roc_auc_command_names_a_file_that_holds_no_scores(measure):
-    done = measure("--usual=usual.csv --unusual=other.csv")
+    done = measure("--in_distribution=in.csv --ood=other.csv")
     assert done.code == 1 and not done.stdout
     assert done.stderr == (
-        "error: --unusual=other.csv: is no file of evaluate.py --scores_csv; give "
-        "one.\n"
+        "error: --ood=other.csv: is no file of evaluate.py --scores_csv; give one.\n"
     )
 
 

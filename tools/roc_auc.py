@@ -1,9 +1,10 @@
-"""ROC-AUC of two files of scores: how well they tell unusual images from usual.
+"""ROC-AUC of two files of scores: how well they tell out-of-distribution (OOD) images
+from those of the distribution that the model was trained on.
 
-`python tools/roc_auc.py --usual=A.csv --unusual=B.csv` reads what
-`evaluate.py --scores_csv` wrote. 1: every unusual image has more bits/dim than every
-usual one; 0.5: no better than a coin; below: the unusual ones tend to have fewer.
-With `--column=log_likelihood_ratio`, 1: every unusual image has a lower ratio.
+`python tools/roc_auc.py --in_distribution=A.csv --ood=B.csv` reads what
+`evaluate.py --scores_csv` wrote. 1: every OOD image has more bits/dim than every
+in-distribution one; 0.5: no better than a coin; below: OOD images tend to have fewer.
+With `--column=log_likelihood_ratio`, 1: every OOD image has a lower ratio.
 """
 
 import csv
@@ -12,15 +13,15 @@ import sys
 import numpy as np
 from absl import app, flags
 
-flags.DEFINE_string("usual", None, "Scores of images like those trained on.")
-flags.DEFINE_string("unusual", None, "Scores of other images, by the same model.")
+flags.DEFINE_string("in_distribution", None, "Scores of the test images.")
+flags.DEFINE_string("ood", None, "Scores of other images, by the same model.")
 flags.DEFINE_string(
     "reference",
     None,
     "Scores of training images: measures besides how far from their median the "
     "scores are, up or down.",
 )
-# 1 where a high score is unusual, −1 where a low one is; the name and unit.
+# 1 where OOD images are to score high, −1 where low; the name and unit.
 COLUMNS = {
     "bits_per_dim": (1, "bits/dim", "bits/dim"),
     "log_likelihood_ratio": (-1, "log-likelihood ratio", "nats"),
@@ -29,19 +30,17 @@ flags.DEFINE_enum(
     "column",
     "bits_per_dim",
     list(COLUMNS),
-    "Which scores: high bits/dim are unusual, and low ratios. The ratio is that of "
+    "Which scores: OOD images are to have high bits/dim, low ratios. The ratio is by "
     "evaluate.py --background_dir.",
 )
 FLAGS = flags.FLAGS
 
 
-def roc_auc(usual: np.ndarray, unusual: np.ndarray) -> float:
-    """Share of pairs whose unusual score is the higher, a tie counting half."""
-    usual = np.sort(usual)
-    lower, not_higher = (
-        np.searchsorted(usual, unusual, side) for side in ("left", "right")
-    )
-    return float((lower + not_higher).sum() / (2 * len(usual) * len(unusual)))
+def roc_auc(in_distribution: np.ndarray, ood: np.ndarray) -> float:
+    """Share of pairs whose OOD score is the higher, a tie counting half."""
+    ordered = np.sort(in_distribution)
+    lower, not_higher = (np.searchsorted(ordered, ood, s) for s in ("left", "right"))
+    return float((lower + not_higher).sum() / (2 * len(ordered) * len(ood)))
 
 
 def read_scores(flag: str, path: str | None, column: str) -> np.ndarray:
@@ -72,19 +71,19 @@ def main(argv):
             raise ValueError(
                 f"unexpected argument {argv[1]!r}; every setting is a flag."
             )
-        usual = read_scores("usual", FLAGS.usual, FLAGS.column)
-        unusual = read_scores("unusual", FLAGS.unusual, FLAGS.column)
+        inside = read_scores("in_distribution", FLAGS.in_distribution, FLAGS.column)
+        ood = read_scores("ood", FLAGS.ood, FLAGS.column)
         reference = FLAGS.reference and read_scores(
             "reference", FLAGS.reference, FLAGS.column
         )
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     sign, name, unit = COLUMNS[FLAGS.column]
-    print(f"{name}: usual {usual.mean():.3f}, unusual {unusual.mean():.3f}")
-    print(f"ROC-AUC of {name}: {roc_auc(sign * usual, sign * unusual):.3f}")
+    print(f"{name}: in-distribution {inside.mean():.3f}, OOD {ood.mean():.3f}")
+    print(f"ROC-AUC of {name}: {roc_auc(sign * inside, sign * ood):.3f}")
     if reference is not None:
         middle = np.median(reference)
-        auc = roc_auc(abs(usual - middle), abs(unusual - middle))
+        auc = roc_auc(abs(inside - middle), abs(ood - middle))
         print(f"ROC-AUC of the distance from {middle:.3f} {unit}: {auc:.3f}")
 
 
