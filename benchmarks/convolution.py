@@ -20,7 +20,7 @@ def seconds(work, times: int = 1) -> float:
 def ceiling(dtype: str = "float32") -> float:
     """GFLOP/s of plain work, the best of five: the convolution in float32 on a CPU, a
     product of two matrices in `dtype` on a GPU."""
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.list_logical_devices("GPU"):
         size, times = 8192, 20
         a, b = tf.cast(tf.random.normal([2, size, size]), dtype)
         work = tf.function(lambda: tf.cast(tf.matmul(a, b)[0, 0], tf.float32))

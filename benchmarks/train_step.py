@@ -33,7 +33,7 @@ flags.DEFINE_integer("accumulate", 1, "Batches of a step, as in train.py.")
 flags.DEFINE_bool("jit_compile", None, "Compile with XLA, as in train.py.")
 flags.DEFINE_integer("replicas", 1, "GPUs, or CPUs that share this one's cores.")
 flags.DEFINE_integer(
-    "steps", 10, "Steps that are timed, on a GPU ten times as many; the median counts."
+    "steps", 10, "Timings, whose median counts: of a step, on a GPU the mean of ten."
 )
 flags.adopt_module_key_flags(report)
 flags.adopt_module_key_flags(size_flags)
@@ -48,6 +48,8 @@ def main(argv):
         tf.config.set_logical_device_configuration(cpu, parts)
     dtype = "bfloat16" if FLAGS.precision == "mixed_bfloat16" else "float32"
     before = ceiling(dtype)
+    if distribution.has_gpu():
+        tf.config.experimental.reset_memory_stats("GPU:0")
     config = Config.of(
         nr_resnet=FLAGS.nr_resnet,
         nr_filters=FLAGS.nr_filters,
@@ -73,6 +75,7 @@ def main(argv):
         # Training does not wait for each step of a GPU either.
         stretch = 10 if distribution.has_gpu() else 1
         times = [seconds(lambda: step(batch), stretch) for _ in range(FLAGS.steps)]
+    peak_gb = report.peak_gb()
     rate = n / float(np.median(times))
     # Gradients take twice the forward pass.
     gflop = 3 * gflop_per_image(state.model)
@@ -90,7 +93,7 @@ def main(argv):
         "gflop_per_s": rate * gflop,
         "ceiling_gflop_per_s": max(before, ceiling(dtype)),
         "first_step_s": first,
-        "peak_gb": report.peak_gb(),
+        "peak_gb": peak_gb,
     }
     report.speed(
         found,

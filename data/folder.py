@@ -89,7 +89,7 @@ class Checked(NamedTuple):
 def check_file(path: str) -> Checked:
     """Decodes a file once."""
     try:
-        pixels, is_16_bit = image_file.read(path)
+        pixels, is_16_bit = image_file.read(path, count_rows=True)
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in LASTING:
             raise

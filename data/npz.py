@@ -47,6 +47,7 @@ class NpzFile:
         self.keys = self.file.files
         for name, times in Counter(self.file.zip.namelist()).items():
             if times > 1:
+                self.file.close()
                 raise self.error(f"has {shown(name)} {times} times")
 
     def __enter__(self) -> "NpzFile":

@@ -113,6 +113,25 @@ def natural(seed, h=40, w=56, channels=3):
     return np.clip(image + 128, 0, 255).round().astype(np.uint8)
 
 
+def tiff_of_planes(*levels):
+    """8×8 pixels, RGB; red, green and blue lie one after the other, of one level each.
+
+    Fewer than three levels make a file that lacks planes.
+    """
+    n, size = len(levels), 64
+    # After the header and ten tags of 12 bytes: bits of a sample, offsets, lengths.
+    at = 8 + 2 + 10 * 12 + 4
+    pixels = at + 6 + 8 * n
+    tags = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 3, at), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 2), (273, 4, n, at + 6), (277, 3, 1, 3), (278, 4, 1, 8)]
+    tags += [(279, 4, n, at + 6 + 4 * n), (284, 3, 1, 2)]
+    body = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    offsets = [pixels + size * i for i in range(n)]
+    values = struct.pack(f"<3H{2 * n}I", 8, 8, 8, *offsets, *[size] * n)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + body + bytes(4)
+    return head + values + b"".join(bytes([level]) * size for level in levels)
+
+
 def encoded(image, kind, **options):
     """The bytes of a file of Pillow's, of uint8 or uint16 [H, W] or [H, W, C]."""
     file = io.BytesIO()

@@ -18,6 +18,7 @@ from image_bytes import (
     natural,
     png,
     png_chunk,
+    tiff_of_planes,
 )
 from PIL import Image
 
@@ -65,6 +66,7 @@ BAD = {
     "half a tiff": (TIFF[: len(TIFF) // 2], "damaged"),
     "png of fewer rows": (png(1, 2, 8, COLOUR, b"\0\1\2\3"), "damaged"),
     "tiff of fewer rows": (FEWER_STRIPS, "has 32 of its 64 pixels"),
+    "tiff of two planes": (tiff_of_planes(50, 60), "has 128 of its 192 pixels"),
     "floats": (encoded(Image.new("F", (2, 2)), "TIFF"), "has Pillow's mode F, best"),
     "huge png": (png(30000, 30000, 1, GREY, b""), "has more than 67108864 pixels"),
     "large png": (png(9000, 9000, 1, GREY, b""), "has more than 67108864 pixels"),
@@ -94,6 +96,12 @@ def test_a_bad_file_is_named_with_what_is_wrong_and_both_remedies(tmp_path, kind
         data.load("folder", str(tmp_path), "train")
     assert "--skip_bad_images" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_tiff_of_three_planes_is_read(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff_of_planes(50, 60, 70))
+    pixels, _ = image_file.read(str(tmp_path / "a.tif"))
+    np.testing.assert_array_equal(pixels, np.full((8, 8, 3), [50, 60, 70]))
 
 
 # Loads the folder of each argument in a process of its own.

@@ -21,7 +21,7 @@ if not ON_GPU:
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
 # Of a parameter after initialisation and after five steps: on an H100 2.1e-6 and 3.5e-3
-# were met.
+# were measured.
 AFTER_INITIALISATION, AFTER_FIVE_STEPS = (4e-6, 1e-2) if ON_GPU else (2e-6, 2e-4)
 SEED = (0, 0)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 REMEDY = (
-    "save the mask as a PNG of black and white pixels, without smoothing and EXIF data"
+    "save the mask as a PNG of black and white pixels, without smoothing or EXIF data"
 )
 
 

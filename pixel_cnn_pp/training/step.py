@@ -1,5 +1,6 @@
 """TrainStep: loss, gradients, Adam and EMA of one batch, in one graph."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -49,9 +50,8 @@ def update_all(variables, gradients, settings) -> None:
     """Sets the variables of all parameters to their `new_values`."""
     for group, gradient in zip(variables, gradients, strict=True):
         old = [tf.convert_to_tensor(variable) for variable in group]
-        for variable, value in zip(
-            group, new_values(old, gradient, *settings), strict=True
-        ):
+        new = new_values(old, gradient, *settings)
+        for variable, value in zip(group, new, strict=True):
             variable.assign(value)
 
 
@@ -177,10 +177,14 @@ class TrainStep:
         return batch | {"image": mutate(batch["image"], rate, levels, seed)}
 
     def of_replica(self, variables, replica=0) -> list:
-        """The variables of one replica, in the same structure. A function is traced
-        with those of any one."""
+        """The variables of one replica, in the same structure.
+
+        Functions take them as arguments: they are traced once, with those of any
+        replica, and captured ones would stay that replica's.
+        """
 
         def local(variable):
+            # The id counts the replicas of all workers, `values` are this worker's.
             values = self.strategy.experimental_local_results(variable)
             return values[tf.get_static_value(replica) % len(values)]
 
@@ -268,22 +272,31 @@ class TrainStep:
         As XLA compiles whole steps, one call, which reads and sets the variables: on a
         GPU the host takes longer for a call or a variable than the GPU for its work.
         """
+        number, good = tf.TensorSpec([]), tf.TensorSpec([], tf.bool)
+        settings = [*[number] * 4, good]
         if self.xla_scope:
-            number, good = tf.TensorSpec([]), tf.TensorSpec([], tf.bool)
             variables = self.of_replica(self.variables)
             gradients = [tf.TensorSpec(p.shape) for p in self.parameters]
             return self.traced_update.get_concrete_function(
-                variables, gradients, [*[number] * 4, good]
+                variables, gradients, settings
             )
-        return self.update_stacks
-
-    def update_stacks(self, variables, gradients, settings) -> None:
-        """`update_all`, stack by stack."""
         function = plain_new_values if self.xla_scope is False else compiled_new_values
+        traced = {}
+        for stack in stacks_of(self.parameters):
+            value = tf.TensorSpec([len(stack), *self.parameters[stack[0]].shape])
+            traced[value.shape] = function.get_concrete_function(
+                [value] * 4, value, *settings
+            )
+        return functools.partial(self.update_stacks, traced)
+
+    def update_stacks(self, traced, variables, gradients, settings) -> None:
+        """`update_all` by `new_values` that are traced for the shape of each stack."""
         for stack in stacks_of(gradients):
             old = zip(*(variables[i] for i in stack), strict=True)
             gradient = tf.stack([gradients[i] for i in stack])
-            new = function([tf.stack(v) for v in old], gradient, *settings)
+            new = traced[gradient.shape](
+                [tf.stack(values) for values in old], gradient, *settings
+            )
             for i, *values in zip(stack, *map(tf.unstack, new), strict=True):
                 for variable, value in zip(variables[i], values, strict=True):
                     variable.assign(value)
