@@ -33,8 +33,9 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
     """(step, value) in order, by column of metrics.csv: train_… and test_… or
     validation_….
 
-    A row with a test value has the mean of a whole epoch as its training value. It is
-    skipped, unless there are no others. Raises ValueError where there are no values.
+    A row with a test value has the mean of a whole epoch as its training value. Those
+    of epochs or those of intervals are taken, whichever are more. Raises ValueError
+    where there are no values.
     """
     path = os.path.join(save_dir, METRICS)
     if not os.path.isfile(path):
@@ -42,7 +43,7 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
             f"--save_dir={save_dir}: has no {METRICS}; give the folder of a run of "
             "train.py."
         )
-    train, train_of_intervals, test = [], [], []
+    of_intervals, of_epochs, test = [], [], []
     with open(path, newline="", errors="replace") as file:
         header = next(file, "").rstrip()
         if header and not re.fullmatch(HEADER, header):
@@ -55,18 +56,17 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
                     raise ValueError(f"{step} is no step")
                 step = int(step)
                 if train_value:
+                    train = of_epochs if test_value else of_intervals
                     train.append((step, _number(train_value)))
-                if train_value and not test_value:
-                    train_of_intervals.append(train[-1])
                 if test_value:
                     test.append((step, _number(test_value)))
             except ValueError as error:
                 raise ValueError(
                     f"{path}: line {number} is damaged; {REMEDY}, or delete the line."
                 ) from error
-    if not (train or test):
+    if not (of_intervals or of_epochs or test):
         raise ValueError(f"{path}: has no values yet; train longer.")
-    return {columns[2]: train_of_intervals or train, columns[3]: test}
+    return {columns[2]: max(of_intervals, of_epochs, key=len), columns[3]: test}
 
 
 def _number(text: str) -> float:

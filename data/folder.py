@@ -152,6 +152,27 @@ def warn_of_dark_images(root: str, checked: list[Checked]) -> None:
         )
 
 
+def warn_of_other_sizes(
+    root: str, shapes: dict[str, tuple[int, int, int]], side: int
+) -> None:
+    """Warns of images that are resized, of which scores say little."""
+    resized = [file for file, (h, w, _) in shapes.items() if (h, w) != (side, side)]
+    if resized:
+        h, w, _ = shapes[resized[0]]
+        logging.warning(
+            "%s: %d of %d images are cropped to a square and resized to %d×%d, the "
+            "first of them %s of %d×%d.",
+            shown(root),
+            len(resized),
+            len(shapes),
+            side,
+            side,
+            shown(resized[0]),
+            h,
+            w,
+        )
+
+
 def one_size(root: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int]:
     """H and W of all images, which is one."""
     first = next(iter(shapes))
@@ -176,8 +197,8 @@ def find_labels(
         name, path = class_of(file), shown(os.path.join(root, file))
         if name is None:
             raise ValueError(
-                f"{path} lies in no class folder; for labels put every image in a "
-                "folder with the name of its class, or ask for no labels."
+                f"{path} lies in no class folder, and -c or a class-conditional model "
+                "needs the class of each image; put it in a folder of that name."
             )
         if name not in index_of:
             raise ValueError(
@@ -262,7 +283,11 @@ def load(
         label_of = find_labels(root, files, class_names)
     checked = check_files(root, files, skip_bad_images)
     shapes = {file: checked[file].shape for file in checked}
-    h, w = (image_size,) * 2 if image_size else one_size(root, shapes)
+    if image_size:
+        h = w = image_size
+        warn_of_other_sizes(root, shapes, image_size)
+    else:
+        h, w = one_size(root, shapes)
     label_tensor = None
     if labels:
         kept_labels = [label_of[file] for file in shapes]

@@ -334,6 +334,6 @@ class Network(keras.Model):
         if n and not 0 <= labels.min() <= labels.max() < (self.num_labels or 0):
             raise ValueError(
                 f"labels from {labels.min()} to {labels.max()}: this model has "
-                f"num_labels={self.num_labels}."
+                f"num_labels={self.num_labels}; give 0 to {(self.num_labels or 0) - 1}."
             )
         return tf.constant(labels, tf.int32)

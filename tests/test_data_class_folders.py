@@ -254,7 +254,7 @@ def test_other_sets_have_no_images_to_skip(name):
 def test_a_failing_disk_makes_no_bad_image(tmp_path, monkeypatch):
     """Tomorrow the file may be there, and the images would have another order."""
 
-    def fail(path):
+    def fail(path, count_rows):
         raise OSError(5, "Input/output error", path)
 
     root = write(tmp_path, "train/it.png")

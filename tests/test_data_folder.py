@@ -103,6 +103,19 @@ def test_jpeg_bmp_and_the_first_frame_of_a_gif_are_read(tmp_path):
     assert pixels == [[255, 0, 0], bitmap.ravel().tolist(), [128] * 3, [64] * 3]
 
 
+def test_images_that_are_resized_are_counted_in_a_warning(tmp_path, caplog):
+    (tmp_path / "train").mkdir()
+    for name, side in (("a.png", 2), ("b.png", 3), ("c.png", 4)):
+        pixels = tf.zeros([side, side + side // 4, 3], tf.uint8)
+        (tmp_path / "train" / name).write_bytes(tf.io.encode_png(pixels).numpy())
+    data.load("folder", str(tmp_path), "train", image_size=2)
+    messages = [r.getMessage() for r in caplog.records if "resized" in r.getMessage()]
+    assert messages == [
+        f"{tmp_path}/train: 2 of 3 images are cropped to a square and resized to 2×2, "
+        "the first of them b.png of 3×3."
+    ]
+
+
 def test_image_size_crops_the_centre_and_averages(tmp_path):
     image = write(tmp_path / "train" / "wide.png", picture(0, h=4, w=8))
     tall = write(tmp_path / "train" / "z.png", picture(1, h=9, w=6))

@@ -68,6 +68,14 @@ def test_curve_of_epochs_alone_has_their_training_values(module, tmp_path):
     assert unit == "energy distance per pixel"
 
 
+def test_curve_of_more_epochs_than_intervals_has_the_values_of_epochs(module, tmp_path):
+    header = METRICS.splitlines()[0]
+    rows = "10,0,7.0,6.0,0.1,\n15,1,6.5,,0.1,\n20,1,6.0,5.5,0.1,\n"
+    (tmp_path / "metrics.csv").write_text(f"{header}\n{rows}")
+    curves = module.read_curves(str(tmp_path))
+    assert curves["train_bits_per_dim"] == [(10, 7.0), (20, 6.0)]
+
+
 def test_plot_writes_the_picture_whole(plot, tmp_path):
     (tmp_path / "metrics.csv").write_text(METRICS)
     done = plot("--save_dir=.", tmp_path)

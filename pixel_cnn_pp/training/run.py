@@ -69,8 +69,8 @@ def check_save_dir(save_dir: str, load_params: bool) -> None:
         )
     if load_params and not has_run:
         raise ValueError(
-            f"--resume: --save_dir={save_dir} holds no run to resume; remove "
-            "the flag to start one."
+            f"--resume: --save_dir={save_dir} holds no run to resume; give the folder "
+            "of one, or remove --resume to start one."
         )
     check_folder_writable("save_dir", save_dir)
 
@@ -83,8 +83,8 @@ def check_image_sets(
     if train.num_images < batch:
         accumulate = f" --accumulate={config.accumulate}" * (config.accumulate > 1)
         raise ValueError(
-            f"--batch_size={config.batch_size}{accumulate}: {replicas} replicas take "
-            f"{batch} images a step, and the training set has {train.num_images}; give "
+            f"--batch_size={config.batch_size}{accumulate}: a step takes {batch} "
+            f"images on all devices, and the training set has {train.num_images}; give "
             "a smaller one."
         )
     if train.num_images < config.init_batch_size:
