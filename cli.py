@@ -4,6 +4,7 @@ Imported before TensorFlow, which reads its log level as it is loaded.
 """
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -46,6 +47,10 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
     # Before the flags are parsed, so that the user's has the last word. absl itself
     # would make it INFO.
     logging.set_verbosity(logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        # Names that the terminal's encoding has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if (argv or sys.argv)[1:] == ["--version"]:
         print(__version__)
         return

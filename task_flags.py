@@ -15,6 +15,7 @@ from pixel_cnn_pp import (
     openai_checkpoint,
 )
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.evaluation import checks
 from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.evaluation.tasks import Tasks
@@ -265,6 +266,7 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
             needs_labels = other is not None and other.num_labels is not None
             images = load_images(tasks.scores_csv is not None, needs_labels)
             size = images.image_shape[:2]
+            checks.check_outside(images, tasks.output_dir)
         model = cli.model_from_flags(size)
         if other is not None:
             background = Background(other, images_for(other, images))

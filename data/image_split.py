@@ -10,6 +10,9 @@ from data.image_tree import find_images
 from data.layout import has_images, other_data_set
 from data.source import SPLITS, shown
 
+# Names of splits, in small letters, that are not those of SPLITS.
+OTHER_SPLITS = (*SPLITS, "training", "testing", "val", "valid", "validation")
+
 
 def is_one_folder(data_dir: str) -> bool:
     """Whether data_dir itself holds the images, not train/ and test/ in it."""
@@ -21,7 +24,9 @@ def check_folder(name: str, data_dir: str, split: str) -> str:
     """Path of the folder of a split, which exists."""
     root = os.path.join(data_dir, split)
     if not os.path.isdir(root):
-        hint = f"; try {flags}" if (flags := other_data_set(data_dir)) else ""
+        flags = other_data_set(data_dir)
+        is_other = flags not in (None, f"-d folder -i {shown(data_dir)}")
+        hint = f"; try {flags}" if is_other else ""
         is_split = os.path.basename(os.path.abspath(data_dir)) in SPLITS
         if is_one_folder(data_dir) and not is_split:
             hint = ", or --test_share=0.1 to test on a tenth of the images that it has"
@@ -47,6 +52,13 @@ def find_files(
     if test_share is None and split == "train":
         check_folder(name, data_dir, split)
     files = find_split(data_dir)
+    for file in files:
+        folder = file.partition(os.sep)[0]
+        if folder.lower() in OTHER_SPLITS:
+            raise ValueError(
+                f"data_dir={shown(data_dir)}: the folder {shown(folder)} looks like a "
+                "split and would be a class; name the splits train and test."
+            )
     if test_share is None:
         return data_dir, files
     if len(files) < 2:

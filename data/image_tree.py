@@ -46,6 +46,9 @@ def find_images(root: str) -> tuple[list[str], str]:
             skipped["links to folders that are read already"] += 1
             continue
         seen.add((status.st_dev, status.st_ino))
+        if folder and is_run(os.path.join(root, folder)):
+            skipped["folders of runs"] += 1
+            continue
         classes.add(folder.partition(os.sep)[0])
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
@@ -80,6 +83,12 @@ def why_skipped(entry: os.DirEntry) -> str | None:
         return None
     ending = os.path.splitext(entry.name)[1].lower()
     return f"{shown(ending)} files" if ending else "other files"
+
+
+def is_run(folder: str) -> bool:
+    """Whether it is a run of train.py, which holds samples."""
+    names = "config.json", "checkpoints"
+    return all(os.path.exists(os.path.join(folder, name)) for name in names)
 
 
 def is_folder(entry: os.DirEntry) -> bool:

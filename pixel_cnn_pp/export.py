@@ -26,6 +26,13 @@ def check_export_dir(export_dir: str) -> None:
             f"--export_dir={export_dir}: TensorFlow takes *, ?, [, ] and backslashes "
             "for patterns and could not load it; give a path without them."
         )
+    try:
+        os.fsencode(export_dir).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"--export_dir={export_dir!a}: TensorFlow writes to names in UTF-8 alone; "
+            "give such a path."
+        ) from error
     empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
     if os.path.lexists(export_dir) and not empty:
         raise ValueError(

@@ -99,6 +99,13 @@ class FolderLock:
                 f"--{self._flag}={self._given}: process {pid} writes to it; wait until "
                 f"it ends, or give another --{self._flag}."
             ) from error
+        file.seek(0)
+        if not re.fullmatch(r"\d*", file.read(20)):
+            file.close()
+            raise ValueError(
+                f"--{self._flag}={self._given}: {self.path} is there and no lock of "
+                f"this program; give another --{self._flag}."
+            )
         with _errors_that_name(self.path):
             file.truncate(0)
             os.write(file.fileno(), str(os.getpid()).encode())

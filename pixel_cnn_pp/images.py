@@ -133,6 +133,10 @@ def quantize(images: tf.Tensor, num_levels: int) -> tf.Tensor:
 
 def to_float(images: tf.Tensor, num_levels: int = 256) -> tf.Tensor:
     """Pixel values, integers in 0 … num_levels − 1, to float32 in [-1, 1]."""
+    if not (images := tf.convert_to_tensor(images)).dtype.is_integer:
+        raise ValueError(
+            f"images {images.dtype.name}: must be integers, 0 to {num_levels - 1}."
+        )
     half = (num_levels - 1) / 2
     return (tf.cast(images, tf.float32) - half) / half
 

@@ -260,7 +260,7 @@ class PixelCNNPP(TrainableNetwork):
         if rows is not None:
             if rows not in range(height + 1):
                 raise ValueError(
-                    f"rows={rows}: the images have {height}; give 0 to {height}."
+                    f"rows={rows!r}: the images have {height}; give 0 to {height}."
                 )
             mask = np.broadcast_to(np.arange(height)[:, None] < rows, (height, width))
         mask = np.asarray(mask)

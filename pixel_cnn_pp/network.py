@@ -326,14 +326,16 @@ class Network(keras.Model):
     def check_labels(self, labels: npt.ArrayLike, n: int) -> tf.Tensor:
         """Labels of n images as int32 [n]; ValueError if they do not fit."""
         labels = np.asarray(labels)
+        if self.num_labels is None:
+            raise ValueError("labels: this model takes none; leave them out.")
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "
                 f"[{n}]."
             )
-        if n and not 0 <= labels.min() <= labels.max() < (self.num_labels or 0):
+        if n and not 0 <= labels.min() <= labels.max() < self.num_labels:
             raise ValueError(
                 f"labels from {labels.min()} to {labels.max()}: this model has "
-                f"num_labels={self.num_labels}; give 0 to {(self.num_labels or 0) - 1}."
+                f"num_labels={self.num_labels}; give 0 to {self.num_labels - 1}."
             )
         return tf.constant(labels, tf.int32)

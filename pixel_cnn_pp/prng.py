@@ -20,7 +20,7 @@ def seed_of(seed: npt.ArrayLike) -> tuple[int, int]:
     values = np.asarray(seed)
     if values.dtype.kind not in "iu" or values.shape not in ((), (1,), (2,)):
         raise ValueError(
-            f"seed={seed}: must be one integer or two, for example 3 or (0, 3)."
+            f"seed={seed!r}: must be one integer or two, for example 3 or (0, 3)."
         )
     first, second = (*values.ravel().tolist(), 0)[:2]
     if not -LIMIT <= min(first, second) <= max(first, second) < LIMIT:

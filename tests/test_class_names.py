@@ -79,3 +79,11 @@ def test_labels_of_the_command_line_are_compared_in_one_unicode_form():
     model = small_models.initialized((8, 8, 3), field="11x5", num_labels=2)
     model.class_names = ("bee", "caf\u00e9")
     assert parse_labels(["cafe\u0301", "0", "bee"], model) == [1, 0, 0]
+
+
+def test_labels_are_names_where_names_are_numbers():
+    model = small_models.initialized((8, 8, 3), field="11x5", num_labels=2)
+    model.class_names = ("1", "2")
+    assert parse_labels(["2", "1"], model) == [1, 0]
+    with pytest.raises(ValueError, match="--labels=0,1: .*the classes are 1, 2"):
+        parse_labels(["0", "1"], model)

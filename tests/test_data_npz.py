@@ -275,6 +275,13 @@ def test_a_member_beside_the_array_of_its_name_is_not_taken_for_it(tmp_path):
     np.testing.assert_array_equal(images, IMAGES)
 
 
+def test_spans_of_time_are_no_labels(tmp_path):
+    labels = np.zeros(len(IMAGES), "m8[s]")
+    np.savez(tmp_path / "a.npz", train_images=IMAGES, train_labels=labels)
+    with pytest.raises(ValueError, match="train_labels is timedelta64"):
+        data.load("npz", str(tmp_path / "a.npz"), "train", labels=True)
+
+
 def test_an_array_that_is_there_twice_is_rejected(tmp_path):
     path = members(tmp_path, {"train_images.npy": npy(header("(4, 2, 3, 2)"))})
     with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Dupl"):

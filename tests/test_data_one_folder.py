@@ -90,3 +90,25 @@ def test_one_image_cannot_be_divided(tmp_path):
     root = write(tmp_path, "a.png")
     with pytest.raises(ValueError, match="has one image; put more there"):
         data.load("folder", root, "train", test_share=0.5)
+
+
+def test_a_run_within_the_images_is_none_of_them(tmp_path, caplog):
+    write(tmp_path, "a.png", "b.png", "run/samples/step-0000003.png")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    (tmp_path / "run" / "checkpoints").mkdir()
+    assert data.load("folder", str(tmp_path), "test").num_images == 2
+    assert "skipped 1 folders of runs" in caplog.text
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "val")])
+def test_splits_of_other_names_are_no_classes(tmp_path, names):
+    write(tmp_path, *(f"{name}/a.png" for name in names))
+    for share in (None, 0.5):
+        with pytest.raises(ValueError, match="looks like a split .*train and test"):
+            data.load("folder", str(tmp_path), "test", test_share=share)
+
+
+def test_hint_is_not_the_command_that_was_given(tmp_path):
+    write(tmp_path, "train/a.png", "val/b.png")
+    with pytest.raises(FileNotFoundError, match="folders of images there.$"):
+        data.load("folder", str(tmp_path), "test")

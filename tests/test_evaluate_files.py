@@ -38,6 +38,12 @@ LINES = {
 }
 # Command line, then the value and the remedy that the one line on stderr must name.
 REJECTED = [
+    (
+        "-o plain -d folder -i pictures --skip_bad_images --heatmap "
+        "--output_dir=pictures/test/maps",
+        "lies within the folder of the images",
+        "give another folder",
+    ),
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
     ("-o plain --scores_csv=", "--scores_csv=: is empty", "give a path"),
     ("-o plain --scores_csv=a --output_json=./a", "--scores_csv=a", "another file"),

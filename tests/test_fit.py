@@ -323,6 +323,8 @@ def iter_batches():
 @pytest.mark.parametrize(
     "setting, message",
     [
+        ({"learning_rate": float("nan")}, "learning_rate=nan: must be above 0"),
+        ({"learning_rate": -1}, "learning_rate=-1: must be above 0"),
         ({"lr_decay": 0.0}, "lr_decay=0.0: must be above 0"),
         ({"images_per_step": 0}, "images_per_step=0: must be 1"),
     ],

@@ -91,3 +91,8 @@ def test_picture_that_cannot_be_written_leaves_the_one_before_as_it_was(
     with pytest.raises(OSError, match="No space left"):
         images.write_grid(str(tmp_path / "image"), image + 9, images=image)
     assert (tmp_path / "image.png").read_bytes() == before
+
+
+def test_floats_are_no_pixel_values():
+    with pytest.raises(ValueError, match="images float32: must be integers, 0 to 255"):
+        images.to_float(np.float32([0.5]))

@@ -57,6 +57,11 @@ def test_export_to_a_folder_that_tensorflow_cannot_load_is_rejected(tmp_path):
         export.check_export_dir(str(tmp_path / "m[1]"))
 
 
+def test_export_to_a_name_that_is_not_utf_8_is_rejected(tmp_path):
+    with pytest.raises(ValueError, match="in UTF-8 alone; give such a path"):
+        export.check_export_dir(f"{tmp_path}/m\udcff")
+
+
 @pytest.mark.parametrize("path", ["", "gs://bucket/run", "S3://b", "file:///x"])
 def test_empty_paths_and_addresses_are_rejected(path):
     with pytest.raises(ValueError, match=f"--save_dir={path}: is "):
@@ -125,6 +130,14 @@ def test_changed_settings_are_named_when_a_run_resumes(run, npz_path, tmp_path, 
     resume(npz_path, copy_of(run, tmp_path), learning_rate=0.01)
     printed = capsys.readouterr().out
     assert "resuming from step 4 with learning_rate=0.01 (was 0.001)" in printed
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "lock"])
+def test_files_of_others_in_the_folder_are_left_alone(npz_path, tmp_path, name):
+    (tmp_path / name).write_text("epoch,loss\n1,2.5\n")
+    with pytest.raises(ValueError, match=f"--save_dir=.*{name}.*another"):
+        small_runs.run(npz_path, tmp_path, **TINY)
+    assert (tmp_path / name).read_text() == "epoch,loss\n1,2.5\n"
 
 
 def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):

@@ -57,6 +57,19 @@ def check_ours(flag: str, path: str) -> None:
         )
 
 
+def check_outside(images: ImageSet, output_dir: str | None) -> None:
+    """Raises ValueError where pictures would be written among the images."""
+    root = getattr(images, "root", None)  # Of image files alone.
+    if root is None or not output_dir:
+        return
+    root, output_dir = map(os.path.realpath, (root, output_dir))
+    if os.path.commonpath([root, output_dir]) == root:
+        raise ValueError(
+            f"--output_dir={output_dir}: lies within the folder of the images, {root}, "
+            "and its pictures would be taken for images; give another folder."
+        )
+
+
 def check_replaceable(value: str, path: str) -> None:
     """Raises ValueError where what stands at `path` or its .new is not a file."""
     for name in written_names(path):

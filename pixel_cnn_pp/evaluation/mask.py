@@ -1,5 +1,6 @@
 """The mask of --inpaint_mask: which pixels of the images are kept."""
 
+import os
 import struct
 
 import numpy as np
@@ -18,6 +19,8 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
     ValueError for another size, other colours, EXIF data, and a mask of one colour.
     """
     value = f"--inpaint_mask={path}"
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError(f"{value}: is no regular file; give a PNG.")
     try:
         with open(path, "rb") as file:
             contents = file.read()

@@ -44,7 +44,11 @@ def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None
     # Class names are in this form, and a shell may give another.
     labels = [unicodedata.normalize("NFC", label) for label in given or [""]]
     try:
-        return [names.index(one) if one in names else int(one) for one in labels]
+        # Where classes have numbers for names, a number is a name.
+        by_name = any(name.isdecimal() for name in names)
+        return [
+            names.index(one) if by_name or one in names else int(one) for one in labels
+        ]
     except ValueError as error:
         raise ValueError(
             f"{value}: must be class names or numbers with commas between them, for "

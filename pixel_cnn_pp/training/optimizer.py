@@ -1,5 +1,6 @@
 """Adam as the official code has it, and Polyak averages (EMA parameters)."""
 
+import math
 from typing import Any
 
 import keras
@@ -77,6 +78,8 @@ class OfficialAdam(keras.optimizers.Optimizer):
         name: str = "official_adam",
         **kwargs: Any,
     ):
+        if isinstance(learning_rate, (int, float)) and not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate={learning_rate}: must be above 0, finite.")
         if not 0 < lr_decay <= 1:
             raise ValueError(f"lr_decay={lr_decay}: must be above 0 and at most 1.")
         if images_per_step < 1:

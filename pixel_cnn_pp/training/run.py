@@ -121,6 +121,13 @@ def run_id(config: Config) -> int:
 def check_no_rows(save_dir: str) -> None:
     """Raises ValueError if the metrics of a run are there, but no checkpoint."""
     path = os.path.join(save_dir, METRICS)
+    if os.path.isfile(path) and os.path.getsize(path):
+        with open(path, errors="replace") as file:
+            if not file.read(12).startswith("step,epoch,"):
+                raise ValueError(
+                    f"--save_dir={save_dir}: its {METRICS} is not of a run; give "
+                    "another folder."
+                )
     if rows := read_rows(path):
         raise ValueError(
             f"--save_dir={save_dir}: {METRICS} has rows up to step {rows[-1][0]}, but "
