@@ -299,6 +299,9 @@ class PixelCNNPP(TrainableNetwork):
 
     def check_temperature(self, temperature: float) -> None:
         """Raises ValueError if the model cannot sample at this temperature."""
+        value = np.asarray(temperature)
+        if value.shape != () or value.dtype.kind not in "iuf":
+            raise ValueError(f"temperature={temperature!r}: must be one number.")
         with np.errstate(over="ignore"):  # Then it is infinite, and rejected.
             rounded = np.float32(temperature)
         if not 0 < rounded < np.inf:

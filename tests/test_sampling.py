@@ -204,6 +204,9 @@ def test_completions_have_the_frequencies_that_log_prob_says(model):
         ({"mask": np.ones((6, 5))}, "mask float64"),
         ({"rows": 2, "temperature": 0.0}, "temperature=0.0"),
         ({"rows": 2, "temperature": float("nan")}, "temperature=nan"),
+        ({"rows": 2, "temperature": "1"}, "temperature=.1.: must be one number"),
+        ({"rows": 2, "temperature": [1.0, 2.0]}, "temperature=.*must be one number"),
+        ({"rows": "2"}, "rows=.2.: the images have"),
         ({"rows": 2, "labels": [0]}, "labels"),
     ],
 )
