@@ -110,11 +110,20 @@ class Tasks:
                     f"--{name}={value}: nothing is scored; remove the flag, or give "
                     "--output_json."
                 )
-        if self.labels is not None and not self.num_samples:
-            raise ValueError(
-                f"--labels={','.join(self.labels)}: nothing is sampled; give "
-                "--num_samples too."
-            )
+        is_sampled = bool(self.num_samples) or self.completes
+        for name, is_used, needed in (
+            ("labels", bool(self.num_samples), "num_samples"),
+            ("temperature", is_sampled, "num_samples"),
+            ("seed", is_sampled, "num_samples"),
+            ("num_completions", self.completes, "complete_rows"),
+        ):
+            value, default = getattr(self, name), getattr(Tasks, name)
+            is_list = isinstance(value, (list, tuple))
+            if not is_used and (tuple(value) if is_list else value) != default:
+                raise ValueError(
+                    f"--{name}={','.join(value) if is_list else value}: nothing is "
+                    f"sampled; give --{needed} too."
+                )
         if self.heatmap and importlib.util.find_spec("matplotlib") is None:
             raise ValueError(
                 "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
