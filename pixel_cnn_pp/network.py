@@ -327,7 +327,7 @@ class Network(keras.Model):
         """Labels of n images as int32 [n]; ValueError if they do not fit."""
         labels = np.asarray(labels)
         if self.num_labels is None:
-            raise ValueError("labels: this model takes none; leave them out.")
+            raise ValueError("labels: num_labels=None, so leave them out.")
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "

@@ -69,7 +69,7 @@ REJECTED = [
     ("train", "-d folder -i pictures", "pictures/test/torn.png", "repair or remove it"),
     ("train", "--skip_bad_images", "--skip_bad_images: npz", "remove it"),
     ("train", "-o run", "--save_dir=run: holds a run", "give --resume"),
-    ("train", "-r", "--save_dir=new holds no run", "remove the flag"),
+    ("train", "-r", "--save_dir=new holds no run", "remove --resume"),
     (
         "train",
         f"-r {FIELD} -o run -n 5",
