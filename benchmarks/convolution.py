@@ -17,11 +17,12 @@ def seconds(work, times: int = 1) -> float:
     return (time.perf_counter() - start) / times
 
 
-def ceiling(dtype: str = "float32") -> float:
+def ceiling(precision: str = "float32") -> float:
     """GFLOP/s of plain work, the best of five: the convolution in float32 on a CPU, a
-    product of two matrices in `dtype` on a GPU."""
+    product of two matrices on a GPU, whose type is that of the precision."""
     if tf.config.list_logical_devices("GPU"):
         size, times = 8192, 20
+        dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
         a, b = tf.cast(tf.random.normal([2, size, size]), dtype)
         work = tf.function(lambda: tf.cast(tf.matmul(a, b)[0, 0], tf.float32))
         gflop = 2 * size**3 / 1e9

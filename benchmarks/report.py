@@ -40,6 +40,14 @@ def speed(results: dict, **others: str) -> None:
     write(results | {"share_of_ceiling": share})
 
 
+def forget_peak() -> None:
+    """From here on `peak_gb` of a GPU counts anew; the host's cannot."""
+    import tensorflow as tf  # Not before cli.
+
+    if tf.config.list_logical_devices("GPU"):
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
 def peak_gb() -> float:
     """The most memory that this process has held, in GB: of its first GPU, or of the
     host (10^6 KiB) where TensorFlow uses no GPU."""

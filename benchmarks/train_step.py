@@ -46,10 +46,8 @@ def main(argv):
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
         tf.config.set_logical_device_configuration(cpu, parts)
-    dtype = "bfloat16" if FLAGS.precision == "mixed_bfloat16" else "float32"
-    before = ceiling(dtype)
-    if distribution.has_gpu():
-        tf.config.experimental.reset_memory_stats("GPU:0")
+    before = ceiling(FLAGS.precision)
+    report.forget_peak()
     config = Config.of(
         nr_resnet=FLAGS.nr_resnet,
         nr_filters=FLAGS.nr_filters,
@@ -91,7 +89,7 @@ def main(argv):
         "images_per_s": rate,
         "gflop_per_image": gflop,
         "gflop_per_s": rate * gflop,
-        "ceiling_gflop_per_s": max(before, ceiling(dtype)),
+        "ceiling_gflop_per_s": max(before, ceiling(FLAGS.precision)),
         "first_step_s": first,
         "peak_gb": peak_gb,
     }

@@ -6,12 +6,12 @@ import os
 from absl import logging
 
 from data import image_file
-from data.image_tree import find_images
+from data.image_tree import find_classes, find_images
 from data.layout import has_images, other_data_set
 from data.source import SPLITS, shown
 
-# Names of splits, in small letters, that are not those of SPLITS.
-OTHER_SPLITS = (*SPLITS, "training", "testing", "val", "valid", "validation")
+# In small letters: no classes have these names.
+NAMES_OF_SPLITS = (*SPLITS, "training", "testing", "val", "valid", "validation")
 
 
 def is_one_folder(data_dir: str) -> bool:
@@ -52,9 +52,8 @@ def find_files(
     if test_share is None and split == "train":
         check_folder(name, data_dir, split)
     files = find_split(data_dir)
-    for file in files:
-        folder = file.partition(os.sep)[0]
-        if folder.lower() in OTHER_SPLITS:
+    for folder in find_classes(files):
+        if folder.lower() in NAMES_OF_SPLITS:
             raise ValueError(
                 f"data_dir={shown(data_dir)}: the folder {shown(folder)} looks like a "
                 "split and would be a class; name the splits train and test."

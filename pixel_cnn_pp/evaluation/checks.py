@@ -70,6 +70,15 @@ def check_outside(images: ImageSet, output_dir: str | None) -> None:
         )
 
 
+def check_default(name: str, value, default, needed: str) -> None:
+    """Raises ValueError where a flag of sampling is given and nothing is sampled."""
+    given, default = (
+        ",".join(v) if isinstance(v, (list, tuple)) else v for v in (value, default)
+    )
+    if given != default:
+        raise ValueError(f"--{name}={given}: nothing is sampled; give --{needed} too.")
+
+
 def check_replaceable(value: str, path: str) -> None:
     """Raises ValueError where what stands at `path` or its .new is not a file."""
     for name in written_names(path):

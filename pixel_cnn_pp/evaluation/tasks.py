@@ -117,13 +117,9 @@ class Tasks:
             ("seed", is_sampled, "num_samples"),
             ("num_completions", self.completes, "complete_rows"),
         ):
-            value, default = getattr(self, name), getattr(Tasks, name)
-            is_list = isinstance(value, (list, tuple))
-            if not is_used and (tuple(value) if is_list else value) != default:
-                raise ValueError(
-                    f"--{name}={','.join(value) if is_list else value}: nothing is "
-                    f"sampled; give --{needed} too."
-                )
+            if not is_used:
+                default = getattr(Tasks, name)
+                checks.check_default(name, getattr(self, name), default, needed)
         if self.heatmap and importlib.util.find_spec("matplotlib") is None:
             raise ValueError(
                 "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
