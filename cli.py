@@ -23,7 +23,6 @@ except (AssertionError, AttributeError, TypeError, ValueError) as error:
     path = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json")
     sys.exit(f"error: {path}: Keras cannot read it ({error!r}); repair or delete it.")
 
-import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
@@ -245,7 +244,8 @@ def model_from_flags(image_size: tuple[int, int]) -> PixelCNNPP:
             FLAGS.averaged,
             image_size,
         )
-    return _checked(model)
+    model.round_kernels(FLAGS.kernels)
+    return model
 
 
 def background_model(folder: str) -> PixelCNNPP:
@@ -255,21 +255,5 @@ def background_model(folder: str) -> PixelCNNPP:
     except (ValueError, OSError) as error:
         message = str(error).replace("--save_dir=", "--background_dir=")
         raise ValueError(message) from error
-    return _checked(model)
-
-
-def _checked(model: PixelCNNPP) -> PixelCNNPP:
-    """The model with --kernels; ValueError where weights are NaN or infinite."""
-    check_weights(model)
     model.round_kernels(FLAGS.kernels)
     return model
-
-
-def check_weights(model: PixelCNNPP) -> None:
-    """Raises ValueError where weights are NaN or infinite."""
-    bad = [n for n, p in model.parameters.items() if not np.isfinite(p.numpy()).all()]
-    if bad:
-        raise ValueError(
-            f"this model has NaN or infinite weights, for example in {bad[0]}: its "
-            "training diverged; retrain it with a lower --learning_rate."
-        )

@@ -113,6 +113,7 @@ def main(argv):
                 f"--output={path}: must be a name that ends in {', '.join(FORMATS)}."
             )
         files.check_file_writable("output", path)
+        files.check_holds(f"--output={path}", path, (b"atplotlib",), "curve")
         with files.open_atomic(path, "wb") as file:
             make_figure(curves).savefig(file, format=kind[1:], dpi=150)
     print(f"curve: {path}")

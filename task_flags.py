@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from absl import flags
+from absl import flags, logging
 
 import cli  # Before TensorFlow: it sets its log level.
 import data
@@ -200,7 +200,11 @@ def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:
     labels = needs_labels or num_labels is not None
     labels = labels or (with_labels and data.has_labels(*source))
     images = data.load(*source, labels=labels, **settings)
-    return part_of_run(images, config) if share and split == "train" else images
+    if share and split == "train":
+        return part_of_run(images, config)
+    if is_it and not (given.keys() - {"data_set", "data_dir"}):
+        warn_of_other_images(images, config)
+    return images
 
 
 def stored_split(validation_share: float) -> str:
@@ -231,16 +235,40 @@ def part_of_run(images: data.Source, config: Config) -> data.Source:
             f"would train on {train.num_images}, and it trained on "
             f"{config.num_images}; give the images it had."
         )
-    ours = quantized(train, config.model.num_levels)
-    labels = config.model.num_labels is not None
-    found = fingerprint(ours, config.seed, labels)
-    if config.fingerprint not in (None, found):
+    if not are_of_run(train, config):
         raise ValueError(
             f"--split={FLAGS.split}: the images in --data_dir, or --seed or "
             "--validation_share in config.json, are not those of the run, so it is "
             "unknown which it trained on; give the images it had."
         )
     return train if FLAGS.split == "train" else validation
+
+
+def warn_of_other_images(images: data.Source, config: Config) -> None:
+    """Warns where the data set of the run has other images now than the run had."""
+    if images.image_shape == config.model.image_shape and not are_of_run(
+        images, config, FLAGS.split
+    ):
+        logging.warning(
+            "--split=%s: these are not the images that the run had: those in "
+            "--data_dir, or a setting in config.json, have changed",
+            FLAGS.split,
+        )
+
+
+def are_of_run(images: data.Source, config: Config, split: str = "train") -> bool:
+    """Whether the first of these images are those of the run, as far as it is known.
+
+    `split`: 'train', or 'test' for the images that a run scores after each epoch.
+    """
+    known, seed = config.held_out_fingerprint, 0
+    if split == "train":
+        known, seed = config.fingerprint, config.seed
+    if known is None or (split == "test" and config.validation_share):
+        return True
+    labels = config.model.num_labels is not None
+    ours = quantized(images, config.model.num_levels)
+    return fingerprint(ours, seed, labels) == known
 
 
 def tasks_from_flags() -> Tasks:

@@ -244,7 +244,7 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
 
     `save_dir` is the --save_dir of train.py. A damaged checkpoint is reported and the
     one before it taken. Raises FileNotFoundError or ValueError where the folder holds
-    no usable run.
+    no usable run, ValueError where weights are NaN or infinite.
     """
     config = load_config(save_dir)
     model = PixelCNNPP(**vars(config.model), initial_weights=False)
@@ -255,4 +255,5 @@ def load_model(save_dir: str, averaged: bool = True) -> tuple[PixelCNNPP, Config
         raise FileNotFoundError(
             f"--save_dir={save_dir}: holds no checkpoint yet; train longer."
         )
+    model.check_weights()
     return model, config

@@ -4,11 +4,22 @@ import types
 import typing
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
 
 def as_tuple(value):
     """A list or another iterable as a tuple; text and what is none as it is."""
     is_list = isinstance(value, Iterable) and not isinstance(value, str)
     return tuple(value) if is_list else value
+
+
+def as_array(name: str, values: npt.ArrayLike) -> np.ndarray:
+    """An argument as an array; ValueError where its rows have different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: must be one array ({error}).") from error
 
 
 def check_types(config) -> None:

@@ -45,10 +45,12 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
     """Writes a SavedModel with the signatures of `Serving` to a new folder.
 
     All of it or nothing. jit_compile=False samples without XLA: slower, for servers
-    that lack it. Raises ValueError as `check_export_dir`, Locked where another process
+    that lack it. Raises ValueError as `check_export_dir` and where weights are NaN or
+    infinite, Locked where another process
     exports to the same folder, OSError where the disk is full.
     """
     check_export_dir(export_dir)
+    model.check_weights()
     saved = tf.Module()
     saved.parameters = model.tf_variables()
     with staging_folder(export_dir) as folder:

@@ -128,6 +128,23 @@ def check_local(flag: str, path: str) -> None:
         )
 
 
+def check_holds(value: str, path: str, marks: tuple[bytes, ...], kind: str) -> None:
+    """Raises ValueError where a file stands at `path` that is not of that kind: none
+    of the marks is among its bytes. It is somebody's, and stays.
+
+    `value`: the flag and what was given, for the error.
+    """
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return
+    with open(path, "rb") as file:
+        found = file.read()
+    if not any(mark in found for mark in marks):
+        raise ValueError(
+            f"{value}: {path} is there, and holds no {kind}; give another file, or "
+            "remove it."
+        )
+
+
 def check_folder_writable(flag: str, folder: str) -> None:
     """Raises ValueError if a folder cannot be made or written to."""
     check_local(flag, folder)

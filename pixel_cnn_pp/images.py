@@ -211,9 +211,9 @@ def write_png(path: str, grid: np.ndarray) -> None:
 def write_grid(path: str, grid: np.ndarray, **arrays: np.ndarray) -> None:
     """Writes a grid, uint8 [H, W, C], to path.png and arrays to path.npz.
 
-    The NPZ is written last: where it is, both are whole.
+    The NPZ first: where there is a PNG of ours, there is an NPZ.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_png(path + ".png", grid)
     with open_atomic(path + ".npz", "wb") as file:
         np.savez(file, **arrays)
+    write_png(path + ".png", grid)

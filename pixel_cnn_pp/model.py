@@ -160,6 +160,18 @@ class PixelCNNPP(TrainableNetwork):
         self.objective.num_draws = draws
         self._retrace_scores()
 
+    def check_weights(self) -> None:
+        """Raises ValueError where weights are NaN or infinite.
+
+        What loads, exports or scores a trained model calls it; `sample` does not.
+        """
+        for name, parameter in self.parameters.items():
+            if not np.isfinite(parameter.numpy()).all():
+                raise ValueError(
+                    f"this model has NaN or infinite weights, for example in {name}: "
+                    "its training diverged; retrain it with a lower --learning_rate."
+                )
+
     def _retrace(self):
         self._retrace_scores()
         self.sampler = Sampler(self, self.samples_with_xla)

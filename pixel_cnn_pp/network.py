@@ -8,6 +8,7 @@ from keras import ops
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import memory, prng
+from pixel_cnn_pp.checks import as_array
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.base import set_layers
 from pixel_cnn_pp.layers.blocks import make_block, make_embedding
@@ -276,6 +277,13 @@ class Network(keras.Model):
                 f"{['N', 'H', 'W', self.image_shape[2]]}; pixel_cnn_pp.images.to_float "
                 "makes them of images."
             )
+        if tf.executing_eagerly() and isinstance(x, (np.ndarray, tf.Tensor)):
+            furthest = float(tf.reduce_max(tf.abs(x)))
+            if furthest > 1.001:
+                raise ValueError(
+                    f"x up to ±{furthest:.4g}: must be floats in [-1, 1]; "
+                    "pixel_cnn_pp.images.to_float makes them of images."
+                )
 
     def check_has_likelihood(self) -> None:
         """Raises ValueError for a model of the energy distance."""
@@ -299,7 +307,7 @@ class Network(keras.Model):
     def check_images(self, images: npt.ArrayLike) -> tf.Tensor:
         """Images [N, H, W, C], uint8 or any integers where there are more than 256
         values, as a tensor of `image_dtype`; ValueError if they do not fit."""
-        images = np.asarray(images)
+        images = as_array("images", images)
         fits = self.takes(images.dtype) and images.shape[1:] == self.image_shape
         if not fits or not len(images):
             raise ValueError(
@@ -325,7 +333,7 @@ class Network(keras.Model):
 
     def check_labels(self, labels: npt.ArrayLike, n: int) -> tf.Tensor:
         """Labels of n images as int32 [n]; ValueError if they do not fit."""
-        labels = np.asarray(labels)
+        labels = as_array("labels", labels)
         if self.num_labels is None:
             raise ValueError("labels: num_labels=None, so leave them out.")
         if labels.shape != (n,) or labels.dtype.kind not in "iu":

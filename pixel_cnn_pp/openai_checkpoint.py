@@ -95,13 +95,15 @@ def build_model(
         averaged: take the Polyak averages (EMA), not the raw parameters.
         image_size: height and width of the images, in pixels.
 
-    Raises ValueError if the checkpoint cannot be read or holds no such model.
+    Raises ValueError if the checkpoint cannot be read or holds no such model, or one
+    with NaN or infinite weights.
     """
     arguments = infer(prefix, resnet_nonlinearity)
     shapes = _open(prefix).get_variable_to_shape_map()
     channels = shapes["model/conv2d_0/V"][2] - 1  # One is the channel of ones.
     model = PixelCNNPP((*image_size, channels), **arguments, initial_weights=False)
     load(model, prefix, averaged)
+    model.check_weights()
     return model
 
 

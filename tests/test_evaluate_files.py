@@ -16,6 +16,7 @@ import small_runs
 import tensorflow as tf
 from command_lines import contents_of
 
+import data
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.evaluation import heatmap, samples, tasks
@@ -65,6 +66,12 @@ REJECTED = [
         "another file",
     ),
     ("-o plain -ns 1 --output_dir=taken", "taken/samples.png is not", "another folder"),
+    ("-o plain -ns 1 --output_dir=own_png", "own_png/samples.png is there", "remove"),
+    (
+        "-o plain --heatmap --output_dir=own_npz",
+        "own_npz/heatmaps.npz is there, and was not written by this program",
+        "another folder",
+    ),
     ("-o plain --heatmap", "--output_dir", "give the folder"),
     ("-o energy --heatmap --output_dir=new", "energy_distance=True", "--num_samples"),
     ("-o nan --scores_csv=a", "NaN or infinite weights", "lower --learning_rate"),
@@ -140,6 +147,9 @@ def folder(npz_path, tmp_path_factory):
     )
     checkpoint.write(str(folder / "nan"), 2, {"averages": model.tf_variables()})
     (folder / "taken" / "samples.png").mkdir(parents=True)
+    for own, name in ("own_png", "samples.png"), ("own_npz", "heatmaps.npz"):
+        (folder / own).mkdir()
+        (folder / own / name).write_bytes(b"my own")
     (folder / "c.json").write_text('{"bits_per_dim": 1}')
     (folder / "link.json").symlink_to("c.json")
     for i, image in enumerate(arrays["test_images"][:5]):
@@ -279,6 +289,29 @@ def test_samples_cycle_through_the_labels_and_each_label_is_a_row(
     assert printed[name] == [f"{n} samples, rows of labels {order}: {files}"]
 
 
+def test_other_images_than_those_of_the_run_are_told(
+    evaluate, folder, test_images, tmp_path
+):
+    path = tmp_path / "unlabelled.npz"
+    np.savez(path, test_images=test_images)
+    images = data.load("npz", str(path), "test", labels=False)
+    small_runs.write_untrained(
+        tmp_path / "run",
+        field="11x5",
+        data_set="npz",
+        data_dir=str(path),
+        held_out_fingerprint=image_ops.fingerprint(images),
+    )
+    line = "-o run --max_images=1"
+    assert evaluate(line, tmp_path).stderr == ""
+    # Of another place no such thing is known.
+    assert evaluate(f"{line} -i {folder}/unlabelled.npz", tmp_path).stderr == ""
+    np.savez(path, test_images=test_images[::-1])
+    done = evaluate(line, tmp_path)
+    assert done.code == 0 and done.stderr.count("\n") == 1
+    assert "--split=test: these are not the images that the run had" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def rejected(evaluate, folder, printed):
     """What the lines of REJECTED came to; the folder before and after."""
@@ -331,9 +364,9 @@ def test_picture_that_cannot_be_written_ends_in_one_line(
     line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
     done = evaluate(line, folder)
     assert (done.code, done.stdout) == (1, "")
-    name = tmp_path / "out" / "heatmaps.png.new"
+    name = tmp_path / "out" / "heatmaps.npz.new"
     assert done.stderr == f"error: [Errno 28] No space left on device: '{name}'\n"
-    assert os.listdir(tmp_path / "out") == ["heatmaps.png.new"]
+    assert os.listdir(tmp_path / "out") == ["heatmaps.npz.new"]
 
 
 def test_score_that_is_not_finite_ends_in_one_line(evaluate, folder, monkeypatch):

@@ -149,6 +149,15 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+def test_model_with_a_weight_that_is_no_number_is_refused(tmp_path):
+    model = initialized((6, 5, 3), field="11x5")
+    weights = model.linear_layers[-1].b
+    weights.assign(np.full(weights.shape, np.inf))
+    with pytest.raises(ValueError, match="NaN or infinite weights, for example in"):
+        export.export(model, str(tmp_path / "model"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_left_overs_of_killed_exports_are_removed_and_nothing_else(tmp_path):
     killed = tmp_path / ".export-killed"  # As SIGKILL leaves it.
     (killed / "model" / "variables").mkdir(parents=True)

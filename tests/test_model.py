@@ -206,6 +206,8 @@ def test_energy_distance_model_draws_and_refuses_a_likelihood():
         (lambda m: m.round_kernels("float16"), "dtype=float16: must be float32 or"),
         (lambda m: m(np.zeros((2, 8, 8, 3), np.uint8)), r"x uint8 \[2, 8, 8, 3\]"),
         (lambda m: m(np.zeros((2, 8, 8, 1), np.float32)), r"x float32 \[2, 8, 8, 1\]"),
+        (lambda m: m(np.full((1, 8, 8, 3), 255.0)), "x up to ±255: must be floats in"),
+        (lambda m: m.log_prob([[[1, 2]], [[3]]]), "images: must be one array"),
         (lambda m: m.initialize(np.full((2, 8, 8, 3), 255.0)), "values up to ±255"),
         (lambda m: m.initialize(np.full((2, 8, 8, 3), np.nan)), "values up to ±nan"),
         (lambda m: m.initialize(np.zeros((0, 8, 8, 3))), r"x \[0, 8, 8, 3\]"),

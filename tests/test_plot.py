@@ -85,6 +85,20 @@ def test_plot_writes_the_picture_whole(plot, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "curve.png"}
 
 
+def test_plot_replaces_its_own_picture_and_no_other(plot, tmp_path):
+    (tmp_path / "metrics.csv").write_text(METRICS)
+    for kind in "png", "pdf", "svg":
+        for _ in range(2):
+            assert plot(f"--save_dir=. --output=a.{kind}", tmp_path).code == 0
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG my own")
+    done = plot("--save_dir=. --output=photo.png", tmp_path)
+    assert done.code == 1 and done.stderr == (
+        "error: --output=photo.png: photo.png is there, and holds no curve; give "
+        "another file, or remove it.\n"
+    )
+    assert (tmp_path / "photo.png").read_bytes() == b"\x89PNG my own"
+
+
 @pytest.mark.parametrize(
     "metrics, message",
     [

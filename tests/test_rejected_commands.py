@@ -205,7 +205,7 @@ REJECTED = [
     ("evaluate", "-o run --output_json=empty", "empty: cannot", "give a file"),
     ("evaluate", "-o run --output_json=run/config.json", "holds no scores", "another"),
     ("evaluate", "-o run --scores_csv=run/metrics.csv", "holds no scores", "another"),
-    ("evaluate", "-o run --scores_csv=grey.npz", "grey.npz: is there", "another file"),
+    ("evaluate", "-o run --scores_csv=grey.npz", "grey.npz is there", "another file"),
     ("evaluate", "--official_checkpoint=gone.ckpt", "=gone.ckpt", "up to .ckpt"),
     ("evaluate", "-o run extra", "'extra'", "every setting is a flag"),
     ("evaluate", f"-o run --image_size={10**9}", "--image_size=1000000000", "8192"),

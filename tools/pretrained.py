@@ -39,7 +39,6 @@ def main(argv):
             raise ValueError(f"--output_dir={FLAGS.output_dir}: exists; give another.")
         check_folder_writable("output_dir", FLAGS.output_dir)
         model, config = checkpoint.load_model(FLAGS.save_dir)
-        cli.check_weights(model)
         # Not always that of the newest, which may be damaged.
         averages = {"averages": model.tf_variables()}
         step = checkpoint.read_newest(FLAGS.save_dir, averages, config.run_id)

@@ -1,12 +1,17 @@
 """Checks of what evaluate.py and sample.py are asked for: files, images, labels."""
 
+import glob
 import itertools
 import os
+import zipfile
 from collections.abc import Sequence
 
 from pixel_cnn_pp import files
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.model import PixelCNNPP
+
+# What files of scores have in them.
+SCORES_MARKS = (b"image,label,bits_per_dim", b'"bits_per_dim"')
 
 
 def written_names(path: str) -> set[str]:
@@ -25,8 +30,9 @@ def check_outputs(
     for flag, path in named.items():
         if path is not None:
             files.check_file_writable(flag, path)
-            check_ours(flag, path)
-            outputs.append((f"--{flag}={path}", path))
+            value = f"--{flag}={path}"
+            files.check_holds(value, path, SCORES_MARKS, "scores")
+            outputs.append((value, path))
     if pictures:
         files.check_folder_writable("output_dir", output_dir)
         value = f"--output_dir={output_dir}"
@@ -35,6 +41,8 @@ def check_outputs(
             path = os.path.join(output_dir, name + kind)
             check_replaceable(value, path)
             outputs.append((value, path))
+        for name in pictures:
+            check_ours(value, os.path.join(output_dir, name))
     for (first, path), (second, other) in itertools.combinations(outputs, 2):
         if written_names(path) & written_names(other):
             raise ValueError(
@@ -43,18 +51,28 @@ def check_outputs(
             )
 
 
-def check_ours(flag: str, path: str) -> None:
-    """Raises ValueError where a file that is there is none of scores: a run's, say, or
-    an image."""
-    if not os.path.isfile(path) or not os.path.getsize(path):
-        return
-    with open(path, "rb") as file:
-        start = file.read(64)
-    if not (start.startswith(b"image,label,") or b'"bits_per_dim"' in start):
+def check_ours(value: str, path: str) -> None:
+    """Raises ValueError where path.png or path.npz is a file of somebody else: an NPZ
+    without num_levels, or a PNG without an NPZ of ours beside it."""
+    png, npz = path + ".png", path + ".npz"
+    if os.path.isfile(npz):
+        wrong = npz if "num_levels.npy" not in _members(npz) else None
+    else:
+        shards = glob.glob(glob.escape(path) + "-*.npz")
+        wrong = png if os.path.isfile(png) and not shards else None
+    if wrong is not None:
         raise ValueError(
-            f"--{flag}={path}: is there, and holds no scores; give another file, or "
-            "remove it."
+            f"{value}: {wrong} is there, and was not written by this program; give "
+            "another folder, or remove the file."
         )
+
+
+def _members(npz: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(npz) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile:
+        return []
 
 
 def check_outside(images: ImageSet, output_dir: str | None) -> None:
