@@ -7,17 +7,14 @@ Example:
 import importlib.util
 import math
 import os
-import re
 
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import files
-from pixel_cnn_pp.training.metrics import METRICS
+from pixel_cnn_pp.training.metrics import HEADER, METRICS
 
 FORMATS = (".png", ".pdf", ".svg")
-# The first line of metrics.csv; train.py adds columns after these.
-HEADER = r"step,epoch,train_(\w+),(test|validation)_\1(,.*)?"
 REMEDY = "resume the run (--resume), which repairs it"
 
 cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
@@ -46,7 +43,7 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
     of_intervals, of_epochs, test = [], [], []
     with open(path, newline="", errors="replace") as file:
         header = next(file, "").rstrip()
-        if header and not re.fullmatch(HEADER, header):
+        if header and not HEADER.fullmatch(header):
             raise ValueError(f"{path}: line 1 is damaged; {REMEDY}.")
         columns = header.split(",")
         for number, line in enumerate(file, 2):

@@ -137,15 +137,6 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     return f"{num} GPU{'s' * (num > 1)} ({name})"
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes what the run writes: the only one, or the first."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
-
-
 def are_several(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes take part in the run."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

@@ -54,9 +54,7 @@ class PixelCNNPP(TrainableNetwork):
         self.last_seed: tuple[int, int] | None = None
         # Names of the labels of a trained model, where its data set has any.
         self.class_names: tuple[str, ...] | None = None
-        self.fuses = False
         self.jit_compiles: bool | None = None  # See `set_jit_compile`.
-        self.samples_with_xla = distribution.xla_scope(None) is not False
         self.supports_jit = self.samples_with_xla  # What Keras asks before fit.
         self.set_precision(getattr(dtype, "name", dtype))  # May be a DTypePolicy.
 
@@ -118,11 +116,20 @@ class PixelCNNPP(TrainableNetwork):
         each number of images. False: no XLA. By default it compiles sampling alone,
         where it can.
         """
-        self.jit_compiles = self.fuses = jit_compile
+        had_xla, self.jit_compiles = self.samples_with_xla, jit_compile
         self._retrace_scores()
-        if self.samples_with_xla != jit_compile:
-            self.samples_with_xla = jit_compile
-            self.sampler = Sampler(self, jit_compile)
+        if self.samples_with_xla != had_xla:
+            self.sampler = Sampler(self, self.samples_with_xla)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether XLA compiles activation, padding and gating of the full pass."""
+        return bool(self.jit_compiles)
+
+    @property
+    def samples_with_xla(self) -> bool:
+        """Whether XLA compiles sampling."""
+        return distribution.xla_scope(self.jit_compiles) is not False
 
     def set_remat(self, remat: bool) -> None:
         """Recomputes the activations inside residual blocks for the gradient: less

@@ -81,6 +81,14 @@ def test_codes_are_written_for_train_py_and_samples_are_decoded(tool, tmp_path):
     np.testing.assert_allclose(first, expected[0], atol=1)
 
 
+@pytest.mark.parametrize(
+    "labels, rows",
+    [([0], 1), ([2, 2, 2], 1), ([0, 1, 2, 0, 1], 3), ([0, 1, 0, 0, 1, 0, 0], 3)],
+)
+def test_rows_of_a_picture_are_the_labels_that_were_cycled_through(tool, labels, rows):
+    assert tool.num_rows(np.array(labels)) == rows
+
+
 def test_images_whose_sides_are_no_multiples_of_4_are_rejected(tmp_path):
     images = {f"{split}_images": IMAGES[:, :6] for split in data.SPLITS}
     np.savez(tmp_path / "images.npz", **images)

@@ -175,6 +175,16 @@ def train_and_encode() -> None:
     print(f"test images and their reconstructions: {path}")
 
 
+def num_rows(labels: np.ndarray) -> int:
+    """Length of the shortest list that sample.py cycled through to get these labels."""
+    n = len(labels)
+    return next(
+        rows
+        for rows in range(1, n + 1)
+        if (labels == np.resize(labels[:rows], n)).all()
+    )
+
+
 def decode_samples() -> None:
     """Decodes the codes of --decode, a row of the picture for each label."""
     path = os.path.join(FLAGS.output_dir, DECODER)
@@ -197,7 +207,7 @@ def decode_samples() -> None:
                 f"the codebook {num_codes} codes; give samples of its prior."
             )
     decoded = decode(decoder, codes)
-    grid = tile_rows(decoded, len(np.unique(labels)))
+    grid = tile_rows(decoded, num_rows(labels))
     path = os.path.join(FLAGS.output_dir, "decoded.png")
     image_ops.write_png(path, image_ops.enlarge(grid, SCALE))
     print(f"{len(decoded)} samples: {path}")

@@ -6,7 +6,7 @@ from shlex import quote
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, distribution, prng
+from pixel_cnn_pp import checkpoint, cluster, distribution, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import evaluator
@@ -43,7 +43,7 @@ class Loop:
         self.held_out_images = held_out_images
         self.save_dir = save_dir
         self.strategy = strategy
-        self.is_chief = distribution.is_chief(self.strategy)
+        self.is_chief = cluster.is_chief()
         self.are_several = distribution.are_several(self.strategy)
         self.signals = StopSignals(
             distribution.make_any(self.strategy) if self.are_several else None

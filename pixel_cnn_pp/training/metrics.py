@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import re
 import sys
 import time
 from datetime import timedelta
@@ -18,6 +19,8 @@ from pixel_cnn_pp.files import open_atomic, tensorflow_path
 from pixel_cnn_pp.likelihood import bits_per_dim
 
 METRICS = "metrics.csv"
+# Its first line; later versions may add columns.
+HEADER = re.compile(r"step,epoch,train_(\w+),(test|validation)_\1(,.*)?")
 
 
 def columns(config: Config) -> list[str]:

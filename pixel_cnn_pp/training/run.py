@@ -7,14 +7,14 @@ import os
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, distribution, memory, openai_checkpoint
+from pixel_cnn_pp import checkpoint, cluster, distribution, memory, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import FolderLock, check_folder_writable
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.prng import INITIALIZATION
 from pixel_cnn_pp.training.loop import Loop
-from pixel_cnn_pp.training.metrics import METRICS, read_rows, say
+from pixel_cnn_pp.training.metrics import HEADER, METRICS, read_rows, say
 from pixel_cnn_pp.training.optimizer import start_ema
 from pixel_cnn_pp.training.resume import changes_since, check_same_run
 from pixel_cnn_pp.training.state import TrainState, seed_for
@@ -123,7 +123,7 @@ def check_no_rows(save_dir: str) -> None:
     path = os.path.join(save_dir, METRICS)
     if os.path.isfile(path) and os.path.getsize(path):
         with open(path, errors="replace") as file:
-            if not file.read(12).startswith("step,epoch,"):
+            if not HEADER.fullmatch(next(file, "").rstrip()):
                 raise ValueError(
                     f"--save_dir={save_dir}: its {METRICS} is not of a run; give "
                     "another folder."
@@ -166,7 +166,7 @@ def prepare(
         for images in (train_images, held_out_images)
     )
     config = with_images(config, train_images, held_out_images, replicas)
-    is_chief = distribution.is_chief(strategy)
+    is_chief = cluster.is_chief()
     if is_chief:
         print_images(config, train_images, held_out_images, save_dir, strategy)
     lock = FolderLock(save_dir)
