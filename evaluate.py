@@ -25,12 +25,13 @@ Flags by topic:
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
+import image_flags
 import task_flags
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
 cli.define_model_flags()
-task_flags.define_image_flags()
+image_flags.define_flags()
 task_flags.define_compute_flags()
 task_flags.define_sampling_flags(
     num_samples="Number of images to sample, as sample.py does, instead of scoring; "

@@ -15,6 +15,7 @@ from pixel_cnn_pp import files
 from pixel_cnn_pp.training.metrics import HEADER, METRICS
 
 FORMATS = (".png", ".pdf", ".svg")
+TITLE = "Training curve of PixelCNN"  # In the picture's metadata.
 REMEDY = "resume the run (--resume), which repairs it"
 
 cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
@@ -110,9 +111,12 @@ def main(argv):
                 f"--output={path}: must be a name that ends in {', '.join(FORMATS)}."
             )
         files.check_file_writable("output", path)
-        files.check_holds(f"--output={path}", path, (b"atplotlib",), "curve")
+        if FLAGS.output is not None:
+            files.check_holds(f"--output={path}", path, TITLE.encode(), "curve")
         with files.open_atomic(path, "wb") as file:
-            make_figure(curves).savefig(file, format=kind[1:], dpi=150)
+            make_figure(curves).savefig(
+                file, format=kind[1:], dpi=150, metadata={"Title": TITLE}
+            )
     print(f"curve: {path}")
 
 

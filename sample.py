@@ -24,11 +24,12 @@ import os
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
+import image_flags
 import task_flags
 
 NUM_SAMPLES, FOLDER = 16, "sampled"
 cli.define_model_flags()
-task_flags.define_image_flags()
+image_flags.define_flags()
 task_flags.define_compute_flags()
 task_flags.define_sampling_flags(
     num_samples=f"Number of images to sample; {NUM_SAMPLES} by default, none with "

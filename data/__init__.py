@@ -1,6 +1,7 @@
 """Data sets behind one door: load(name, …) checks everything and returns a Source."""
 
 from data import cifar, folder, imagenet, npz, shapes, tfds_images
+from data.image_split import are_images_of
 from data.layout import local_path
 from data.source import SPLITS, ReadError, Source
 from data.validation import divide
@@ -10,6 +11,7 @@ __all__ = [
     "SPLITS",
     "ReadError",
     "Source",
+    "are_images_of",
     "check_name",
     "divide",
     "has_labels",

@@ -6,7 +6,7 @@ import os
 from absl import logging
 
 from data import image_file
-from data.image_tree import find_classes, find_images
+from data.image_tree import find_classes, find_images, is_run
 from data.layout import has_images, other_data_set
 from data.source import SPLITS, shown
 
@@ -18,6 +18,18 @@ def is_one_folder(data_dir: str) -> bool:
     """Whether data_dir itself holds the images, not train/ and test/ in it."""
     splits = (os.path.join(data_dir, split) for split in SPLITS)
     return not any(map(os.path.isdir, splits)) and has_images(data_dir)
+
+
+def are_images_of(data_dir: str, folder: str) -> bool:
+    """Whether image files in `folder` are among the images of data_dir."""
+    splits = [os.path.join(data_dir, split) for split in SPLITS]
+    for root in [split for split in splits if os.path.isdir(split)] or [data_dir]:
+        root, path = os.path.realpath(root), os.path.realpath(folder)
+        while os.path.commonpath([root, path]) == root and not is_run(path):
+            if path == root:
+                return True
+            path = os.path.dirname(path)
+    return False
 
 
 def check_folder(name: str, data_dir: str, split: str) -> str:
@@ -42,12 +54,18 @@ def find_files(
 ) -> tuple[str, list[str]]:
     """The folder of a split's images, and their paths from there."""
     if not is_one_folder(data_dir):
-        root = check_folder(name, data_dir, split)
         if test_share is not None:
-            raise ValueError(
-                f"--test_share={test_share}: {shown(data_dir)} has train/ and test/; "
-                "remove it."
-            )
+            found = [s for s in SPLITS if os.path.isdir(os.path.join(data_dir, s))]
+            remedy = "remove it"
+            if len(found) == 1:
+                alone = os.path.join(data_dir, *found)
+                remedy = f"give -i {shown(alone)} to divide what it has"
+            if found:
+                raise ValueError(
+                    f"--test_share={test_share}: {shown(data_dir)} has "
+                    f"{' and '.join(f'{s}/' for s in found)}; {remedy}."
+                )
+        root = check_folder(name, data_dir, split)
         return root, find_split(root)
     if test_share is None and split == "train":
         check_folder(name, data_dir, split)

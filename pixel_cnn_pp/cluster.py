@@ -64,11 +64,6 @@ def position() -> tuple[int, int]:
     return resolver.task_id + is_behind_chief, count
 
 
-def is_chief() -> bool:
-    """Whether this process writes what a run writes: the only one, or the first."""
-    return position()[0] == 0
-
-
 def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
     """Raises ValueError if a cluster is none of chief and workers with this task."""
     if others := set(jobs) - {"chief", "worker"}:

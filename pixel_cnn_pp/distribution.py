@@ -1,5 +1,6 @@
 """Devices and machines: the strategy of a run, and its chief."""
 
+import hashlib
 import os
 import sys
 
@@ -137,6 +138,15 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     return f"{num} GPU{'s' * (num > 1)} ({name})"
 
 
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes what the run writes: the only one, or the first."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
 def are_several(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes take part in the run."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -175,6 +185,16 @@ def take_from_first(
 
     for variable, value in zip(variables, sums(), strict=True):
         variable.assign(value)
+
+
+def are_alike(strategy: tf.distribute.Strategy, text: str) -> bool:
+    """Whether the text, which each worker has for itself, is the same on all."""
+    # As many bits as float32 is exact to.
+    number = int(hashlib.sha256(text.encode()).hexdigest()[:6], 16)
+    with strategy.scope():
+        first = tf.Variable(float(number))
+    take_from_first({"": {"": first}}, strategy)
+    return not make_any(strategy)(first.numpy() != number)
 
 
 def make_any(strategy: tf.distribute.Strategy):

@@ -19,7 +19,8 @@ STAGING, MODEL = ".export-", "model"
 
 
 def check_export_dir(export_dir: str) -> None:
-    """Raises ValueError if the folder has contents or cannot be written to."""
+    """Raises FileExistsError if the folder has contents, ValueError if it cannot be
+    written to."""
     check_local("export_dir", export_dir)
     if re.search(r"[*?\[\]\\]", os.path.abspath(export_dir)):
         raise ValueError(
@@ -35,7 +36,7 @@ def check_export_dir(export_dir: str) -> None:
         ) from error
     empty = os.path.isdir(export_dir) and not os.listdir(export_dir)
     if os.path.lexists(export_dir) and not empty:
-        raise ValueError(
+        raise FileExistsError(
             f"--export_dir={export_dir}: exists already; give a new folder."
         )
     check_folder_writable("export_dir", export_dir)
@@ -45,8 +46,8 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
     """Writes a SavedModel with the signatures of `Serving` to a new folder.
 
     All of it or nothing. jit_compile=False samples without XLA: slower, for servers
-    that lack it. Raises ValueError as `check_export_dir` and where weights are NaN or
-    infinite, Locked where another process
+    that lack it. Raises what `check_export_dir` raises, ValueError where weights are
+    NaN or infinite, Locked where another process
     exports to the same folder, OSError where the disk is full.
     """
     check_export_dir(export_dir)

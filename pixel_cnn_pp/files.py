@@ -88,7 +88,7 @@ class FolderLock:
         """Raises Locked, with the number of the process that has the lock."""
         if self._file is not None:
             return
-        file = open(self.path, "a+")
+        file = open(self.path, "a+", errors="replace")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -102,7 +102,7 @@ class FolderLock:
         file.seek(0)
         if not re.fullmatch(r"\d*", file.read(20)):
             file.close()
-            raise ValueError(
+            raise OSError(
                 f"--{self._flag}={self._given}: {self.path} is there and no lock of "
                 f"this program; give another --{self._flag}."
             )
@@ -128,17 +128,20 @@ def check_local(flag: str, path: str) -> None:
         )
 
 
-def check_holds(value: str, path: str, marks: tuple[bytes, ...], kind: str) -> None:
-    """Raises ValueError where a file stands at `path` that is not of that kind: none
-    of the marks is among its bytes. It is somebody's, and stays.
+def check_holds(value: str, path: str, mark: bytes, kind: str) -> None:
+    """Raises ValueError where a file at `path` is not of that kind: the pattern `mark`
+    is not at its start or end. It is somebody's, and stays.
 
     `value`: the flag and what was given, for the error.
     """
-    if not os.path.isfile(path) or not os.path.getsize(path):
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    if not size:
         return
     with open(path, "rb") as file:
-        found = file.read()
-    if not any(mark in found for mark in marks):
+        ends = file.read(8192)
+        file.seek(max(0, size - 8192))
+        ends += file.read()
+    if not re.search(mark, ends):
         raise ValueError(
             f"{value}: {path} is there, and holds no {kind}; give another file, or "
             "remove it."

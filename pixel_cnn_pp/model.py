@@ -117,6 +117,9 @@ class PixelCNNPP(TrainableNetwork):
         where it can.
         """
         had_xla, self.jit_compiles = self.samples_with_xla, jit_compile
+        self.supports_jit = self.samples_with_xla
+        if not jit_compile and self.compiled:
+            self.jit_compile = False  # Of `fit`.
         self._retrace_scores()
         if self.samples_with_xla != had_xla:
             self.sampler = Sampler(self, self.samples_with_xla)

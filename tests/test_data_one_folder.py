@@ -112,3 +112,25 @@ def test_hint_is_not_the_command_that_was_given(tmp_path):
     write(tmp_path, "train/a.png", "val/b.png")
     with pytest.raises(FileNotFoundError, match="folders of images there.$"):
         data.load("folder", str(tmp_path), "test")
+
+
+def test_share_for_a_folder_with_train_alone_is_pointed_to_it(tmp_path):
+    root = write(tmp_path / "pictures", "train/a.png", "train/b.png")
+    with pytest.raises(ValueError, match="has train/; give -i .*/pictures/train to"):
+        data.load("folder", root, "test", test_share=0.5)
+    assert data.load("folder", f"{root}/train", "test", test_share=0.5).num_images == 1
+
+
+def test_folder_whose_pictures_would_be_images(tmp_path):
+    split = write(tmp_path / "split", "train/a/a.png", "test/a/a.png")
+    for folder in ("train", "train/a/maps", "test/maps"):
+        assert data.are_images_of(split, f"{split}/{folder}")
+    for folder in ("", "maps", "test_maps", "../train"):
+        assert not data.are_images_of(split, f"{split}/{folder}")
+    one = write(tmp_path / "one", "a.png")
+    assert data.are_images_of(one, one) and data.are_images_of(one, f"{one}/maps")
+    assert not data.are_images_of(one, str(tmp_path))
+    # The folder of a run is not read for images.
+    (tmp_path / "one" / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "one" / "run" / "config.json").write_text("{}")
+    assert not data.are_images_of(one, f"{one}/run/sampled")

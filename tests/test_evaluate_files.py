@@ -44,6 +44,8 @@ REJECTED = [
     ("-o plain -ns 1 --output_dir=x --num_completions=2", "=2: no", "complete_rows"),
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
     ("-o plain --scores_csv=", "--scores_csv=: is empty", "give a path"),
+    ("-o plain --scores_csv=c.json", "c.json is there", "holds no scores"),
+    ("-o plain --output_json=results.json", "results.json is there", "another file"),
     ("-o plain --scores_csv=a --output_json=./a", "--scores_csv=a", "another file"),
     (
         "-o plain --output_json=c.json --scores_csv=c.json.new",
@@ -51,8 +53,8 @@ REJECTED = [
         "another file",
     ),
     (
-        "-o plain --output_json=c.json.new --scores_csv=link.json",
-        "--scores_csv=link.json: collides with --output_json=c.json.new",
+        "-o plain --output_json=c.csv.new --scores_csv=link.csv",
+        "--scores_csv=link.csv: collides with --output_json=c.csv.new",
         "another file",
     ),
     (
@@ -69,7 +71,7 @@ REJECTED = [
     ("-o plain -ns 1 --output_dir=own_png", "own_png/samples.png is there", "remove"),
     (
         "-o plain --heatmap --output_dir=own_npz",
-        "own_npz/heatmaps.npz is there, and was not written by this program",
+        "own_npz/heatmaps.npz is there, and looks like a file of another program",
         "another folder",
     ),
     ("-o plain --heatmap", "--output_dir", "give the folder"),
@@ -151,7 +153,9 @@ def folder(npz_path, tmp_path_factory):
         (folder / own).mkdir()
         (folder / own / name).write_bytes(b"my own")
     (folder / "c.json").write_text('{"bits_per_dim": 1}')
-    (folder / "link.json").symlink_to("c.json")
+    (folder / "c.csv").write_text("image,label,bits_per_dim\n")
+    (folder / "link.csv").symlink_to("c.csv")
+    (folder / "results.json").write_text('{"ours": {"bits_per_dim": 1}}')
     for i, image in enumerate(arrays["test_images"][:5]):
         png = tf.io.encode_png(image).numpy()
         for split in ("train", "test"):
@@ -287,6 +291,28 @@ def test_samples_cycle_through_the_labels_and_each_label_is_a_row(
     order = ", ".join(map(str, rows))
     files = f"{name}/samples.png, {name}/samples.npz"
     assert printed[name] == [f"{n} samples, rows of labels {order}: {files}"]
+
+
+def test_order_of_classes_is_told_where_the_model_has_no_names(evaluate, folder):
+    line = "-o labelled -d folder -i pictures --skip_bad_images --max_images=1"
+    done = evaluate(line, folder)
+    assert done.code == 0
+    assert "no names for its labels; the images' classes are taken in their own" in (
+        done.stderr
+    )
+    assert "0 a, 1 b, 2 c" in done.stderr
+    assert "no names" not in evaluate("-o labelled --max_images=1", folder).stderr
+
+
+def test_pictures_are_not_written_among_the_images(evaluate, folder):
+    # Those that are named, and with -ns alone those of the run.
+    line = "-ns 1 -o plain -d folder -i pictures --output_dir=pictures/train/c"
+    done = evaluate(line, folder)
+    assert done.code == 1 and done.stderr == (
+        "error: --output_dir=pictures/train/c: lies within the images of pictures, and "
+        "its pictures would be taken for images; give another folder.\n"
+    )
+    assert "samples.png" not in os.listdir(folder / "pictures" / "train" / "c")
 
 
 def test_other_images_than_those_of_the_run_are_told(

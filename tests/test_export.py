@@ -143,7 +143,7 @@ def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
 def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").write_text("kept")
-    with pytest.raises(ValueError, match="--export_dir=.*model: exists already"):
+    with pytest.raises(FileExistsError, match="--export_dir=.*model: exists already"):
         export.export(initialized((6, 5, 3), field="11x5"), str(tmp_path / "model"))
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["mine"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
@@ -199,7 +199,7 @@ def test_export_that_another_process_finished_meanwhile_is_kept(tmp_path, monkey
         (path / "saved_model.pb").write_text("the other's")
 
     monkeypatch.setattr(export, "check_export_dir", finish_another)
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         export.export(initialized((6, 5, 3), field="11x5"), str(path))
     assert len(checks) == 1
     assert (path / "saved_model.pb").read_text() == "the other's"

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import re
 import sys
+import types
 
 import command_lines
 import pytest
@@ -163,12 +164,19 @@ def loaded(tmp_path, monkeypatch):
 
     def load(line):
         asked = {}
-        module = point.module.task_flags.data
-        monkeypatch.setattr(module, "load", lambda *a, **kw: asked.update(kw, of=a))
+        image_flags = point.module.image_flags
+
+        def load(*source, **settings):
+            asked.update(settings, of=source)
+            if source[-1] == "train":
+                raise ValueError("has no images of the run")
+            return types.SimpleNamespace(image_shape=None)
+
+        monkeypatch.setattr(image_flags.data, "load", load)
         with point.registered(), monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             FLAGS(["evaluate", "-o", "run", *line.split()])
-            point.module.task_flags.load_images(with_labels=False)
+            image_flags.load_images(with_labels=False)
         return asked
 
     return load

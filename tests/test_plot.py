@@ -6,6 +6,7 @@ import in_process
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 METRICS = """step,epoch,train_bits_per_dim,test_bits_per_dim,learning_rate,speed
 50,0,7.5,,0.001,100
@@ -90,13 +91,14 @@ def test_plot_replaces_its_own_picture_and_no_other(plot, tmp_path):
     for kind in "png", "pdf", "svg":
         for _ in range(2):
             assert plot(f"--save_dir=. --output=a.{kind}", tmp_path).code == 0
-    (tmp_path / "photo.png").write_bytes(b"\x89PNG my own")
+    Figure().savefig(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
     done = plot("--save_dir=. --output=photo.png", tmp_path)
     assert done.code == 1 and done.stderr == (
         "error: --output=photo.png: photo.png is there, and holds no curve; give "
         "another file, or remove it.\n"
     )
-    assert (tmp_path / "photo.png").read_bytes() == b"\x89PNG my own"
+    assert (tmp_path / "photo.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,16 @@ def test_changed_settings_are_named_when_a_run_resumes(run, npz_path, tmp_path, 
 @pytest.mark.parametrize("name", ["metrics.csv", "lock"])
 def test_files_of_others_in_the_folder_are_left_alone(npz_path, tmp_path, name):
     (tmp_path / name).write_text("epoch,loss\n1,2.5\n")
-    with pytest.raises(ValueError, match=f"--save_dir=.*{name}.*another"):
+    with pytest.raises((ValueError, OSError), match=f"--save_dir=.*{name}.*another"):
         small_runs.run(npz_path, tmp_path, **TINY)
     assert (tmp_path / name).read_text() == "epoch,loss\n1,2.5\n"
+
+
+def test_lock_that_is_no_text_is_left_alone(tmp_path):
+    (tmp_path / "lock").write_bytes(b"\xff\0")
+    with pytest.raises(OSError, match="lock is there and no lock of this program"):
+        files.FolderLock(str(tmp_path)).acquire()
+    assert (tmp_path / "lock").read_bytes() == b"\xff\0"
 
 
 def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):

@@ -1,6 +1,7 @@
 """Validation images: which they are, in training, resuming, evaluation and plots."""
 
 import json
+import shutil
 
 import command_lines
 import numpy as np
@@ -122,6 +123,22 @@ def test_resumed_run_has_the_same_parts_and_rejects_another_share(
     done = command_lines.run("train.py", line, command_folder)
     assert "30 training and 10 validation images" in done.stdout, done.stderr
     assert rows(command_folder / "validated")[-1]["step"] == "14"
+
+
+def test_parts_of_the_run_s_images_are_known_in_another_place(
+    command_folder, validated, tmp_path
+):
+    copy = shutil.copy(command_folder / "only_train.npz", tmp_path / "copy.npz")
+    (tmp_path / "link.npz").symlink_to(command_folder / "only_train.npz")
+    found = [
+        command_lines.run(
+            "evaluate.py", f"-o validated --split=validation -i {path}", command_folder
+        )
+        for path in ("only_train.npz", copy, tmp_path / "link.npz")
+    ]
+    assert [done.stderr for done in found] == [""] * 3
+    assert "(10 images)" in found[0].stdout
+    assert len({done.stdout for done in found}) == 1
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ def free_addresses(n):
         return [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
 
 
-def start_workers(npz_path, save_dir, *flags):
-    """Two processes of train.py, four images a step on each."""
+def start_workers(npz_path, save_dir, *flags, second=None):
+    """Two processes of train.py, four images a step on each, on the same images, or the
+    second on others."""
     addresses = free_addresses(2)
     started = []
     for index in range(2):
@@ -42,7 +43,7 @@ def start_workers(npz_path, save_dir, *flags):
         started.append(
             Child(
                 *(ROOT / "train.py", *RUN.split(), "-b", 4),
-                *("-i", npz_path, "-o", save_dir, *flags),
+                *("-i", (index and second) or npz_path, "-o", save_dir, *flags),
                 environment=os.environ | {"TF_CONFIG": json.dumps(config)},
             )
         )
@@ -108,3 +109,19 @@ def test_two_workers_killed_and_resumed_equal_the_run_of_one_process(
     for columns in (2, 3):
         values = [[float(row[columns] or 0) for row in run] for run in (ours, theirs)]
         np.testing.assert_allclose(*values, rtol=5e-3)
+
+
+def test_workers_that_read_different_images_all_say_so(npz_path, tmp_path):
+    with np.load(npz_path) as file:
+        arrays = dict(file)
+    arrays["train_images"] = arrays["train_images"][::-1]
+    np.savez(tmp_path / "other.npz", **arrays)
+    started = start_workers(npz_path, tmp_path / "run", second=tmp_path / "other.npz")
+    for process, path in zip(started, (npz_path, tmp_path / "other.npz"), strict=True):
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert stderr.splitlines()[-1] == (
+            f"error: --data_dir={path}: another worker of TF_CONFIG has other images "
+            "there; give all of them the same."
+        )
+    assert not (tmp_path / "run").exists()

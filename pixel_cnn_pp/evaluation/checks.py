@@ -10,8 +10,11 @@ from pixel_cnn_pp import files
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.model import PixelCNNPP
 
-# What files of scores have in them.
-SCORES_MARKS = (b"image,label,bits_per_dim", b'"bits_per_dim"')
+# How files of scores begin, by flag.
+STARTS = {
+    "output_json": rb'^\{"(num_images|bits_per_dim)": ',
+    "scores_csv": rb"^image,label,bits_per_dim",
+}
 
 
 def written_names(path: str) -> set[str]:
@@ -31,7 +34,7 @@ def check_outputs(
         if path is not None:
             files.check_file_writable(flag, path)
             value = f"--{flag}={path}"
-            files.check_holds(value, path, SCORES_MARKS, "scores")
+            files.check_holds(value, path, STARTS[flag], "scores")
             outputs.append((value, path))
     if pictures:
         files.check_folder_writable("output_dir", output_dir)
@@ -52,7 +55,7 @@ def check_outputs(
 
 
 def check_ours(value: str, path: str) -> None:
-    """Raises ValueError where path.png or path.npz is a file of somebody else: an NPZ
+    """Raises ValueError where path.png or path.npz looks like somebody else's: an NPZ
     without num_levels, or a PNG without an NPZ of ours beside it."""
     png, npz = path + ".png", path + ".npz"
     if os.path.isfile(npz):
@@ -62,8 +65,8 @@ def check_ours(value: str, path: str) -> None:
         wrong = png if os.path.isfile(png) and not shards else None
     if wrong is not None:
         raise ValueError(
-            f"{value}: {wrong} is there, and was not written by this program; give "
-            "another folder, or remove the file."
+            f"{value}: {wrong} is there, and looks like a file of another program; "
+            "give another folder, or remove the file."
         )
 
 
@@ -73,19 +76,6 @@ def _members(npz: str) -> list[str]:
             return archive.namelist()
     except zipfile.BadZipFile:
         return []
-
-
-def check_outside(images: ImageSet, output_dir: str | None) -> None:
-    """Raises ValueError where pictures would be written among the images."""
-    root = getattr(images, "root", None)  # Of image files alone.
-    if root is None or not output_dir:
-        return
-    root, output_dir = map(os.path.realpath, (root, output_dir))
-    if os.path.commonpath([root, output_dir]) == root:
-        raise ValueError(
-            f"--output_dir={output_dir}: lies within the folder of the images, {root}, "
-            "and its pictures would be taken for images; give another folder."
-        )
 
 
 def check_default(name: str, value, default, needed: str) -> None:

@@ -6,7 +6,7 @@ from shlex import quote
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, cluster, distribution, prng
+from pixel_cnn_pp import checkpoint, distribution, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import evaluator
@@ -43,7 +43,7 @@ class Loop:
         self.held_out_images = held_out_images
         self.save_dir = save_dir
         self.strategy = strategy
-        self.is_chief = cluster.is_chief()
+        self.is_chief = distribution.is_chief(self.strategy)
         self.are_several = distribution.are_several(self.strategy)
         self.signals = StopSignals(
             distribution.make_any(self.strategy) if self.are_several else None
@@ -114,7 +114,7 @@ class Loop:
                 print(
                     f"nothing to do: the run has ended at step {log.step}", flush=True
                 )
-            if not os.path.exists(self._samples_path(log.step) + ".npz"):
+            if not os.path.exists(self._samples_path(log.step) + ".png"):
                 self._write_samples(log)
         first_step = log.step + 1
         log.show_state("building the graph")

@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from pixel_cnn_pp import checkpoint, cluster, distribution, memory, openai_checkpoint
+from pixel_cnn_pp import checkpoint, distribution, memory, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import FolderLock, check_folder_writable
@@ -166,7 +166,9 @@ def prepare(
         for images in (train_images, held_out_images)
     )
     config = with_images(config, train_images, held_out_images, replicas)
-    is_chief = cluster.is_chief()
+    if distribution.are_several(strategy):
+        check_same_images(config, strategy)
+    is_chief = distribution.is_chief(strategy)
     if is_chief:
         print_images(config, train_images, held_out_images, save_dir, strategy)
     lock = FolderLock(save_dir)
@@ -189,6 +191,17 @@ def prepare(
             distribution.take_from_first(state.groups(), strategy)
         return Loop(
             config, state, train_images, held_out_images, save_dir, lock, strategy
+        )
+
+
+def check_same_images(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError, on all workers, where they have read different images."""
+    names = "num_images", "class_names", "fingerprint", "held_out_fingerprint"
+    found = repr([getattr(config, name) for name in names])
+    if not distribution.are_alike(strategy, found):
+        raise ValueError(
+            f"--data_dir={config.data_dir}: another worker of TF_CONFIG has other "
+            "images there; give all of them the same."
         )
 
 
