@@ -57,17 +57,14 @@ def run(main: Callable, argv: list[str] | None = None) -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """What is left of the arguments beside the flags."""
+    """Sets the flags; there are no other arguments."""
     try:
-        return app.parse_flags_with_usage(argv)
+        left = app.parse_flags_with_usage(argv)
     except UnicodeDecodeError as error:
         _exit(f"--flagfile: is no text file ({error}); give one with a flag a line.")
-
-
-def check_no_arguments(argv: list[str]) -> None:
-    """Raises ValueError if words are left on the command line beside the flags."""
-    if len(argv) > 1:
-        raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag.")
+    if len(left) > 1:
+        _exit(f"unexpected argument {left[1]!r}; every setting is a flag.")
+    return left
 
 
 @contextlib.contextmanager

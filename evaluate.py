@@ -25,15 +25,11 @@ Flags by topic:
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
-import image_flags
 import task_flags
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
-cli.define_model_flags()
-image_flags.define_flags()
-task_flags.define_compute_flags()
-task_flags.define_sampling_flags(
+task_flags.define_flags(
     num_samples="Number of images to sample, as sample.py does, instead of scoring; "
     "with --output_json or --scores_csv as well as scoring. In train.py it is the "
     "number of batches.",
@@ -98,8 +94,6 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
     task_flags.run_tasks(task_flags.tasks_from_flags(), FLAGS.precision)
 
 

@@ -13,9 +13,7 @@ from pixel_cnn_pp import export
 
 cli.define_model_flags()
 cli.DEFINE_path(
-    "export_dir",
-    None,
-    "New folder for the SavedModel, like MODEL/1; needed.",
+    "export_dir", None, "New folder for the SavedModel, like MODEL/1; needed."
 )
 flags.DEFINE_integer(
     "image_size",
@@ -34,7 +32,6 @@ FLAGS = flags.FLAGS
 
 def main(argv):
     with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
         cli.check_model_flags()
         if not FLAGS.export_dir:
             raise ValueError("--export_dir: give a new folder for the SavedModel.")

@@ -96,7 +96,6 @@ def make_figure(curves: dict[str, list[tuple[int, float]]]):
 
 def main(argv):
     with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
         if not FLAGS.save_dir:
             raise ValueError("--save_dir: give the folder of a run of train.py.")
         if importlib.util.find_spec("matplotlib") is None:

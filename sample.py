@@ -24,14 +24,10 @@ import os
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
-import image_flags
 import task_flags
 
 NUM_SAMPLES, FOLDER = 16, "sampled"
-cli.define_model_flags()
-image_flags.define_flags()
-task_flags.define_compute_flags()
-task_flags.define_sampling_flags(
+task_flags.define_flags(
     num_samples=f"Number of images to sample; {NUM_SAMPLES} by default, none with "
     "--complete_rows or --inpaint_mask. The PNG shows the first 100; for a "
     "class-conditional model each label has a row. In train.py it is the number of "
@@ -43,8 +39,6 @@ FLAGS = flags.FLAGS
 
 
 def main(argv):
-    with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
     tasks = task_flags.tasks_from_flags()
     if tasks.num_samples is None and not tasks.completes:
         tasks = dataclasses.replace(tasks, num_samples=NUM_SAMPLES)

@@ -16,8 +16,15 @@ FLAGS = flags.FLAGS
 flags.disclaim_key_flags()
 
 
+def define_flags(num_samples: str, output_dir: str) -> None:
+    """Defines the flags that both have, two with these help texts."""
+    cli.define_model_flags()
+    image_flags.define_flags()
+    define_sampling_flags(num_samples, output_dir)
+    define_compute_flags()
+
+
 def define_sampling_flags(num_samples: str, output_dir: str) -> None:
-    """Defines the flags of samples and completions, two with these help texts."""
     cli.DEFINE_field(Tasks, "num_samples", num_samples, "ns", lower_bound=1)
     cli.DEFINE_field(
         Tasks,

@@ -317,7 +317,6 @@ def load_splits(config: Config) -> tuple[data.Source, data.Source]:
 
 def main(argv):
     with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
         # All before the strategy, which waits for the other workers.
         check_save_dir(FLAGS.save_dir, FLAGS.load_params)
         saved = checkpoint.load_config(FLAGS.save_dir) if FLAGS.load_params else None

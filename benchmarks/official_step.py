@@ -60,10 +60,7 @@ def main(argv):
         "first_step_s": first,
         "peak_gb": peak,
     }
-    report.speed(
-        found,
-        **{"first step": f"{first:.0f} s", "memory": f"{peak:.1f} GB"},
-    )
+    report.speed(found, **{"first step": f"{first:.0f} s", "memory": f"{peak:.1f} GB"})
 
 
 if __name__ == "__main__":

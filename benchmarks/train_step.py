@@ -95,10 +95,7 @@ def main(argv):
     }
     report.speed(
         found,
-        **{
-            "first step": f"{first:.0f} s",
-            "memory": f"{found['peak_gb']:.1f} GB",
-        },
+        **{"first step": f"{first:.0f} s", "memory": f"{found['peak_gb']:.1f} GB"},
     )
 
 

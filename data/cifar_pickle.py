@@ -29,8 +29,8 @@ PLAIN = set(
 )
 # Tuples that hold one another many times take exponentially long to hash.
 FEW = set(
-    "TUPLE TUPLE1 TUPLE2 TUPLE3 BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD "
-    "".split()
+    "TUPLE TUPLE1 TUPLE2 TUPLE3 BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE "
+    "BUILD".split()
 )
 MAX_FEW = 40  # An original batch has 13.
 MAX_OPCODES = 1_000_000  # An original batch has some 20,000.

@@ -114,8 +114,7 @@ def errors_in_one_line(builder: "tfds.core.DatasetBuilder") -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, OSError, EOFError) as error:
-        reason = shown(str(error).splitlines()[0])
         raise ValueError(
-            f"{builder.data_dir} cannot be read ({reason:.200}); remove that folder to "
-            "prepare it again."
+            f"{builder.data_dir} cannot be read ({reason_of(error)}); remove that "
+            "folder to prepare it again."
         ) from error

@@ -21,7 +21,8 @@ from pixel_cnn_pp.files import open_atomic
 # Allowed values of the settings that are names.
 NONLINEARITIES = ("concat_elu", "elu", "relu")
 LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
-FIELDS = ("11x5", "15x8")
+# (gated resnets, rows of the first kernel of u) of the networks with a small field.
+FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 PRECISIONS = ("float32", "mixed_bfloat16")
 MAX_LEVELS, MAX_CODES = 256, 4096  # Pixel values of 8 bits; codes.
 

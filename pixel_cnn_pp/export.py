@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable, check_local
+from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import Sampler
@@ -21,7 +21,6 @@ STAGING, MODEL = ".export-", "model"
 def check_export_dir(export_dir: str) -> None:
     """Raises FileExistsError if the folder has contents, ValueError if it cannot be
     written to."""
-    check_local("export_dir", export_dir)
     if re.search(r"[*?\[\]\\]", os.path.abspath(export_dir)):
         raise ValueError(
             f"--export_dir={export_dir}: TensorFlow takes *, ?, [, ] and backslashes "
@@ -47,8 +46,8 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
 
     All of it or nothing. jit_compile=False samples without XLA: slower, for servers
     that lack it. Raises what `check_export_dir` raises, ValueError where weights are
-    NaN or infinite, Locked where another process
-    exports to the same folder, OSError where the disk is full.
+    NaN or infinite, Locked where another process exports to the same folder, OSError
+    where the disk is full.
     """
     check_export_dir(export_dir)
     model.check_weights()

@@ -80,10 +80,7 @@ def check_batch(
 
 
 def check_samples(
-    num_samples: int,
-    image_bytes: int,
-    images_each: int = 1,
-    flag: str = "num_samples",
+    num_samples: int, image_bytes: int, images_each: int = 1, flag: str = "num_samples"
 ) -> None:
     """Raises ValueError where the samples take more than MAX_SAMPLE_BYTES.
 

@@ -170,12 +170,7 @@ class Network(keras.Model):
         return ul[:, :height, :width] if below or right else ul
 
     def call(
-        self,
-        x,
-        labels=None,
-        training=False,
-        seed=None,
-        run: LayerRunner | None = None,
+        self, x, labels=None, training=False, seed=None, run: LayerRunner | None = None
     ):
         """Parameters of the pixels' distributions, [N, H, W, D], for x in [-1, 1].
 

@@ -2,14 +2,12 @@
 
 from typing import NamedTuple
 
-from pixel_cnn_pp.config import ModelConfig
+from pixel_cnn_pp.config import FIELDS, ModelConfig
 
 IMAGE = -1  # Input of a block: the image and its channel of ones.
 STRIDES = (1, 2, 4)
 # Rows and columns of the kernels of each stream in the official network.
 FILTER_SIZES = {"u": (2, 3), "ul": (2, 2)}
-# (gated resnets, rows of the first kernel of u) of the networks with a small field.
-FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 
 
 class Block(NamedTuple):

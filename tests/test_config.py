@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pixel_cnn_pp import config, topology
+from pixel_cnn_pp import config
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.layers import activations
 
@@ -85,9 +85,8 @@ def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
         Config.of(**{name: value})
 
 
-def test_names_of_nonlinearities_and_fields_are_those_that_are_defined():
+def test_names_of_nonlinearities_are_those_that_are_defined():
     assert set(config.NONLINEARITIES) == set(activations.NONLINEARITIES)
-    assert set(config.FIELDS) == set(topology.FIELDS)
 
 
 def test_defaults_are_the_official_ones():
@@ -96,11 +95,7 @@ def test_defaults_are_the_official_ones():
     assert (model.nr_resnet, model.nr_filters, model.nr_logistic_mix) == (5, 160, 10)
     assert (config.learning_rate, config.lr_decay) == (0.001, 0.999995)
     assert (config.batch_size, config.init_batch_size) == (16, 16)
-    assert (model.dropout_p, config.max_epochs, config.save_interval) == (
-        0.5,
-        5000,
-        20,
-    )
+    assert (model.dropout_p, config.max_epochs, config.save_interval) == (0.5, 5000, 20)
     assert (config.polyak_decay, config.num_samples, config.seed) == (0.9995, 1, 1)
 
 

@@ -124,9 +124,7 @@ def test_xla_compiles_whole_steps_on_gpus_that_it_supports(
     assert distribution.xla_scope(flag) is scope
 
 
-def test_run_takes_the_gpus_that_it_uses_alone_and_their_memory_bit_by_bit(
-    monkeypatch,
-):
+def test_run_takes_the_gpus_that_it_uses_alone_and_their_memory_bit_by_bit(monkeypatch):
     gpu = Gpu(monkeypatch, (9, 0), (9, 0), (9, 0))
     distribution.show_gpus(2)
     assert [device.name for device in gpu.visible] == ["GPU:0", "GPU:1"]

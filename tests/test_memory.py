@@ -49,11 +49,7 @@ def test_estimate_of_the_official_parameters_is_nearly_half_of_them(machine):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"nr_filters": 2**31 - 1},
-        {"nr_filters": 20_000},
-        {"nr_logistic_mix": 2**31 - 1},
-    ],
+    [{"nr_filters": 2**31 - 1}, {"nr_filters": 20_000}, {"nr_logistic_mix": 2**31 - 1}],
 )
 def test_model_that_no_machine_holds_is_rejected_as_it_is_made(changes):
     with pytest.raises(ValueError, match="the parameters take at least .* GiB"):

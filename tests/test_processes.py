@@ -52,11 +52,7 @@ def test_export_writes_a_saved_model(processes, command_folder):
 
 
 @pytest.mark.parametrize(
-    "script, arguments",
-    [
-        ("train.py", f"{RUN} -d mnist"),
-        ("evaluate.py", "-o gone"),
-    ],
+    "script, arguments", [("train.py", f"{RUN} -d mnist"), ("evaluate.py", "-o gone")]
 )
 def test_bad_value_ends_as_in_the_process_of_the_tests(
     run_command, command_folder, script, arguments

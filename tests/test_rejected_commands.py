@@ -82,12 +82,7 @@ REJECTED = [
         "--nr_filters=5, --resnet_nonlinearity=relu, --seed=6: the run",
         "has --nr_filters=4, --resnet_nonlinearity=elu, --seed=5; remove them",
     ),
-    (
-        "train",
-        f"-r {FIELD} -o run -z elu -s 6",
-        "--seed=6",
-        "has --seed=5; remove it",
-    ),
+    ("train", f"-r {FIELD} -o run -z elu -s 6", "--seed=6", "has --seed=5; remove it"),
     (
         "train",
         f"-r {FIELD} -o run -z elu -s 5 -i fewer.npz",

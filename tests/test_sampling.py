@@ -70,11 +70,7 @@ def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
         ((5, 6, 1), {"energy_distance": True, "field": "11x5"}, 1.0),
         (
             (4, 3, 3),
-            {
-                "likelihood": "softmax",
-                "autoregressive_channels": True,
-                "field": "15x8",
-            },
+            {"likelihood": "softmax", "autoregressive_channels": True, "field": "15x8"},
             0.8,
         ),
         ((4, 5, 3), {"likelihood": "mix_logistic_continuous", "field": "11x5"}, 1.0),

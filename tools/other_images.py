@@ -78,7 +78,6 @@ def make(kind, num_images: int, size: int) -> np.ndarray:
 
 def main(argv):
     with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
         os.makedirs(FLAGS.output_dir, exist_ok=True)
         for kind in KINDS:
             path = os.path.join(FLAGS.output_dir, f"{kind.__name__}.npz")

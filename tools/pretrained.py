@@ -32,7 +32,6 @@ FLAGS = flags.FLAGS
 
 def main(argv):
     with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
         if not (FLAGS.save_dir and FLAGS.output_dir):
             raise ValueError("give --save_dir and --output_dir.")
         if os.path.exists(FLAGS.output_dir):

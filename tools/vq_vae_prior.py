@@ -215,7 +215,6 @@ def decode_samples() -> None:
 
 def main(argv):
     with cli.errors_in_one_line():
-        cli.check_no_arguments(argv)
         if not FLAGS.output_dir or (FLAGS.data is None) == (FLAGS.decode is None):
             raise ValueError("give --output_dir, and one of --data and --decode.")
         check_folder_writable("output_dir", FLAGS.output_dir)

@@ -61,15 +61,15 @@ class Machine:
                 raise concurrent.futures.CancelledError
 
         with contextlib.ExitStack() as stack:
-            places = []  # (thread, function)
+            places = []  # (thread, device, function)
             for device, copy in copies_on(devices, model):
                 thread = concurrent.futures.ThreadPoolExecutor(1)
                 stack.callback(thread.shutdown, cancel_futures=True)
-                places.append((thread, _on(device, prepare(copy, check))))
+                places.append((thread, device, prepare(copy, check)))
             stack.callback(stopping.set)  # Before the threads are waited for.
             started = collections.deque()
-            for item, (thread, function) in zip(items, itertools.cycle(places)):
-                started.append(thread.submit(function, item))
+            for item, (thread, *task) in zip(items, itertools.cycle(places)):
+                started.append(thread.submit(_run_on, *task, item))
                 if len(started) > len(places):
                     yield started.popleft().result()
             while started:
@@ -92,11 +92,6 @@ def copies_on(
         yield device, copy
 
 
-def _on(device: str, function: Callable[[Item], Result]) -> Callable[[Item], Result]:
-    """The function, run on a device."""
-
-    def run(item: Item) -> Result:
-        with tf.device(device):
-            return function(item)
-
-    return run
+def _run_on(device: str, function: Callable[[Item], Result], item: Item) -> Result:
+    with tf.device(device):
+        return function(item)

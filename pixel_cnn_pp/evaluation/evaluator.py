@@ -61,16 +61,11 @@ class Evaluator:
     def losses_of_batch(self, batch: dict) -> tuple[np.ndarray, np.ndarray | None]:
         """Losses float32 [n], and labels [n] or None, of the images of a padded batch.
 
-        The losses of the padding are dropped.
+        On one device. The losses of the padding are dropped.
         """
-
-        def gather(values) -> np.ndarray:
-            parts = self.strategy.experimental_local_results(values)
-            return np.concatenate([part.numpy() for part in parts])
-
-        is_image = gather(batch["is_image"])
-        labels = gather(batch["label"])[is_image] if "label" in batch else None
-        return gather(self._step(batch))[is_image], labels
+        is_image = batch["is_image"].numpy()
+        labels = batch["label"].numpy()[is_image] if "label" in batch else None
+        return self._step(batch).numpy()[is_image], labels
 
     def mean_loss(
         self, examples: tf.data.Dataset, after_batch: Callable[[], None] = lambda: None

@@ -26,10 +26,7 @@ def log_likelihood_ratio(
 
 
 def score(
-    model: PixelCNNPP,
-    images: ImageSet,
-    background: Background | None,
-    *settings: Any,
+    model: PixelCNNPP, images: ImageSet, background: Background | None, *settings: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
     """Bits/dim [n], labels [n] or None, and bits/dim by the background model [n], or
     None without one, of each batch in order. `settings`: those of `evaluator.score`.

@@ -117,11 +117,7 @@ def save_samples(
     if model.num_labels is not None:
         arrays["labels"] = cycled_labels(model, n, row_labels)
     images = model.sample(
-        n,
-        arrays.get("labels"),
-        settings.seed,
-        settings.temperature,
-        settings.progress,
+        n, arrays.get("labels"), settings.seed, settings.temperature, settings.progress
     ).numpy()
     shown = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
     grid = samples_grid(shown, settings.scale, row_labels)

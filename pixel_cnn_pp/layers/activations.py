@@ -92,11 +92,7 @@ def activate(x: tf.Tensor, name: str, margins: Margins = NO_MARGINS) -> tf.Tenso
 
 
 def activate_and_drop(
-    x: tf.Tensor,
-    name: str,
-    p: float,
-    seed: tf.Tensor,
-    margins: Margins = NO_MARGINS,
+    x: tf.Tensor, name: str, p: float, seed: tf.Tensor, margins: Margins = NO_MARGINS
 ) -> tf.Tensor:
     """`activate` with dropout: zeroes each element of the output with probability p and
     scales the rest by 1 / (1 − p).

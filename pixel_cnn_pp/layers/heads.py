@@ -10,12 +10,7 @@ from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.activations import activate
 from pixel_cnn_pp.layers.base import Float32Layer, register, set_layers
 from pixel_cnn_pp.layers.blocks import GatedResnet
-from pixel_cnn_pp.layers.convolution import (
-    Dense,
-    LayerFactory,
-    LayerRunner,
-    call_layer,
-)
+from pixel_cnn_pp.layers.convolution import Dense, LayerFactory, LayerRunner, call_layer
 
 
 def make_head(

@@ -68,8 +68,8 @@ class IncrementalPass:
 
 
 def nest(network: Network, indices, stride: int) -> list:
-    """The blocks as a tree: an int is a block that runs at this stride, a pair (stride,
-    tree) a sequence of blocks that run at a coarser one."""
+    """The blocks as a tree: an int is a block that runs at this stride, a triple
+    (stride, blocks, their tree) a sequence of blocks that run at a coarser one."""
 
     def run_stride(index: int) -> int:
         # A block that changes the stage runs at the stride of the coarser one.
@@ -80,7 +80,7 @@ def nest(network: Network, indices, stride: int) -> list:
         runs_here = index is None or run_stride(index) == stride
         if runs_here and coarser:
             next_stride = min(map(run_stride, coarser))
-            tree.append((next_stride, nest(network, coarser, next_stride)))
+            tree.append((next_stride, coarser, nest(network, coarser, next_stride)))
             coarser = []
         if index is not None:
             (tree if runs_here else coarser).append(index)

@@ -1,17 +1,13 @@
 """Steps of the incremental pass: the blocks of u on a row, those of ul on a pixel."""
 
 import abc
-from collections.abc import Iterator
 
 import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
 from pixel_cnn_pp.layers.blocks import ShiftedInput
-from pixel_cnn_pp.layers.convolution import (
-    Conv2D,
-    Deconv2D,
-)
+from pixel_cnn_pp.layers.convolution import Conv2D, Deconv2D
 from pixel_cnn_pp.sampling.cache import (
     Cache,
     cache_shapes,
@@ -72,16 +68,15 @@ class _Step(abc.ABC):
             if isinstance(item, int):
                 maps[item] = self.run_block(item, maps, cache)
                 continue
-            coarser_stride, coarser = item
-            indices = list(_flatten(coarser))
+            coarser_stride, indices, coarser = item
             for index in indices:
                 block = self.topology[index]
                 if block.kind == "conv" and block.x in maps:
                     self.store_input(index, self.blocks[index], maps[block.x], cache)
 
-            def body(count, before, item=item, outer=cache):
+            def body(count, before, tree=coarser, stride=coarser_stride, outer=cache):
                 after = outer | before
-                self.run(item[1], after, item[0], maps)
+                self.run(tree, after, stride, maps)
                 return count + 1, keep_shapes(before, after)
 
             keys = [k for index in indices for k in cache_shapes(self.network, index)]
@@ -307,11 +302,3 @@ class PixelStep(_Step):
         y = tf.matmul(x[:, 0, 0], flat, transpose_b=True)
         y = tf.reshape(y, [self.folded.n, *kernel.shape[:3]])
         return y + self.folded.bias(deconv)
-
-
-def _flatten(tree: list) -> Iterator[int]:
-    for item in tree:
-        if isinstance(item, int):
-            yield item
-        else:
-            yield from _flatten(item[1])

@@ -190,19 +190,13 @@ class RunLog:
         self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
         if held_out is not None or self.prints_all or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
-            self._print("  ".join(begin + self._shown(self._train, held_out)))
+            with tqdm.external_write_mode():
+                say("  ".join(begin + self._shown(self._train, held_out)))
         self.show_state()
 
     def warn(self, line: str) -> None:
         """Prints a line on stderr, not within the progress bar."""
-        self.bar.clear()
-        print(line, file=sys.stderr, flush=True)
-        self.bar.refresh()
-
-    def _print(self, line: str) -> None:
-        self.bar.clear()
-        say(line)
-        self.bar.refresh()
+        tqdm.write(line, file=sys.stderr)
 
     def _metric(self, loss: float | None) -> float | None:
         """Loss per image as it is shown: bits/dim, or energy distance per pixel."""

@@ -13,7 +13,7 @@ class Adam:
         v ← .95 v + .05 g,  mg ← .9995 mg + .0005 g²,
         p ← p − lr · (v / (1 − .95ᵗ)) / √(mg / (1 − .9995ᵗ) + 1e-8)
 
-    `parameters` maps names to tf.Variables; `v` and `mg` have the same names.
+    `v` and `mg` map the names of the parameters to their moments.
     Difference from the official code: t is 1 in the first step, whereas the TF1 graph
     increments it in no fixed order.
     """
@@ -23,7 +23,6 @@ class Adam:
     epsilon = 1e-8
 
     def __init__(self, parameters: dict[str, tf.Variable]):
-        self.parameters = parameters
         self.v = {name: _zeros_like(p) for name, p in parameters.items()}
         self.mg = {name: _zeros_like(p) for name, p in parameters.items()}
 

@@ -17,7 +17,29 @@ class TrainState:
 
     def __init__(self, config: Config, strategy: tf.distribute.Strategy | None = None):
         with (strategy or tf.distribute.get_strategy()).scope():
-            self._make_replicated(config)
+            self.model = PixelCNNPP(
+                **vars(config.model), seed=config.seed, name="model"
+            )
+            self.model.set_precision(config.precision)
+            self.model.set_remat(config.remat)
+            self.ema_model = PixelCNNPP(
+                **vars(config.model), initial_weights=False, name="averaged"
+            )
+            jit_compile = distribution.xla_scope(config.jit_compile)
+            self.ema_model.set_jit_compile(jit_compile is not False)
+            self.parameters = self.model.tf_variables()
+            self.ema_parameters = self.ema_model.tf_variables()
+            self.adam = Adam(self.parameters)
+            sums = {
+                # Sums of the training loss and of images, since the epoch began and
+                # since the last row of metrics.
+                "epoch_loss": _counter(tf.float64),
+                "epoch_images": _counter(),
+                "interval_loss": _counter(tf.float64),
+                "interval_images": _counter(),
+                # Steps skipped in a row because a loss or a gradient was not finite.
+                "bad_steps": _counter(),
+            }
         # On the host and once for all replicas: what the host reads for every step.
         with tf.device(prng.HOST):
             host = {
@@ -32,30 +54,7 @@ class TrainState:
                 # The run that a checkpoint belongs to.
                 "run_id": _counter(value=config.run_id),
             }
-        self.counters = host | self.sums
-
-    def _make_replicated(self, config: Config) -> None:
-        self.model = PixelCNNPP(**vars(config.model), seed=config.seed, name="model")
-        self.model.set_precision(config.precision)
-        self.model.set_remat(config.remat)
-        self.ema_model = PixelCNNPP(
-            **vars(config.model), initial_weights=False, name="averaged"
-        )
-        jit_compile = distribution.xla_scope(config.jit_compile)
-        self.ema_model.set_jit_compile(jit_compile is not False)
-        self.parameters = self.model.tf_variables()
-        self.ema_parameters = self.ema_model.tf_variables()
-        self.adam = Adam(self.parameters)
-        self.sums = {
-            # Sums of the training loss and of images, since the epoch began and since
-            # the last row of metrics.
-            "epoch_loss": _counter(tf.float64),
-            "epoch_images": _counter(),
-            "interval_loss": _counter(tf.float64),
-            "interval_images": _counter(),
-            # Steps skipped in a row because a loss or a gradient was not finite.
-            "bad_steps": _counter(),
-        }
+        self.counters = host | sums
 
     def groups(self) -> checkpoint.Groups:
         """Every variable by its name in a checkpoint."""

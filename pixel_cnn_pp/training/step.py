@@ -120,11 +120,7 @@ class TrainStep:
         self.xla_scope = distribution.xla_scope(config.jit_compile)
         self.traced_gradients, self.global_norm, self.traced_update = (
             tf.function(function, jit_compile=self.xla_scope, autograph=False)
-            for function in (
-                self.batch_gradients,
-                global_norm,
-                update_all,
-            )
+            for function in (self.batch_gradients, global_norm, update_all)
         )
         self.compiled = tf.function(self.step, autograph=False)
         with strategy.scope():
