@@ -4,6 +4,7 @@
 writes its results. The ceiling is a float32 conv2d 2×3, 320 → 160 channels, on
 [16, 32, 32], timed in the same process before and after the steps. On a GPU it is a
 product of two 8192×8192 matrices in the step's type, and memory is the GPU's.
+Operations are those of the graph around the functions that a replica runs.
 """
 
 import pathlib
@@ -26,6 +27,7 @@ from pixel_cnn_pp.config import PRECISIONS, Config
 from pixel_cnn_pp.training.state import TrainState
 from pixel_cnn_pp.training.step import TrainStep, set_graph_optimizer
 
+flags.DEFINE_integer("image_size", 32, "Side of the images in pixels.", lower_bound=1)
 flags.DEFINE_float("dropout_p", 0.5, "Share that is dropped.", short_name="p")
 flags.DEFINE_enum("precision", "float32", PRECISIONS, "As in train.py.")
 flags.DEFINE_bool("remat", False, "Compute blocks again for gradients, as train.py.")
@@ -48,7 +50,9 @@ def main(argv):
         tf.config.set_logical_device_configuration(cpu, parts)
     before = ceiling(FLAGS.precision)
     report.forget_peak()
+    shape = (FLAGS.image_size, FLAGS.image_size, 3)
     config = Config.of(
+        image_shape=shape,
         nr_resnet=FLAGS.nr_resnet,
         nr_filters=FLAGS.nr_filters,
         batch_size=FLAGS.batch_size,
@@ -61,7 +65,7 @@ def main(argv):
     )
     strategy = distribution.make_strategy(config.nr_gpu)
     n = config.batch_size * FLAGS.replicas * config.accumulate
-    images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
     start = time.perf_counter()
     state = TrainState(config, strategy)
     with strategy.scope():
@@ -73,6 +77,7 @@ def main(argv):
         # Training does not wait for each step of a GPU either.
         stretch = 10 if distribution.has_gpu() else 1
         times = [seconds(lambda: step(batch), stretch) for _ in range(FLAGS.steps)]
+        graph = step.compiled.get_concrete_function(batch, tf.constant(0.0)).graph
     peak_gb = report.peak_gb()
     rate = n / float(np.median(times))
     # Gradients take twice the forward pass.
@@ -91,11 +96,16 @@ def main(argv):
         "gflop_per_s": rate * gflop,
         "ceiling_gflop_per_s": max(before, ceiling(FLAGS.precision)),
         "first_step_s": first,
+        "operations": len(graph.get_operations()),
         "peak_gb": peak_gb,
     }
     report.speed(
         found,
-        **{"first step": f"{first:.0f} s", "memory": f"{found['peak_gb']:.1f} GB"},
+        **{
+            "first step": f"{first:.0f} s",
+            "memory": f"{found['peak_gb']:.1f} GB",
+            "operations": str(found["operations"]),
+        },
     )
 
 

@@ -34,10 +34,11 @@ def measure(tmp_path, script, arguments):
 
 @pytest.mark.slow
 def test_training_step_prints_what_it_writes(tmp_path):
-    small = "-q 1 -n 8 -b 4 --steps=1 --nojit_compile"
+    small = "-q 1 -n 8 -b 4 --image_size=8 --steps=1 --nojit_compile"
     row, found = measure(tmp_path, "train_step", small)
     assert row["memory"] == f"{found['peak_gb']:.1f} GB"
     assert row["size"] == "1, 8" and row["batch"] == "4"
+    assert 100 < found["operations"] == int(row["operations"]) < 10_000
     share = found["gflop_per_s"] / found["ceiling_gflop_per_s"]
     assert row["share"] == f"{share:.0%}"
     rate = found["images_per_s"]

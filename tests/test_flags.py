@@ -164,7 +164,7 @@ def loaded(tmp_path, monkeypatch):
 
     def load(line):
         asked = {}
-        image_flags = point.module.image_flags
+        image_flags = point.module.task_flags.image_flags
 
         def load(*source, **settings):
             asked.update(settings, of=source)

@@ -55,7 +55,8 @@ def run_of_two(npz_path, tmp_path_factory):
     """The folder of a run whose second worker was killed; how the first one ended."""
     folder = tmp_path_factory.mktemp("two") / "run"
     first, second = start_workers(npz_path, folder)
-    while not checkpoint.list_checkpoints(folder):
+    # The first is that of step 0.
+    while not any(step for step, _ in checkpoint.list_checkpoints(folder)):
         assert first.poll() is None and second.poll() is None, first.read("stderr")
         time.sleep(0.1)
     second.kill()

@@ -30,7 +30,7 @@ class TrainState:
             self.parameters = self.model.tf_variables()
             self.ema_parameters = self.ema_model.tf_variables()
             self.adam = Adam(self.parameters)
-            sums = {
+            self.sums = {
                 # Sums of the training loss and of images, since the epoch began and
                 # since the last row of metrics.
                 "epoch_loss": _counter(tf.float64),
@@ -54,7 +54,7 @@ class TrainState:
                 # The run that a checkpoint belongs to.
                 "run_id": _counter(value=config.run_id),
             }
-        self.counters = host | sums
+        self.counters = host | self.sums
 
     def groups(self) -> checkpoint.Groups:
         """Every variable by its name in a checkpoint."""
