@@ -214,7 +214,7 @@ def define_tf32(default: bool) -> None:
         default,
         "On GPUs from Ampere on, round the factors of float32 products to 10 bits of "
         "mantissa (TensorFloat-32): faster; emulated on a CPU, bits/dim changed by "
-        "up to 1e-4, those of single images by up to 3e-3.",
+        "up to 1e-4, those of single images by up to 1.1e-2.",
     )
 
 
