@@ -51,15 +51,6 @@ def _scope_without_xla(jit_compile):
 distribution.xla_scope = _scope_without_xla
 
 
-# At the end one process would wait for the other's.
-LONG = "workers killed notebook defaults variants training step_on_replicas".split()
-
-
-def pytest_collection_modifyitems(items):
-    """The longest files first."""
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
-
-
 @pytest.fixture
 def with_xla(monkeypatch):
     """Within, XLA compiles what it compiles by default."""
