@@ -58,7 +58,9 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
     try:
         tf.train.Checkpoint(**groups).write(prefix)
     except tf.errors.OpError as error:
-        _remove(f"{glob.escape(prefix)}_temp*")
+        # Also its index, which may be torn and would count as a checkpoint.
+        for ending in (".index", ".data-*", "_temp*"):
+            _remove(glob.escape(prefix) + ending)
         raise OSError(
             f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
             "and resume with --resume, from the checkpoint before it."

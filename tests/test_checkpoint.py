@@ -214,6 +214,22 @@ def test_background_writer_writes_what_the_variables_were_when_it_was_asked(save
         np.testing.assert_array_equal(value, expected)
 
 
+def test_torn_index_of_a_full_disk_is_no_checkpoint(tmp_path, monkeypatch):
+    _, state = small_state()
+
+    def write_part(_, prefix):
+        for ending in (".index", ".data-00000-of-00001"):
+            pathlib.Path(prefix + ending).write_bytes(b"torn")
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    (tmp_path / checkpoint.FOLDER).mkdir()
+    monkeypatch.setattr(tf.train.Checkpoint, "write", write_part)
+    with pytest.raises(OSError, match="ckpt-0: cannot be written"):
+        checkpoint.write(str(tmp_path), 0, state.groups())
+    assert not list((tmp_path / checkpoint.FOLDER).iterdir())
+    assert checkpoint.read_newest(str(tmp_path), state.groups()) is None
+
+
 def test_background_writer_tells_of_a_full_disk_when_it_is_waited_for(saved):
     folder, state = saved
     writer = checkpoint.BackgroundWriter()
