@@ -52,8 +52,8 @@ def define_flags() -> None:
         "test_share",
         None,
         "For a folder of images without train/ and test/: divide it as a run with this "
-        "--test_share does; by default as in the run for its --data_dir, while all "
-        "images of another folder are taken.",
+        "--test_share does; by default as in the run for its images, while all of "
+        "another folder are taken.",
     )
     flags.DEFINE_string(
         "tfds_split_test",
@@ -241,10 +241,9 @@ def are_of_run(images: data.Source, config: Config, split: str = "train") -> boo
 
 def warn_of_order(model: PixelCNNPP, images: data.Source) -> None:
     """Warns where nobody knows whether classes with names are those of the labels."""
-    is_cifar = (FLAGS.data_set or run_config().data_set).startswith("cifar")
     names = images.class_names or ()
     is_named = any(name != str(label) for label, name in enumerate(names))
-    if model.class_names is None and is_named and not is_cifar:
+    if model.class_names is None and is_named and not images.name.startswith("cifar"):
         order = ", ".join(f"{label} {name}" for label, name in enumerate(names))
         logging.warning(
             "this model has no names for its labels; the images' classes are taken in "

@@ -42,17 +42,10 @@ flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
 
 
-def main(argv):
-    set_graph_optimizer()
-    if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
-        tf.config.set_logical_device_configuration(cpu, parts)
-    before = ceiling(FLAGS.precision)
-    report.forget_peak()
-    shape = (FLAGS.image_size, FLAGS.image_size, 3)
-    config = Config.of(
-        image_shape=shape,
+def config_from_flags() -> Config:
+    """The settings of the run whose step is timed."""
+    return Config.of(
+        image_shape=(FLAGS.image_size, FLAGS.image_size, 3),
         nr_resnet=FLAGS.nr_resnet,
         nr_filters=FLAGS.nr_filters,
         batch_size=FLAGS.batch_size,
@@ -63,9 +56,22 @@ def main(argv):
         jit_compile=FLAGS.jit_compile,
         nr_gpu=FLAGS.replicas,
     )
+
+
+def main(argv):
+    set_graph_optimizer()
+    if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
+        tf.config.set_logical_device_configuration(cpu, parts)
+    before = ceiling(FLAGS.precision)
+    report.forget_peak()
+    config = config_from_flags()
     strategy = distribution.make_strategy(config.nr_gpu)
     n = config.batch_size * FLAGS.replicas * config.accumulate
-    images = np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
+    images = np.random.default_rng(0).integers(
+        0, 256, (n, *config.model.image_shape), np.uint8
+    )
     start = time.perf_counter()
     state = TrainState(config, strategy)
     with strategy.scope():

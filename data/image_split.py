@@ -7,7 +7,7 @@ from absl import logging
 
 from data import image_file
 from data.image_tree import find_classes, find_images, is_run
-from data.layout import has_images, other_data_set
+from data.layout import has_images, other_data_set, splits_in
 from data.source import SPLITS, shown
 
 # In small letters: no classes have these names.
@@ -16,15 +16,14 @@ NAMES_OF_SPLITS = (*SPLITS, "training", "testing", "val", "valid", "validation")
 
 def is_one_folder(data_dir: str) -> bool:
     """Whether data_dir itself holds the images, not train/ and test/ in it."""
-    splits = (os.path.join(data_dir, split) for split in SPLITS)
-    return not any(map(os.path.isdir, splits)) and has_images(data_dir)
+    return not splits_in(data_dir) and has_images(data_dir)
 
 
 def are_images_of(data_dir: str, folder: str) -> bool:
     """Whether image files in `folder` are among the images of data_dir."""
-    splits = [os.path.join(data_dir, split) for split in SPLITS]
-    for root in [split for split in splits if os.path.isdir(split)] or [data_dir]:
-        root, path = os.path.realpath(root), os.path.realpath(folder)
+    for split in splits_in(data_dir) or [""]:
+        root = os.path.realpath(os.path.join(data_dir, split))
+        path = os.path.realpath(folder)
         while os.path.commonpath([root, path]) == root and not is_run(path):
             if path == root:
                 return True
@@ -55,8 +54,7 @@ def find_files(
     """The folder of a split's images, and their paths from there."""
     if not is_one_folder(data_dir):
         if test_share is not None:
-            found = [s for s in SPLITS if os.path.isdir(os.path.join(data_dir, s))]
-            remedy = "remove it"
+            found, remedy = splits_in(data_dir), "remove it"
             if len(found) == 1:
                 alone = os.path.join(data_dir, *found)
                 remedy = f"give -i {shown(alone)} to divide what it has"

@@ -30,6 +30,11 @@ def has_images(folder: str) -> bool:
     return False
 
 
+def splits_in(folder: str) -> list[str]:
+    """Which of train and test it has as folders."""
+    return [split for split in SPLITS if os.path.isdir(os.path.join(folder, split))]
+
+
 def other_data_set(data_dir: str) -> str | None:
     """Flags of folder or npz where data_dir looks like theirs."""
     if os.path.isfile(data_dir):
@@ -40,7 +45,7 @@ def other_data_set(data_dir: str) -> str | None:
     parent, name = os.path.split(os.path.abspath(data_dir))
     if name in SPLITS and has_images(data_dir):
         return f"-d folder -i {shown(parent)}"
-    if any(os.path.isdir(os.path.join(data_dir, split)) for split in SPLITS):
+    if splits_in(data_dir):
         return f"-d folder -i {shown(data_dir)}"
     if has_images(data_dir):
         return f"-d folder -i {shown(data_dir)} (and --test_share=0.1 to train)"

@@ -16,10 +16,9 @@ import small_runs
 import tensorflow as tf
 from command_lines import contents_of
 
-import data
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp.evaluation import heatmap, samples, tasks
+from pixel_cnn_pp.evaluation import heatmap, samples
 
 pytestmark = pytest.mark.slow
 
@@ -293,51 +292,6 @@ def test_samples_cycle_through_the_labels_and_each_label_is_a_row(
     assert printed[name] == [f"{n} samples, rows of labels {order}: {files}"]
 
 
-def test_order_of_classes_is_told_where_the_model_has_no_names(evaluate, folder):
-    line = "-o labelled -d folder -i pictures --skip_bad_images --max_images=1"
-    done = evaluate(line, folder)
-    assert done.code == 0
-    assert "no names for its labels; the images' classes are taken in their own" in (
-        done.stderr
-    )
-    assert "0 a, 1 b, 2 c" in done.stderr
-    assert "no names" not in evaluate("-o labelled --max_images=1", folder).stderr
-
-
-def test_pictures_are_not_written_among_the_images(evaluate, folder):
-    # Those that are named, and with -ns alone those of the run.
-    line = "-ns 1 -o plain -d folder -i pictures --output_dir=pictures/train/c"
-    done = evaluate(line, folder)
-    assert done.code == 1 and done.stderr == (
-        "error: --output_dir=pictures/train/c: lies within the images of pictures, and "
-        "its pictures would be taken for images; give another folder.\n"
-    )
-    assert "samples.png" not in os.listdir(folder / "pictures" / "train" / "c")
-
-
-def test_other_images_than_those_of_the_run_are_told(
-    evaluate, folder, test_images, tmp_path
-):
-    path = tmp_path / "unlabelled.npz"
-    np.savez(path, test_images=test_images)
-    images = data.load("npz", str(path), "test", labels=False)
-    small_runs.write_untrained(
-        tmp_path / "run",
-        field="11x5",
-        data_set="npz",
-        data_dir=str(path),
-        held_out_fingerprint=image_ops.fingerprint(images),
-    )
-    line = "-o run --max_images=1"
-    assert evaluate(line, tmp_path).stderr == ""
-    # Of another place no such thing is known.
-    assert evaluate(f"{line} -i {folder}/unlabelled.npz", tmp_path).stderr == ""
-    np.savez(path, test_images=test_images[::-1])
-    done = evaluate(line, tmp_path)
-    assert done.code == 0 and done.stderr.count("\n") == 1
-    assert "--split=test: these are not the images that the run had" in done.stderr
-
-
 @pytest.fixture(scope="module")
 def rejected(evaluate, folder, printed):
     """What the lines of REJECTED came to; the folder before and after."""
@@ -393,14 +347,3 @@ def test_picture_that_cannot_be_written_ends_in_one_line(
     name = tmp_path / "out" / "heatmaps.npz.new"
     assert done.stderr == f"error: [Errno 28] No space left on device: '{name}'\n"
     assert os.listdir(tmp_path / "out") == ["heatmaps.npz.new"]
-
-
-def test_score_that_is_not_finite_ends_in_one_line(evaluate, folder, monkeypatch):
-    def scores(*_):
-        raise FloatingPointError("the bits of some images are NaN")
-        yield
-
-    monkeypatch.setattr(tasks.evaluator, "score", scores)
-    done = evaluate("-o plain", folder)
-    assert (done.code, done.stdout) == (1, "")
-    assert done.stderr == "error: the bits of some images are NaN\n"

@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import re
 import sys
-import types
 
 import command_lines
 import pytest
@@ -152,51 +151,6 @@ def test_other_test_images_are_said():
     rate = f"learning_rate=0.5 (was {SAVED.learning_rate})"
     assert changes_since(saved, now) == ["other test images than it had", rate]
     assert changes_since(SAVED, now) == [rate]
-
-
-@pytest.fixture
-def loaded(tmp_path, monkeypatch):
-    """What data.load is asked for by a line of evaluate.py on a run of a folder."""
-    where = {"data_set": "folder", "data_dir": str(tmp_path / "pictures")}
-    run_of = {"test_share": 0.2, "skip_bad_images": True, "field": "11x5"}
-    write_untrained(tmp_path / "run", **where, **run_of)
-    point = entry_point("evaluate.py")
-
-    def load(line):
-        asked = {}
-        image_flags = point.module.task_flags.image_flags
-
-        def load(*source, **settings):
-            asked.update(settings, of=source)
-            if source[-1] == "train":
-                raise ValueError("has no images of the run")
-            return types.SimpleNamespace(image_shape=None)
-
-        monkeypatch.setattr(image_flags.data, "load", load)
-        with point.registered(), monkeypatch.context() as patch:
-            patch.chdir(tmp_path)
-            FLAGS(["evaluate", "-o", "run", *line.split()])
-            image_flags.load_images(with_labels=False)
-        return asked
-
-    return load
-
-
-def test_size_of_the_images_is_that_of_the_model(loaded):
-    assert loaded("")["image_size"] == 8
-    assert loaded("-d shapes")["image_size"] == 8
-    assert loaded("-d folder -i other --image_size=9")["image_size"] == 9
-    assert loaded("-d tfds:imagenet_v2")["image_size"] == 8
-    assert loaded("-d npz -i other.npz")["image_size"] is None
-
-
-def test_test_share_of_the_run_is_for_its_own_folder(loaded):
-    assert loaded("")["test_share"] == 0.2
-    assert loaded("-d folder -i pictures")["test_share"] == 0.2
-    assert loaded("-i other")["test_share"] is None
-    assert loaded("-d folder -i other --test_share=0.5")["test_share"] == 0.5
-    assert loaded("-i other")["skip_bad_images"] is True
-    assert loaded("-d folder -i other")["skip_bad_images"] is False
 
 
 @pytest.mark.slow

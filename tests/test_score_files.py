@@ -3,8 +3,10 @@
 import csv
 import os
 
+import in_process
 import numpy as np
 import pytest
+import small_runs
 import tensorflow as tf
 
 import data
@@ -148,3 +150,19 @@ def test_scores_written_before_an_error_stay_beside_the_file(tmp_path):
     nats = -model.log_prob(images).numpy().astype(np.float64)
     expected = bits_per_dim(nats, (8, 8, 3))
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_score_that_is_not_finite_ends_in_one_line(npz_path, tmp_path, monkeypatch):
+    where = {"data_set": "npz", "data_dir": npz_path}
+    small_runs.write_untrained(tmp_path / "plain", field="11x5", **where)
+
+    def scores(*_):
+        raise FloatingPointError("the bits of some images are NaN")
+        yield
+
+    monkeypatch.setattr(tasks.evaluator, "score", scores)
+    with in_process.entry_point("evaluate") as evaluate:
+        done = evaluate("-o plain", tmp_path)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == "error: the bits of some images are NaN\n"
