@@ -14,6 +14,7 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import kernels
 import numpy as np
 import report
 import size_flags
@@ -37,6 +38,7 @@ flags.DEFINE_integer("replicas", 1, "GPUs, or CPUs that share this one's cores."
 flags.DEFINE_integer(
     "steps", 10, "Timings, whose median counts: of a step, on a GPU the mean of ten."
 )
+flags.DEFINE_bool("kernels", False, "Print the number and time of GPU kernels by kind.")
 flags.adopt_module_key_flags(report)
 flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
@@ -58,8 +60,17 @@ def config_from_flags() -> Config:
     )
 
 
+def print_kernels(work) -> None:
+    found = kernels.profile(work)
+    for kind, (number, ms) in found.items():
+        columns = {"kernels": kind, "number": f"{number:.0f}", "ms": f"{ms:.1f}"}
+        report.row(columns, is_first=kind == next(iter(found)))
+
+
 def main(argv):
     set_graph_optimizer()
+    if FLAGS.kernels and not tf.config.list_physical_devices("GPU"):
+        sys.exit("error: --kernels: TensorFlow finds no GPU here; remove the flag.")
     if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
@@ -83,8 +94,10 @@ def main(argv):
         # Training does not wait for each step of a GPU either.
         stretch = 10 if distribution.has_gpu() else 1
         times = [seconds(lambda: step(batch), stretch) for _ in range(FLAGS.steps)]
+        peak_gb = report.peak_gb()
+        if FLAGS.kernels:
+            print_kernels(lambda: seconds(lambda: step(batch)))
         graph = step.compiled.get_concrete_function(batch, tf.constant(0.0)).graph
-    peak_gb = report.peak_gb()
     rate = n / float(np.median(times))
     # Gradients take twice the forward pass.
     gflop = 3 * gflop_per_image(state.model)

@@ -55,6 +55,44 @@ def test_training_step_of_2_resnets_and_32_filters_is_2_70_gflop_an_image(monkey
     assert f"{3 * gflop_per_image(model):.2f}" == "2.70"
 
 
+def test_kernels_of_the_first_gpu_are_summed_by_kind(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from kernels import by_kind, xplane_pb2
+
+    def plane(name, **streams):
+        plane = xplane_pb2.XPlane(name=name)
+        for number, (kernel, ms) in enumerate(streams.values()):
+            plane.event_metadata[number].name = kernel
+            event = xplane_pb2.XEvent(metadata_id=number, duration_ps=int(ms * 1e9))
+            plane.lines.add(name=f"Stream #{number}(Compute)", events=[event, event])
+        return plane
+
+    gpu = plane(
+        "/device:GPU:0",
+        a=("sm90_xmma_fprop_implicit_gemm_bf16", 2.5),
+        b=("loop_transpose_fusion_43", 1.0),
+        c=("MemcpyD2D", 0.25),
+        d=("wrapped_concatenate", 0.5),
+    )
+    gpu.lines.add(name="XLA Ops", events=gpu.lines[0].events)
+    others = plane("/device:GPU:1", a=("nvjet", 8.0)), plane("/host:CPU", a=("x", 8.0))
+    found = by_kind(xplane_pb2.XSpace(planes=[gpu, *others]))
+    assert {kind: sums for kind, sums in found.items() if sums[0]} == {
+        "convolutions": (2, 5.0),
+        "inputs of convolutions": (4, 3.0),
+        "copies and zeros": (2, 0.5),
+        "all": (8, 8.5),
+    }
+
+
+def test_kernels_without_a_gpu_are_one_line():
+    done = run_command("benchmarks/train_step.py", "--kernels")
+    assert done.returncode == 1 and not done.stdout
+    assert own_lines(done.stderr) == [
+        "error: --kernels: TensorFlow finds no GPU here; remove the flag."
+    ]
+
+
 @pytest.mark.slow
 def test_scoring_and_input_print_their_images_a_second(tmp_path):
     row, found = measure(tmp_path, "eval", "-q 1 -n 8 -b 4 --calls=2")

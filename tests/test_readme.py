@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import os
 import re
 
+import child_processes
 import pytest
 import tensorflow as tf
 from command_lines import OURS, SCRIPTS, entry_point
@@ -110,12 +112,31 @@ def test_each_flag_has_its_help(script):
     assert [name for name, flag in flags.items() if len(flag.help or "") < 10] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variable, prefix", [("XLA_FLAGS", "xla_gpu"), ("TF_XLA_FLAGS", "tf_xla")]
+)
+def test_xla_knows_its_flags_that_a_page_names(variable, prefix):
+    flags = set(re.findall(rf"--{prefix}_\w+=[^\s\"`]+", ALL))
+    code = "import tensorflow as tf; print(tf.function(tf.abs, jit_compile=True)(-2))"
+    for unknown in [], [f"--{prefix}_no_such_flag=1"]:
+        environment = os.environ | {variable: " ".join([*flags, *unknown])}
+        done = child_processes.run("-c", code, environment=environment)
+        told = [
+            flag
+            for flag in unknown
+            if f"Unknown flag in {variable}: {flag}" in done.stderr
+        ]
+        assert flags and bool(done.returncode) == bool(unknown), done.stderr
+        assert told == unknown
+
+
 def test_each_flag_that_a_page_names_is_there():
     there = {name for s in SCRIPTS for name in entry_point(s).key_flags} | OF_OTHERS
     there |= {"help", "flagfile", "verbosity", "version"} | {
         f"no{name}" for name in there
     }
-    named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", ALL))
+    named = set(re.findall(r"(?<![\w-])--(?!xla_gpu_|tf_xla_)([a-z]\w*)", ALL))
     assert "save_dir" in named and named - there == set()
     shorts = {
         flag.short_name for s in OURS for flag in entry_point(s).key_flags.values()
