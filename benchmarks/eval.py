@@ -10,13 +10,15 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cli  # Before TensorFlow: it sets its log level.
+
+# isort: split
 import numpy as np
 import report
 import size_flags
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
 
-import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import PixelCNNPP
 from pixel_cnn_pp.config import PRECISIONS
 
@@ -25,12 +27,14 @@ flags.DEFINE_bool(
     "fuse", True, "As evaluate.py scores; --nofuse: as log_prob does by itself."
 )
 flags.DEFINE_integer("calls", 10, "Calls that are timed; their median counts.")
+cli.define_tf32(False)
 flags.adopt_module_key_flags(report)
 flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
 
 
 def main(argv):
+    cli.set_devices(None, FLAGS.tf32)
     before = ceiling(FLAGS.precision)
     n = FLAGS.batch_size
     model = PixelCNNPP(nr_resnet=FLAGS.nr_resnet, nr_filters=FLAGS.nr_filters)

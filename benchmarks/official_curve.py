@@ -13,14 +13,15 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
+
+# isort: split
 import numpy as np
 import official
 import report
 import size_flags
 import tensorflow as tf
 from absl import app, flags
-
-import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 
 flags.DEFINE_string("data", None, "npz with train_images and test_images.")
 flags.DEFINE_integer("steps", 3000, "Training steps.")

@@ -12,14 +12,15 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
+
+# isort: split
 import numpy as np
 import official
 import report
 import size_flags
 import tensorflow as tf
 from absl import app, flags
-
-import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 
 flags.DEFINE_integer("steps", 10, "Steps that are timed; their median counts.")
 for module in (official, report, size_flags):

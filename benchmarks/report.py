@@ -4,6 +4,7 @@ import json
 import pathlib
 import resource
 
+import tensorflow as tf
 from absl import flags
 
 flags.DEFINE_string("output_json", None, "Write the results to this file.")
@@ -42,8 +43,6 @@ def speed(results: dict, **others: str) -> None:
 
 def forget_peak() -> None:
     """From here on `peak_gb` of a GPU counts anew; the host's cannot."""
-    import tensorflow as tf  # Not before cli.
-
     if tf.config.list_logical_devices("GPU"):
         tf.config.experimental.reset_memory_stats("GPU:0")
 
@@ -51,8 +50,6 @@ def forget_peak() -> None:
 def peak_gb() -> float:
     """The most memory that this process has held, in GB: of its first GPU, or of the
     host (10^6 KiB) where TensorFlow uses no GPU."""
-    import tensorflow as tf  # Not before cli.
-
     if tf.config.list_logical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -10,8 +10,18 @@ import pathlib
 import subprocess
 import sys
 
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import cli  # Before TensorFlow: it sets its log level.
+
+# isort: split
 import report
+import tensorflow as tf
 from absl import app, flags
+from convolution import seconds
+
+from pixel_cnn_pp import PixelCNNPP
 
 flags.DEFINE_multi_string("size", ["5,160", "2,32"], "nr_resnet,nr_filters of a model.")
 flags.DEFINE_list("batch_sizes", ["1", "16", "64"], "Images sampled at once.")
@@ -21,30 +31,25 @@ flags.DEFINE_enum(
     "kernels", "float32", ["float32", "bfloat16"], "Type that kernels are rounded to."
 )
 flags.DEFINE_string("measure", None, "One row of the table: nr_resnet,nr_filters,N.")
+cli.define_tf32(False)
 flags.adopt_module_key_flags(report)
 FLAGS = flags.FLAGS
-ROOT = pathlib.Path(__file__).parent.parent
 PIXELS = 32 * 32
 
 
 def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
     """One row; in a process of its own, so that the peak of memory is its own."""
-    sys.path.insert(0, str(ROOT))
-    import tensorflow as tf
-    from convolution import seconds
-
-    import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
-    from pixel_cnn_pp import PixelCNNPP
-
+    cli.set_devices(None, FLAGS.tf32)
     model = PixelCNNPP(nr_resnet=nr_resnet, nr_filters=nr_filters)
     model.round_kernels(FLAGS.kernels)
+    first = seconds(lambda: model.sample(n))
+    draw = min(seconds(lambda: model.sample(n)) for _ in range(FLAGS.draws))
+    peak_gb = report.peak_gb()  # Of the sampler, before the full passes.
     # One value of the output: a GPU would take time to copy all of it.
     full_pass = tf.function(lambda x: model(x)[0, 0, 0, 0], autograph=False)
     x = tf.zeros([n, *model.image_shape])
     full_pass(x)
     passes = [seconds(lambda: full_pass(x)) for _ in range(FLAGS.full_passes)]
-    first = seconds(lambda: model.sample(n))
-    draw = min(seconds(lambda: model.sample(n)) for _ in range(FLAGS.draws))
     return {
         "nr_resnet": nr_resnet,
         "nr_filters": nr_filters,
@@ -53,7 +58,7 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
         "incremental_s": draw,
         "ratio": min(passes) * PIXELS / draw,
         "compile_s": first - draw,
-        "peak_gb": report.peak_gb(),
+        "peak_gb": peak_gb,
     }
 
 
@@ -65,7 +70,7 @@ def main(argv):
     for size in FLAGS.size:
         for n in FLAGS.batch_sizes:
             command = [sys.executable, __file__, f"--measure={size},{n}"]
-            command += [f"--kernels={FLAGS.kernels}"]
+            command += [f"--kernels={FLAGS.kernels}", f"--tf32={FLAGS.tf32}"]
             command += [f"--full_passes={FLAGS.full_passes}", f"--draws={FLAGS.draws}"]
             found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             row = json.loads(found.stdout.splitlines()[-1])

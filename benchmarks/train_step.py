@@ -14,6 +14,9 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
+
+# isort: split
 import kernels
 import numpy as np
 import report
@@ -22,7 +25,6 @@ import tensorflow as tf
 from absl import app, flags
 from convolution import ceiling, gflop_per_image, seconds
 
-import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import distribution
 from pixel_cnn_pp.config import PRECISIONS, Config
 from pixel_cnn_pp.training.state import TrainState

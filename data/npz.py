@@ -29,7 +29,7 @@ from data.source import (
 
 # A label beyond these and beyond the number of images is taken for damage.
 MAX_LABELS = 1000
-MAX_LEVELS = 4096
+MAX_CODES = 4096
 LISTED = 10  # Labels without images that are listed.
 
 
@@ -176,10 +176,10 @@ class NpzFile:
         """The number of pixel values that the file says it has."""
         if "num_levels" not in self.keys:
             return 256
-        rule = f"num_levels is one integer from 2 to {MAX_LEVELS}"
+        rule = f"num_levels is one integer from 2 to {MAX_CODES}"
         shape = self.shape("num_levels", np.integer, rule)
         value = int(self.read("num_levels")) if shape == () else 0
-        if not 2 <= value <= MAX_LEVELS:
+        if not 2 <= value <= MAX_CODES:
             raise self.error(
                 f"num_levels has shape {list(shape)} or value {value}", rule
             )

@@ -91,7 +91,8 @@ def check_image_size(
     if image_size is not None and (image_size, image_size) != (h, w):
         raise ValueError(
             f"image_size={image_size}: the images of {name} are {h}×{w} and are not "
-            "resized; remove image_size, it is for shapes and folder."
+            "resized; remove image_size, which is for shapes, folder and other sets of "
+            "tensorflow-datasets."
         )
 
 

@@ -140,11 +140,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what the run writes: the only one, or the first."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+    return not are_several(strategy) or cluster.position()[0] == 0
 
 
 def are_several(strategy: tf.distribute.Strategy) -> bool:

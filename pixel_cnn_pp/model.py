@@ -238,7 +238,8 @@ class PixelCNNPP(TrainableNetwork):
         """Samples uint8 images [n, H, W, C] with pixel values 0 … num_levels − 1.
 
         Args:
-            n: 1 or more. Batches of 1, 4, 16 and 64 are compiled when first sampled.
+            n: 1 or more. Batches of 1, 4, 16 and 64, on a GPU also 256 and 1,024, are
+                compiled when first sampled.
             labels: int [n], for a class-conditional model.
             seed: an integer or two; 3 is (3, 0). Image i is a function of (seed, i),
                 not of n. None takes other images each time; `last_seed` then has the

@@ -75,13 +75,13 @@ class Tasks:
         return self.num_samples is not None and self.num_samples > self.shard_images
 
     @property
-    def scores(self) -> bool:
+    def is_scored(self) -> bool:
         writes_scores = self.output_json is not None or self.scores_csv is not None
         return writes_scores or not self.pictures
 
     @property
     def needs_images(self) -> bool:
-        return self.scores or self.completes or self.heatmap
+        return self.is_scored or self.completes or self.heatmap
 
     def check_flags(self) -> None:
         """Raises ValueError or OSError for what is wrong with any model and images."""
@@ -90,7 +90,7 @@ class Tasks:
                 "--output_dir: give the folder for the PNG and NPZ files, for example "
                 "--output_dir=pictures."
             )
-        if self.scores and not self.output_dir and cluster.num_workers() > 1:
+        if self.is_scored and not self.output_dir and cluster.num_workers() > 1:
             raise ValueError(
                 "TF_CONFIG: the scores of several machines come together in files; "
                 "give --output_dir, a folder that all of them share."
@@ -105,7 +105,7 @@ class Tasks:
             )
         for name in ("dequantization_draws", "background_dir"):
             value = getattr(self, name)
-            if value is not None and not (self.scores or self.heatmap):
+            if value is not None and not (self.is_scored or self.heatmap):
                 raise ValueError(
                     f"--{name}={value}: nothing is scored; remove the flag, or give "
                     "--output_json."
@@ -140,7 +140,7 @@ class Tasks:
         """Raises ValueError for what is wrong with these models or images."""
         if images is not None:
             checks.check_images(model, images)
-        if self.scores or self.heatmap:
+        if self.is_scored or self.heatmap:
             checks.check_likelihood(model, self.dequantization_draws)
             n = min(self.batch_size, self.max_images or math.inf, images.num_images)
             memory.check_batch("batch_size", n, model.config)
@@ -192,9 +192,9 @@ class Tasks:
             self._complete(model, images)
         if self.heatmap and machine.is_chief:
             self._map_bits(model, images, background)
-        if self.scores:
+        if self.is_scored:
             self._score(model, images, machine, background)
-        if not (machine.is_chief or self.is_sharded or self.scores):
+        if not (machine.is_chief or self.is_sharded or self.is_scored):
             print("nothing to do here: the first machine of TF_CONFIG does it alone")
 
     def _scale(self, model: PixelCNNPP) -> int:
