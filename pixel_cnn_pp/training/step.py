@@ -201,7 +201,7 @@ class TrainStep:
         return self.traced_gradients.get_concrete_function(parameters, batch, seed)
 
     def replica_gradients(self, graph, batch, seed, stop) -> tuple[Sums, list]:
-        """Sums and summed gradients of a replica; `graph` is that of batch_gradients."""
+        """Sums and summed gradients of a replica; `graph`: that of batch_gradients."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = prng.fold_in(seed, replica)
         parameters = self.of_replica(self.parameters, replica)
