@@ -101,7 +101,9 @@ def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:
     # What is said of a data set holds for no other.
     ours = config if "data_set" not in given else Config()
     settings = {name: getattr(ours, name) for name in SETTINGS} | given
-    is_same_set = settings["data_set"] == config.data_set
+    is_same_set = data.main_name(settings["data_set"]) == data.main_name(
+        config.data_set
+    )
     if "tfds_split_test" not in given and is_same_set:
         settings["tfds_split_test"] = config.tfds_split_test
     if "image_size" not in given:
@@ -111,6 +113,12 @@ def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:
     is_of_run = is_same_set and is_data_of_run(settings, config)
     if "test_share" not in given:
         settings["test_share"] = config.test_share if is_of_run else None
+        if is_same_set and config.test_share and not is_of_run:
+            logging.warning(
+                "--data_dir=%s: not the images of the run, which --test_share divided; "
+                "where these are not divided, all of them are scored",
+                settings["data_dir"],
+            )
     share = config.validation_share if is_of_run else 0.0
     settings["split"] = stored_split(share)
     images = load(settings, needs_labels or takes_labels(config), with_labels)
@@ -137,7 +145,10 @@ def load(settings: dict, needs_labels: bool, with_labels: bool) -> data.Source:
         return data.load(*source, labels=needs_labels, **settings)
     try:
         return data.load(*source, labels=True, **settings)
-    except ValueError:  # Those of test images may not be published.
+    except ValueError:
+        if not data.is_of_tfds(source[0]):
+            raise
+        # Those of test images may not be published.
         return data.load(*source, labels=False, **settings)
 
 

@@ -39,6 +39,12 @@ def is_of_tfds(name: str) -> bool:
     return name in TFDS_NAMES or name.startswith(tfds_images.PREFIX)
 
 
+def main_name(name: str) -> str:
+    """The name of a data set that has several: cifar10 is cifar."""
+    name = name.removeprefix(tfds_images.PREFIX) if is_of_tfds(name) else name
+    return {"cifar10": "cifar", "imagenet32": "imagenet"}.get(name, name)
+
+
 def is_resized(name: str) -> bool:
     """Whether a data set takes an image_size."""
     return name in ("shapes", "folder") or is_of_tfds(name)

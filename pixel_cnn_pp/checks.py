@@ -1,5 +1,6 @@
 """Checks of fields of a dataclass, and of arguments: types, bounds, allowed values."""
 
+import numbers
 import types
 import typing
 from collections.abc import Iterable
@@ -72,5 +73,6 @@ def check_one_of(config, name: str, allowed: tuple) -> None:
 
 def check_integer(name: str, value, low: int, high: int) -> None:
     """Raises ValueError if an argument is no integer from low to high."""
-    if not _is_a(value, int) or not low <= value <= high:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or not low <= value <= high:
         raise ValueError(f"{name}={value!r}: must be an integer from {low} to {high}.")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
-from pixel_cnn_pp.sampling.sampler import Sampler
+from pixel_cnn_pp.sampling.sampler import MIN_TEMPERATURE, Sampler
 
 # A folder beside the new one, and what is in it until the model is whole.
 STAGING, MODEL = ".export-", "model"
@@ -169,8 +169,8 @@ class Serving:
 
     def _keep_rows(self, images, rows, seed, temperature, labels):
         seed = _check_shape(seed, [2], "seed")
-        fits = (temperature > 0) & tf.math.is_finite(temperature)
-        rule = "must be above 0 and finite; 1 is the model's"
+        fits = (temperature >= MIN_TEMPERATURE) & tf.math.is_finite(temperature)
+        rule = f"must be {MIN_TEMPERATURE} or more and finite; 1 is the model's"
         if self.model.energy_distance:
             fits = tf.equal(temperature, 1.0)
             rule = "must be 1 for a model trained with the energy distance"

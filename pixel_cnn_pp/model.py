@@ -16,7 +16,7 @@ from pixel_cnn_pp.fit import TrainableNetwork
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.layers.base import register
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic
-from pixel_cnn_pp.sampling.sampler import Sampler
+from pixel_cnn_pp.sampling.sampler import MIN_TEMPERATURE, Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
@@ -327,10 +327,10 @@ class PixelCNNPP(TrainableNetwork):
             raise ValueError(f"temperature={temperature!r}: must be one number.")
         with np.errstate(over="ignore"):  # Then it is infinite, and rejected.
             rounded = np.float32(temperature)
-        if not 0 < rounded < np.inf:
+        if not MIN_TEMPERATURE <= rounded < np.inf:
             raise ValueError(
-                f"temperature={temperature}: must be above 0 and finite, in float32; 1 "
-                "is the model's."
+                f"temperature={temperature}: must be {MIN_TEMPERATURE} or more, and "
+                "finite in float32; 1 is the model's."
             )
         if self.energy_distance and temperature != 1:
             raise ValueError(

@@ -79,6 +79,44 @@ def test_size_of_the_images_is_that_of_the_model(loaded):
     assert loaded("-d npz -i other.npz")["image_size"] is None
 
 
+@pytest.mark.parametrize(
+    "name, other, is_same",
+    [
+        ("cifar10", "cifar", True),
+        ("imagenet", "imagenet32", True),
+        ("imagenet", "imagenet64", False),
+        ("tfds:fashion_mnist", "fashion_mnist", True),
+        ("tfds:cifar10", "cifar", True),
+        ("fashion_mnist", "mnist", False),
+        ("npz", "folder", False),
+    ],
+)
+def test_names_of_one_data_set(name, other, is_same):
+    assert (data.main_name(name) == data.main_name(other)) == is_same
+
+
+def test_run_s_share_is_for_its_data_set_by_any_name(tmp_path, monkeypatch):
+    run_of = {"validation_share": 0.5, "data_set": "cifar", "data_dir": str(tmp_path)}
+    write_untrained(tmp_path / "run", field="11x5", **run_of)
+    point = entry_point("evaluate.py")
+    image_flags = point.module.task_flags.image_flags
+    monkeypatch.setattr(image_flags, "load", lambda *arguments: "all")
+    monkeypatch.setattr(image_flags, "part_of_run", lambda *arguments: "a part")
+    for name in ("cifar", "cifar10"):
+        line = f"-o {tmp_path}/run -d {name} -i {tmp_path} --split=train"
+        with point.registered():
+            FLAGS(["evaluate", *line.split()])
+            assert image_flags.load_images(False, False) == "a part"
+
+
+def test_labels_that_do_not_fit_are_no_missing_labels(evaluate, folder, test_images):
+    np.savez(folder / "few.npz", test_images=test_images, test_labels=[0, 1])
+    line = f"-o {folder}/plain -i {folder}/few.npz --scores_csv={folder}/few.csv"
+    done = evaluate(line, folder)
+    assert done.code == 1 and "few.npz" in done.stderr
+    assert "2 labels" in done.stderr
+
+
 def test_test_share_of_the_run_is_for_its_own_folder(loaded):
     assert loaded("")["test_share"] == 0.2
     assert loaded("-d folder -i pictures")["test_share"] == 0.2

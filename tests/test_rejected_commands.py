@@ -213,7 +213,7 @@ REJECTED = [
         "evaluate",
         "-o run -ns 2 --output_dir=new --temperature=0",
         "temperature=0.0",
-        "must be above 0",
+        "must be 1e-06 or more",
     ),
     (
         "evaluate",

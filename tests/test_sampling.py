@@ -199,6 +199,7 @@ def test_completions_have_the_frequencies_that_log_prob_says(model):
         ({"mask": np.ones((5, 6), bool)}, r"mask bool \[5, 6\]"),
         ({"mask": np.ones((6, 5))}, "mask float64"),
         ({"rows": 2, "temperature": 0.0}, "temperature=0.0"),
+        ({"rows": 2, "temperature": 1e-39}, "temperature=1e-39: must be 1e-06 or more"),
         ({"rows": 2, "temperature": float("nan")}, "temperature=nan"),
         ({"rows": 2, "temperature": "1"}, "temperature=.1.: must be one number"),
         ({"rows": 2, "temperature": [1.0, 2.0]}, "temperature=.*must be one number"),

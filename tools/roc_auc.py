@@ -73,9 +73,9 @@ def main(argv):
             )
         inside = read_scores("in_distribution", FLAGS.in_distribution, FLAGS.column)
         ood = read_scores("ood", FLAGS.ood, FLAGS.column)
-        reference = FLAGS.reference and read_scores(
-            "reference", FLAGS.reference, FLAGS.column
-        )
+        reference = None
+        if FLAGS.reference is not None:
+            reference = read_scores("reference", FLAGS.reference, FLAGS.column)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     sign, name, unit = COLUMNS[FLAGS.column]

@@ -84,7 +84,10 @@ def check_default(name: str, value, default, needed: str) -> None:
         ",".join(v) if isinstance(v, (list, tuple)) else v for v in (value, default)
     )
     if given != default:
-        raise ValueError(f"--{name}={given}: nothing is sampled; give --{needed} too.")
+        raise ValueError(
+            f"--{name}={given}: nothing is sampled that depends on it; give --{needed} "
+            "too, or remove the flag."
+        )
 
 
 def check_replaceable(value: str, path: str) -> None:

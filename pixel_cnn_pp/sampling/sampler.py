@@ -9,6 +9,8 @@ from pixel_cnn_pp.network import Network
 from pixel_cnn_pp.sampling.incremental import IncrementalPass
 from pixel_cnn_pp.sampling.kernels import FoldedNetwork, conditions_of, fold_kernels
 
+# Logits are divided by the temperature: by less than this they could overflow.
+MIN_TEMPERATURE = 1e-6
 # Images are sampled so many at a time, each number compiled once, when first needed.
 BATCH_SIZES = (1, 4, 16, 64)
 # On a GPU, whose time for a pixel hardly grows with the batch.

@@ -111,9 +111,9 @@ class Loop:
             self._save(log)
         if self._is_finished():
             if self.is_chief and not self._has_steps_left():
-                print(
-                    f"nothing to do: the run has ended at step {log.step}", flush=True
-                )
+                most = self.config.max_steps
+                by = f" (--max_steps={most})" if most and log.step >= most else ""
+                print(f"nothing to do: the run has ended at step {log.step}{by}")
             if not os.path.exists(self._samples_path(log.step) + ".png"):
                 self._write_samples(log)
         first_step = log.step + 1

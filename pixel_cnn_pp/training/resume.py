@@ -2,13 +2,14 @@
 
 import itertools
 
-from pixel_cnn_pp.config import FROM_DATA, MODEL_SETTINGS, Config
+from pixel_cnn_pp.config import FROM_DATA, MODEL_SETTINGS, NO_FLAGS, Config
 
-# Settings that cannot be changed: the parameters would have other shapes, or the images
-# another order. First that which decides on num_labels.
+# Settings that cannot be changed: the parameters would have other shapes or another
+# beginning, or the images another order. First that which decides on num_labels.
 FIXED = [
     "class_conditional",
     *sorted(MODEL_SETTINGS - {"dropout_p", *FROM_DATA}),
+    "official_checkpoint",
     "seed",
     "test_share",
     "tfds_split_test",
@@ -79,7 +80,8 @@ def changes_since(saved: Config, config: Config) -> list[str]:
     changed = {
         name: f"{name}={now[name]} (was {then[name]})"
         for name in sorted(now)
-        if now[name] != then[name] and then[name] is not None
+        # Versions before this one did not save all that follows from the images.
+        if now[name] != then[name] and (then[name] is not None or name not in NO_FLAGS)
     }
     if "held_out_fingerprint" in changed:
         changed["held_out_fingerprint"] = f"other {config.held_out} images than it had"
