@@ -116,7 +116,8 @@ def test_ctrl_c_ends_train_py_in_one_line_that_is_no_error(command_folder, monke
     line = "--resume --save_dir=stopped --max_steps=3 -ns 0"
     done = command_lines.run("train.py", line, command_folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "resuming from step 2 with num_samples=0 (was 1)\n" in done.stdout
+    changes = "max_steps=3 (was None), num_samples=0 (was 1)"
+    assert f"resuming from step 2 with {changes}\n" in done.stdout
 
 
 def test_ctrl_c_ends_evaluate_py_in_one_word(command_folder, monkeypatch):
