@@ -42,16 +42,17 @@ def profile(work, times: int = 3) -> dict[str, tuple[float, float]]:
 def by_kind(space: xplane_pb2.XSpace) -> dict[str, tuple[int, float]]:
     """Number and milliseconds of the kernels of each kind, and of all, on the first
     GPU."""
+    events = [
+        (kind_of(plane.event_metadata[event.metadata_id].name), event.duration_ps)
+        for plane in space.planes
+        if plane.name == "/device:GPU:0"
+        for line in plane.lines
+        if line.name.startswith("Stream")
+        for event in line.events
+    ]
     numbers, times = collections.Counter(), collections.Counter()
-    for plane in space.planes:
-        if plane.name != "/device:GPU:0":
-            continue
-        for line in plane.lines:
-            if not line.name.startswith("Stream"):
-                continue
-            for event in line.events:
-                kind = kind_of(plane.event_metadata[event.metadata_id].name)
-                numbers[kind] += 1
-                times[kind] += event.duration_ps
+    for kind, duration in events:
+        numbers[kind] += 1
+        times[kind] += duration
     found = {kind: (numbers[kind], times[kind] / 1e9) for kind in KINDS}
     return found | {"all": (numbers.total(), times.total() / 1e9)}

@@ -63,10 +63,9 @@ def config_from_flags() -> Config:
 
 
 def print_kernels(work) -> None:
-    found = kernels.profile(work)
-    for kind, (number, ms) in found.items():
+    for i, (kind, (number, ms)) in enumerate(kernels.profile(work).items()):
         columns = {"kernels": kind, "number": f"{number:.0f}", "ms": f"{ms:.1f}"}
-        report.row(columns, is_first=kind == next(iter(found)))
+        report.row(columns, is_first=i == 0)
 
 
 def main(argv):

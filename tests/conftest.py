@@ -1,5 +1,6 @@
 """Eight logical CPU devices for all tests, and what several of them share."""
 
+import functools
 import gc
 import os
 import pathlib
@@ -102,6 +103,14 @@ def run_command():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def evaluate():
+    """Runs a command line of evaluate.py in a folder, in the tests' process."""
+    import command_lines
+
+    return functools.partial(command_lines.run, "evaluate.py")
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,12 @@
 import itertools
 import json
 
+import command_lines
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from full_pass import draw_images
-from in_process import entry_point
 from small_models import SMALL, initialized, random_images
 
 import data
@@ -288,20 +288,18 @@ TRAIN = (
 @pytest.mark.slow
 def test_run_on_codes_trains_scores_samples_maps_and_is_exported(tmp_path):
     write_codes(tmp_path / "codes.npz")
-    with entry_point("train") as run:
-        done = run(f"{TRAIN} -c --mutation_rate=0.1", tmp_path)
-        assert (done.code, done.stderr) == (0, ""), done.stderr
-    with entry_point("evaluate") as run:
-        done = run(
-            "-o run --nojit_compile --heatmap --output_dir=out --output_json=a.json",
-            tmp_path,
-        )
-        assert done.code == 0, done.stderr
+    done = command_lines.run("train.py", f"{TRAIN} -c --mutation_rate=0.1", tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    done = command_lines.run(
+        "evaluate.py",
+        "-o run --nojit_compile --heatmap --output_dir=out --output_json=a.json",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
     bits = float(done.stdout.split("bits_per_dim = ")[1].split()[0])
     assert 8 < bits < 14  # Of random codes of 9 bits.
-    with entry_point("sample") as run:
-        done = run("-o run -ns 4 --nojit_compile", tmp_path)
-        assert done.code == 0, done.stderr
+    done = command_lines.run("sample.py", "-o run -ns 4 --nojit_compile", tmp_path)
+    assert done.returncode == 0, done.stderr
     sampled = np.load(tmp_path / "run" / "sampled" / "samples.npz")
     assert sampled["num_levels"] == 512 and sampled["images"].dtype == np.int32
     assert sampled["images"].max() > 255

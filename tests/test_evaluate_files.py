@@ -9,7 +9,6 @@ import math
 import os
 import sys
 
-import in_process
 import numpy as np
 import pytest
 import small_runs
@@ -166,16 +165,12 @@ def folder(npz_path, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluate():
-    with in_process.entry_point("evaluate") as run:
-        yield run
-
-
-@pytest.fixture(scope="module")
 def printed(evaluate, folder):
     """What LINES printed."""
     results = {name: evaluate(line, folder) for name, line in LINES.items()}
-    assert {name: done.stderr for name, done in results.items() if done.code} == {}
+    assert {
+        name: done.stderr for name, done in results.items() if done.returncode
+    } == {}
     return {name: done.stdout.splitlines() for name, done in results.items()}
 
 
@@ -305,7 +300,7 @@ def test_bad_value_ends_in_one_line_that_names_it_and_the_remedy(rejected, index
     _, value, remedy = REJECTED[index]
     done = rejected[0][index]
     line, *more = done.stderr.splitlines()
-    assert done.code == 1 and len(more) <= line.startswith("FATAL Flags")
+    assert done.returncode == 1 and len(more) <= line.startswith("FATAL Flags")
     assert value in line and remedy in line
 
 
@@ -325,13 +320,13 @@ def test_heat_maps_without_matplotlib_end_in_one_line_and_samples_do_not_need_it
     )
     line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
     done = evaluate(line, folder)
-    assert done.code == 1 and done.stderr == (
+    assert done.returncode == 1 and done.stderr == (
         "error: --heatmap: matplotlib is not installed; pip install -e '.[plots]'.\n"
     )
     assert not list(tmp_path.iterdir())
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = evaluate(f"-o labelled -ns 1 --output_dir={tmp_path}/out", folder)
-    assert done.code == 0, done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_picture_that_cannot_be_written_ends_in_one_line(
@@ -343,7 +338,7 @@ def test_picture_that_cannot_be_written_ends_in_one_line(
     monkeypatch.setattr(os, "fsync", fail)
     line = f"-o plain --heatmap --max_images=1 --output_dir={tmp_path}/out"
     done = evaluate(line, folder)
-    assert (done.code, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (1, "")
     name = tmp_path / "out" / "heatmaps.npz.new"
     assert done.stderr == f"error: [Errno 28] No space left on device: '{name}'\n"
     assert os.listdir(tmp_path / "out") == ["heatmaps.npz.new"]

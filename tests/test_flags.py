@@ -153,6 +153,12 @@ def test_other_test_images_are_said():
     assert changes_since(SAVED, now) == [rate]
 
 
+def test_what_an_older_version_did_not_save_is_no_change_and_a_new_flag_is_one():
+    saved = dataclasses.replace(SAVED, jit_compile=None, images_per_step=None)
+    now = dataclasses.replace(SAVED, jit_compile=True, images_per_step=4)
+    assert changes_since(saved, now) == ["jit_compile=True (was None)"]
+
+
 @pytest.mark.slow
 def test_sample_is_what_evaluate_samples(tmp_path):
     write_untrained(tmp_path / "run", field="11x5", num_labels=2)

@@ -3,7 +3,6 @@
 import os
 import types
 
-import in_process
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,12 +11,6 @@ from small_runs import write_untrained
 
 import data
 from pixel_cnn_pp import images as image_ops
-
-
-@pytest.fixture(scope="module")
-def evaluate():
-    with in_process.entry_point("evaluate") as run:
-        yield run
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +106,7 @@ def test_labels_that_do_not_fit_are_no_missing_labels(evaluate, folder, test_ima
     np.savez(folder / "few.npz", test_images=test_images, test_labels=[0, 1])
     line = f"-o {folder}/plain -i {folder}/few.npz --scores_csv={folder}/few.csv"
     done = evaluate(line, folder)
-    assert done.code == 1 and "few.npz" in done.stderr
+    assert done.returncode == 1 and "few.npz" in done.stderr
     assert "2 labels" in done.stderr
 
 
@@ -130,7 +123,7 @@ def test_test_share_of_the_run_is_for_its_own_folder(loaded):
 def test_order_of_classes_is_told_where_the_model_has_no_names(evaluate, folder):
     line = "-o labelled -d folder -i pictures --max_images=1"
     done = evaluate(line, folder)
-    assert done.code == 0
+    assert done.returncode == 0
     assert "no names for its labels; the images' classes are taken in their own" in (
         done.stderr
     )
@@ -143,7 +136,7 @@ def test_pictures_are_not_written_among_the_images(evaluate, folder):
     # Those that are named, and with -ns alone those of the run.
     line = "-ns 1 -o plain -d folder -i pictures --output_dir=pictures/train/c"
     done = evaluate(line, folder)
-    assert done.code == 1 and done.stderr == (
+    assert done.returncode == 1 and done.stderr == (
         "error: --output_dir=pictures/train/c: lies within the images of pictures, and "
         "its pictures would be taken for images; give another folder.\n"
     )
@@ -170,5 +163,5 @@ def test_other_images_than_those_of_the_run_are_told(
     assert evaluate(f"{line} -i {folder}/unlabelled.npz", tmp_path).stderr == ""
     np.savez(path, test_images=test_images[::-1])
     done = evaluate(line, tmp_path)
-    assert done.code == 0 and done.stderr.count("\n") == 1
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
     assert "--split=test: these are not the images that the run had" in done.stderr

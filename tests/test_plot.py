@@ -1,8 +1,9 @@
 """plot.py: the training curve of metrics.csv, and its picture."""
 
+import functools
 import importlib.util
 
-import in_process
+import command_lines
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,8 +20,7 @@ METRICS = """step,epoch,train_bits_per_dim,test_bits_per_dim,learning_rate,speed
 @pytest.fixture(scope="module")
 def plot():
     """Runs a command line of plot.py."""
-    with in_process.entry_point("plot") as run:
-        yield run
+    return functools.partial(command_lines.run, "plot.py")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_curve_of_more_epochs_than_intervals_has_the_values_of_epochs(module, tm
 def test_plot_writes_the_picture_whole(plot, tmp_path):
     (tmp_path / "metrics.csv").write_text(METRICS)
     done = plot("--save_dir=.", tmp_path)
-    assert (done.code, done.stdout) == (0, "curve: ./curve.png\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "curve: ./curve.png\n"), done.stderr
     png = tf.io.decode_png((tmp_path / "curve.png").read_bytes())
     assert png.shape[:2] == (675, 1050) and len(np.unique(png)) > 50
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "curve.png"}
@@ -90,11 +90,11 @@ def test_plot_replaces_its_own_picture_and_no_other(plot, tmp_path):
     (tmp_path / "metrics.csv").write_text(METRICS)
     for kind in "png", "pdf", "svg":
         for _ in range(2):
-            assert plot(f"--save_dir=. --output=a.{kind}", tmp_path).code == 0
+            assert plot(f"--save_dir=. --output=a.{kind}", tmp_path).returncode == 0
     Figure().savefig(tmp_path / "photo.png")
     before = (tmp_path / "photo.png").read_bytes()
     done = plot("--save_dir=. --output=photo.png", tmp_path)
-    assert done.code == 1 and done.stderr == (
+    assert done.returncode == 1 and done.stderr == (
         "error: --output=photo.png: photo.png is there, and holds no curve; give "
         "another file, or remove it.\n"
     )
@@ -123,7 +123,7 @@ def test_metrics_without_a_curve_are_rejected(plot, metrics, message, tmp_path):
     if metrics is not None:
         (tmp_path / "metrics.csv").write_text(metrics)
     done = plot("--save_dir=.", tmp_path)
-    assert done.code == 1 and done.stderr.startswith("error: ")
+    assert done.returncode == 1 and done.stderr.startswith("error: ")
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
@@ -132,11 +132,11 @@ def test_picture_without_a_known_format_or_without_matplotlib_is_rejected(
 ):
     (tmp_path / "metrics.csv").write_text(METRICS)
     done = plot("--save_dir=. --output=a.jpg", tmp_path)
-    assert done.code == 1
+    assert done.returncode == 1
     assert "--output=a.jpg: must be a name that ends in .png, .pdf" in done.stderr
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     done = plot("--save_dir=.", tmp_path)
-    assert done.code == 1
+    assert done.returncode == 1
     assert done.stderr == (
         "error: matplotlib is not installed; pip install -e '.[plots]'.\n"
     )

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 
-import in_process
 import numpy as np
 import pytest
 from small_models import random_images
@@ -15,12 +14,6 @@ from pixel_cnn_pp.evaluation.ratio import log_likelihood_ratio
 
 FIELD = {"field": "11x5", "data_set": "npz"}
 NUM_IMAGES = 7
-
-
-@pytest.fixture(scope="module")
-def evaluate():
-    with in_process.entry_point("evaluate") as run:
-        yield run
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +68,7 @@ def test_scores_have_the_difference_of_both_log_likelihoods(evaluate, folder, de
         "-o plain --background_dir=background --scores_csv=a.csv --output_json=a.json"
     )
     done = evaluate(line + devices, folder)
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     ours, theirs = nats(folder, "plain"), nats(folder, "background")
     columns = read(folder / "a.csv")
     assert columns["label"] == [str(i % 3) for i in range(NUM_IMAGES)]
@@ -108,7 +101,7 @@ def test_background_model_scores_the_labels_by_the_names_of_its_classes(
     done = evaluate(
         f"-o {name} --background_dir=other_order --output_json=b.json", folder
     )
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     labels = np.arange(NUM_IMAGES) % 3
     ours = nats(folder, name, labels if name == "labelled" else None)
     theirs = nats(folder, "other_order", np.array([1, 2, 0])[labels])
@@ -122,17 +115,17 @@ def test_background_model_scores_the_labels_by_the_names_of_its_classes(
 def test_machines_join_their_ratios(batch_size, evaluate, folder, monkeypatch):
     line = f"-o plain --background_dir=background -b {batch_size} --output_json="
     output = f"--output_dir=joined{batch_size}"
-    assert evaluate(f"{line}whole.json", folder).code == 0
+    assert evaluate(f"{line}whole.json", folder).returncode == 0
     workers = {"worker": ["a:1", "b:1"]}
     for index in (1, 0):
         task = {"cluster": workers, "task": {"type": "worker", "index": index}}
         monkeypatch.setenv("TF_CONFIG", json.dumps(task))
         done = evaluate(f"{line}joined.json {output}", folder)
-        assert done.code == 0, done.stderr
+        assert done.returncode == 0, done.stderr
         if index == 1:
             other = line.replace("=background", "=plain")
             failed = evaluate(f"{other}joined.json {output}", folder)
-            assert failed.code == 1 and "is of background=" in failed.stderr
+            assert failed.returncode == 1 and "is of background=" in failed.stderr
     whole, joined = ((folder / f"{n}.json").read_text() for n in ("whole", "joined"))
     assert joined == whole
 
@@ -140,7 +133,7 @@ def test_machines_join_their_ratios(batch_size, evaluate, folder, monkeypatch):
 def test_heat_maps_have_the_bits_less_those_of_the_background(evaluate, folder):
     line = "-o plain --background_dir=background --heatmap --output_dir=maps"
     done = evaluate(line, folder)
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     assert "bits per pixel, less the background model's" in done.stdout
     bits = np.load(folder / "maps" / "heatmaps.npz")["bits"]
     expected = nats(folder, "background") - nats(folder, "plain")
@@ -160,6 +153,6 @@ def test_background_model_that_does_not_compare_is_rejected(
     evaluate, folder, name, message
 ):
     done = evaluate(f"-o plain --background_dir={name}", folder)
-    assert (done.code, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: --background_dir={name}: {message}")
     assert done.stderr.count("\n") == 1

@@ -3,7 +3,7 @@
 import csv
 import os
 
-import in_process
+import command_lines
 import numpy as np
 import pytest
 import small_runs
@@ -162,7 +162,6 @@ def test_score_that_is_not_finite_ends_in_one_line(npz_path, tmp_path, monkeypat
         yield
 
     monkeypatch.setattr(tasks.evaluator, "score", scores)
-    with in_process.entry_point("evaluate") as evaluate:
-        done = evaluate("-o plain", tmp_path)
-    assert (done.code, done.stdout) == (1, "")
+    done = command_lines.run("evaluate.py", "-o plain", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: the bits of some images are NaN\n"

@@ -1,10 +1,11 @@
 """The tools: ROC-AUC by hand; images of other kinds; TensorFloat-32."""
 
+import functools
 import json
 import sys
 
 import child_processes
-import in_process
+import command_lines
 import numpy as np
 import pytest
 import small_runs
@@ -39,8 +40,7 @@ def measure(tmp_path):
     write_scores(tmp_path / "in.csv", [3.0, 4.0, 5.0])
     write_scores(tmp_path / "ood.csv", [1.0, 2.0])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with in_process.entry_point("roc_auc") as run:
-        yield lambda line: run(line, tmp_path)
+    return lambda line: command_lines.run("tools/roc_auc.py", line, tmp_path)
 
 
 def test_roc_auc_command_measures_scores_and_their_distance_from_the_median(measure):
@@ -58,10 +58,10 @@ def test_low_ratios_are_those_of_ood_images(tmp_path):
             scores = np.ones(2), np.ones(2), np.array(ratios)
             write_rows(["0", "1"], None, *scores)
     line = "--in_distribution=in.csv --ood=ood.csv --column=log_likelihood_ratio"
-    with in_process.entry_point("roc_auc") as run:
-        done = run(line, tmp_path)
-        write_scores(tmp_path / "ood.csv", [1.0])
-        failed = run(line, tmp_path)
+    run = functools.partial(command_lines.run, "tools/roc_auc.py")
+    done = run(line, tmp_path)
+    write_scores(tmp_path / "ood.csv", [1.0])
+    failed = run(line, tmp_path)
     # Below: 4 < 5, 1 < 5 and 1 < 3, of four pairs.
     assert done.stdout.splitlines() == [
         "log-likelihood ratio: in-distribution 4.000, OOD 2.500",
@@ -75,7 +75,7 @@ def test_low_ratios_are_those_of_ood_images(tmp_path):
 
 def test_roc_auc_command_names_a_file_that_holds_no_scores(measure):
     done = measure("--in_distribution=in.csv --ood=other.csv")
-    assert done.code == 1 and not done.stdout
+    assert done.returncode == 1 and not done.stdout
     assert done.stderr == (
         "error: --ood=other.csv: is no file of evaluate.py --scores_csv; give one.\n"
     )
@@ -83,9 +83,10 @@ def test_roc_auc_command_names_a_file_that_holds_no_scores(measure):
 
 def test_other_images_are_made_of_the_test_images_they_are_said_to_be(tmp_path):
     first = shapes.draw("test", 0, 16)
-    with in_process.entry_point("other_images") as run:
-        done = run("--output_dir=. --num_images=2", tmp_path)
-    assert done.code == 0, done.stderr
+    done = command_lines.run(
+        "tools/other_images.py", "--output_dir=. --num_images=2", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
     made = {path.stem: np.load(path)["test_images"] for path in tmp_path.glob("*.npz")}
     assert len(made) == 6
     for images in made.values():
@@ -104,19 +105,17 @@ def test_other_images_are_made_of_the_test_images_they_are_said_to_be(tmp_path):
 def test_pretrained_model_is_the_ema_model_of_the_run_with_other_class_names(tmp_path):
     run = tmp_path / "run"
     small_runs.write_untrained(run, field="11x5", num_labels=2)
-    with in_process.entry_point("pretrained") as make:
-        line = f"-o {run} --output_dir={tmp_path / 'small'}"
-        few = make(f"{line} --class_names=cat", tmp_path)
-        assert few.stderr.startswith(
-            "error: --class_names=cat: the model has 2 classes"
-        )
-        for names in ("cat,cat", "cat,"):
-            same = make(f"{line} --class_names={names}", tmp_path)
-            assert "must be different names, each of a letter or more" in same.stderr
-        done = make(f"{line} --class_names=cat,dog", tmp_path)
-        assert (done.code, done.stderr) == (0, "")
-        again = make(line, tmp_path)
-        assert "exists; give another" in again.stderr
+    make = functools.partial(command_lines.run, "tools/pretrained.py")
+    line = f"-o {run} --output_dir={tmp_path / 'small'}"
+    few = make(f"{line} --class_names=cat", tmp_path)
+    assert few.stderr.startswith("error: --class_names=cat: the model has 2 classes")
+    for names in ("cat,cat", "cat,"):
+        same = make(f"{line} --class_names={names}", tmp_path)
+        assert "must be different names, each of a letter or more" in same.stderr
+    done = make(f"{line} --class_names=cat,dog", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = make(line, tmp_path)
+    assert "exists; give another" in again.stderr
     ours, config = checkpoint.load_model(str(tmp_path / "small"))
     theirs, _ = checkpoint.load_model(str(run))
     assert config.class_names == ours.class_names == ("cat", "dog")
@@ -131,15 +130,17 @@ def test_pretrained_model_has_the_step_of_the_checkpoint_that_is_whole(tmp_path)
     for file in (run / "checkpoints").glob(f"ckpt-{step}.*"):
         newer = file.with_name(file.name.replace(f"-{step}.", f"-{step + 5}."))
         newer.write_bytes(b"torn")
-    with in_process.entry_point("pretrained") as make:
-        done = make(f"-o {run} --output_dir=small", tmp_path)
+    done = command_lines.run(
+        "tools/pretrained.py", f"-o {run} --output_dir=small", tmp_path
+    )
     assert done.stdout == f"model after step {step}: small\n", done.stderr
     assert checkpoint.list_checkpoints(str(tmp_path / "small"))[0][0] == step
 
 
 def test_other_images_of_any_size_fit_in_memory(tmp_path):
-    with in_process.entry_point("other_images") as run:
-        done = run("--output_dir=. --image_size=1000000000", tmp_path)
+    done = command_lines.run(
+        "tools/other_images.py", "--output_dir=. --image_size=1000000000", tmp_path
+    )
     assert "1000000000 is not an integer in the range [8, 512]" in done.stderr
 
 
@@ -161,8 +162,9 @@ def test_tf32_rounds_to_10_bits_of_mantissa_and_scores_with_it(tmp_path):
     small_runs.write_untrained(tmp_path / "run", data_set="shapes", field="11x5")
     line = f"--save_dir={tmp_path / 'run'} --max_images=3 --output_json={{}}.json"
     scores = []
-    with in_process.entry_point("evaluate") as run:
-        assert run(line.format("exact"), tmp_path).code == 0
+    assert (
+        command_lines.run("evaluate.py", line.format("exact"), tmp_path).returncode == 0
+    )
     tool = [ROOT / "tools" / "tf32.py", *line.format("rounded").split()]
     done = child_processes.run(*tool, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,12 @@
 """tools/vq_vae_prior.py: the quantizer by hand, and the two commands."""
 
+import functools
+
 import command_lines
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from in_process import entry_point
 
 import data
 
@@ -53,23 +54,23 @@ def test_codes_are_written_for_train_py_and_samples_are_decoded(tool, tmp_path):
     labels = {f"{split}_labels": np.arange(12) % 3 for split in data.SPLITS}
     images = {f"{split}_images": IMAGES for split in data.SPLITS}
     np.savez(tmp_path / "images.npz", **images, **labels, class_names=["a", "b", "c"])
-    with entry_point("vq_vae_prior") as run:
-        done = run(
-            "--data=images.npz --output_dir=out --num_codes=300 --epochs=1", tmp_path
-        )
-        assert (done.code, done.stderr) == (0, ""), done.stderr
-        out = tmp_path / "out"
-        codes = data.load("npz", str(out / "codes.npz"), "test", labels=True)
-        assert (codes.num_levels, codes.image_shape) == (300, (2, 3, 1))
-        assert codes.class_names == ("a", "b", "c")
-        assert codes.labels.numpy().tolist() == labels["test_labels"].tolist()
-        np.savez(tmp_path / "samples.npz", images=codes.images, num_levels=300)
-        done = run("--decode=samples.npz --output_dir=out", tmp_path)
-        assert (done.code, done.stderr) == (0, "")
-        assert done.stdout == "12 samples: out/decoded.png\n"
-        np.savez(tmp_path / "samples.npz", images=codes.images, num_levels=256)
-        failed = run("--decode=samples.npz --output_dir=out", tmp_path)
-        nothing = run("--decode=samples.npz --output_dir=.", tmp_path)
+    run = functools.partial(command_lines.run, SCRIPT)
+    done = run(
+        "--data=images.npz --output_dir=out --num_codes=300 --epochs=1", tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    out = tmp_path / "out"
+    codes = data.load("npz", str(out / "codes.npz"), "test", labels=True)
+    assert (codes.num_levels, codes.image_shape) == (300, (2, 3, 1))
+    assert codes.class_names == ("a", "b", "c")
+    assert codes.labels.numpy().tolist() == labels["test_labels"].tolist()
+    np.savez(tmp_path / "samples.npz", images=codes.images, num_levels=300)
+    done = run("--decode=samples.npz --output_dir=out", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "12 samples: out/decoded.png\n"
+    np.savez(tmp_path / "samples.npz", images=codes.images, num_levels=256)
+    failed = run("--decode=samples.npz --output_dir=out", tmp_path)
+    nothing = run("--decode=samples.npz --output_dir=.", tmp_path)
     assert "has num_levels=256, and the codebook 300 codes" in failed.stderr
     assert "has no decoder.keras" in nothing.stderr
     decoder = keras.saving.load_model(out / "decoder.keras")
@@ -92,9 +93,9 @@ def test_rows_of_a_picture_are_the_labels_that_were_cycled_through(tool, labels,
 def test_images_whose_sides_are_no_multiples_of_4_are_rejected(tmp_path):
     images = {f"{split}_images": IMAGES[:, :6] for split in data.SPLITS}
     np.savez(tmp_path / "images.npz", **images)
-    with entry_point("vq_vae_prior") as run:
-        done = run("--data=images.npz --output_dir=out", tmp_path)
-        neither = run("--output_dir=out", tmp_path)
+    run = functools.partial(command_lines.run, SCRIPT)
+    done = run("--data=images.npz --output_dir=out", tmp_path)
+    neither = run("--output_dir=out", tmp_path)
     assert done.stderr == (
         "error: --data=images.npz: images of 6×12 pixels; give images whose sides are "
         "multiples of 4, for example 28×28.\n"

@@ -113,7 +113,8 @@ class Loop:
             if self.is_chief and not self._has_steps_left():
                 most = self.config.max_steps
                 by = f" (--max_steps={most})" if most and log.step >= most else ""
-                print(f"nothing to do: the run has ended at step {log.step}{by}")
+                end = f"step {log.step}{by}"
+                print(f"nothing to do: the run has ended at {end}", flush=True)
             if not os.path.exists(self._samples_path(log.step) + ".png"):
                 self._write_samples(log)
         first_step = log.step + 1
