@@ -35,6 +35,7 @@ from pixel_cnn_pp import (
     openai_checkpoint,
 )
 from pixel_cnn_pp.config import NONLINEARITIES
+from pixel_cnn_pp.files import is_address
 
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
@@ -123,7 +124,7 @@ class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         if not argument:
             raise ValueError("is empty; give a path, or remove the flag")
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", argument):
+        if is_address(argument):
             raise ValueError(
                 "is an address, and only local files are read and written; copy the "
                 "files and give a path, for example /tmp/images"

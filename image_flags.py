@@ -8,6 +8,7 @@ import cli  # Before TensorFlow: it sets its log level.
 import data
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.evaluation import checks
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.images import fingerprint, quantized, relabel
 
@@ -40,6 +41,7 @@ def define_flags() -> None:
         None,
         "Side of the images in pixels, for shapes, folder and sets of "
         "tensorflow-datasets; by default that of the model.",
+        lower_bound=1,
         upper_bound=data.MAX_IMAGE_SIZE,
     )
     flags.DEFINE_bool(
@@ -88,6 +90,13 @@ def given_settings() -> dict:
     """The SETTINGS that the command line gives."""
     given = {name: FLAGS[name].value for name in SETTINGS}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def check_unused() -> None:
+    """Raises ValueError where the command line names images and none are read."""
+    for name, value in given_settings().items():
+        if name != "image_size" or FLAGS.save_dir is not None:
+            checks.check_unused(name, value, None, "complete_rows")
 
 
 def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:

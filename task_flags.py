@@ -119,6 +119,8 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
     with cli.errors_in_one_line():
         cli.check_model_flags()
         tasks.check_flags()
+        if not tasks.needs_images:
+            image_flags.check_unused()
         image_flags.check_output_dir(tasks.output_dir)
         index, count = cluster.position()
         cli.set_devices(FLAGS.nr_gpu, FLAGS.tf32)

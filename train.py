@@ -290,6 +290,11 @@ def settings_from_flags(saved: Config | None = None) -> dict:
             f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
             "number of blocks; remove one of the two."
         )
+    if settings["likelihood"] == "softmax" and FLAGS["nr_logistic_mix"].present:
+        raise ValueError(
+            f"--nr_logistic_mix={FLAGS.nr_logistic_mix}: --likelihood=softmax has no "
+            "logistic components; remove one of the two."
+        )
     return settings
 
 

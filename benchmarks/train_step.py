@@ -80,7 +80,7 @@ def main(argv):
     report.forget_peak()
     config = config_from_flags()
     strategy = distribution.make_strategy(config.nr_gpu)
-    n = config.batch_size * FLAGS.replicas * config.accumulate
+    n = config.step_images(FLAGS.replicas)
     images = np.random.default_rng(0).integers(
         0, 256, (n, *config.model.image_shape), np.uint8
     )

@@ -150,6 +150,11 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
     reader = tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
     shapes = reader.get_variable_to_shape_map()
     keys = {_name(key): key for key in shapes if key.partition("/")[0] in groups}
+    if absent := sorted(set(groups) - {key.partition("/")[0] for key in shapes}):
+        raise DoesNotFit(
+            f"{prefix}: has no {', '.join(absent)}; a published model has the EMA "
+            "parameters alone: use it without --noaveraged and --resume."
+        )
     wanted = {
         f"{group}/{name}": variable
         for group, variables in groups.items()

@@ -23,6 +23,11 @@ def as_array(name: str, values: npt.ArrayLike) -> np.ndarray:
         raise ValueError(f"{name}: must be one array ({error}).") from error
 
 
+def listed(names: Iterable[str], values: dict, prefix: str = "") -> str:
+    """Settings as text, such as '--seed=6, --nr_filters=5' with the prefix '--'."""
+    return ", ".join(f"{prefix}{name}={values.get(name)}" for name in names)
+
+
 def check_types(config) -> None:
     """Raises ValueError if a field has a value of another type than declared."""
     for name, kind in typing.get_type_hints(type(config)).items():

@@ -228,6 +228,10 @@ class Config:
                     "more and less than 1, for example 0.05."
                 )
 
+    def step_images(self, replicas: int) -> int:
+        """Images of a training step on so many replicas."""
+        return self.batch_size * self.accumulate * replicas
+
     @property
     def held_out(self) -> str:
         """Which images are scored after each epoch: 'validation' or 'test'."""

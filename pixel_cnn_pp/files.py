@@ -117,11 +117,16 @@ class FolderLock:
             self._file = None
 
 
+def is_address(path: str) -> bool:
+    """Whether a path is one of another machine, such as gs://bucket/run."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
 def check_local(flag: str, path: str) -> None:
     """Raises ValueError if a path is empty or an address."""
     if not path:
         raise ValueError(f"--{flag}=: is empty; give a path, for example --{flag}=out.")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+    if is_address(path):
         raise ValueError(
             f"--{flag}={path}: is an address, and only local files are written; give a "
             f"path, for example --{flag}=out, and copy it afterwards."

@@ -152,6 +152,12 @@ def to_8_bit(images: np.ndarray, num_levels: int = 256) -> np.ndarray:
     return spread.astype(np.uint8)
 
 
+def first_rows(rows: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """True in the first `rows` rows, bool [H, W]."""
+    height, width, _ = image_shape
+    return np.repeat(np.arange(height)[:, None] < rows, width, axis=1)
+
+
 def tile(images: np.ndarray, columns: int | None = None, border: int = 1) -> np.ndarray:
     """uint8 [N, H, W, C] as a grid with white borders, uint8 [H′, W′, C].
 

@@ -285,7 +285,7 @@ class PixelCNNPP(TrainableNetwork):
                 raise ValueError(
                     f"rows={rows!r}: the images have {height}; give 0 to {height}."
                 )
-            mask = np.broadcast_to(np.arange(height)[:, None] < rows, (height, width))
+            mask = image_ops.first_rows(rows, self.image_shape)
         mask = np.asarray(mask)
         shapes = (height, width), (n, height, width)
         if mask.dtype != bool or mask.shape not in shapes:

@@ -38,7 +38,7 @@ LINES = {
 # Command line, then the value and the remedy that the one line on stderr must name.
 REJECTED = [
     ("-o plain --temperature=0.5", "--temperature=0.5: nothing", "give --num_samples"),
-    ("-o plain --seed=3,4", "--seed=3,4: nothing is sampled", "give --num_samples"),
+    ("-o plain --seed=3,4", "--seed=3,4: nothing that is", "give --num_samples"),
     ("-o plain -ns 1 --output_dir=x --num_completions=2", "=2: no", "complete_rows"),
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
     ("-o plain --scores_csv=", "--scores_csv=: is empty", "give a path"),

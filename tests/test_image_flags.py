@@ -133,8 +133,7 @@ def test_order_of_classes_is_told_where_the_model_has_no_names(evaluate, folder)
 
 @pytest.mark.slow
 def test_pictures_are_not_written_among_the_images(evaluate, folder):
-    # Those that are named, and with -ns alone those of the run.
-    line = "-ns 1 -o plain -d folder -i pictures --output_dir=pictures/train/c"
+    line = "--heatmap -o plain -d folder -i pictures --output_dir=pictures/train/c"
     done = evaluate(line, folder)
     assert done.returncode == 1 and done.stderr == (
         "error: --output_dir=pictures/train/c: lies within the images of pictures, and "

@@ -224,7 +224,7 @@ def test_skipped_steps_are_warned_of_in_lines_of_stderr_before_the_error(
     assert done.returncode == 1
     *warnings, error = done.stderr.splitlines()
     begins = [
-        f"warning: 1 steps are skipped, the last of them step {step}: loss "
+        f"warning: skipped steps: 1; the last, step {step}, had loss "
         for step in (2, 3, 4)
     ]
     for written, begin in zip(warnings, begins, strict=True):

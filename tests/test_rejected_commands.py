@@ -135,6 +135,12 @@ REJECTED = [
     ("train", "--flagfile=grey.npz", "--flagfile: is no text file", "a flag a line"),
     ("train", "-q 1 --field=11x5", "--nr_resnet=1", "remove one of the two"),
     ("train", "--field=9x9", "--field=9x9", "<11x5|15x8>"),
+    (
+        "train",
+        f"{FIELD} --likelihood=softmax",
+        "--nr_logistic_mix=2",
+        "remove one of the two",
+    ),
     ("train", "--nin_blocks=3", "--nin_blocks=3", "set field too"),
     (
         "train",
@@ -153,8 +159,8 @@ REJECTED = [
     ),
     (
         "train",
-        f"-r {FIELD} -o run -z elu -s 5 --likelihood=softmax",
-        "--likelihood=softmax",
+        f"-r {FIELD} -o run -z elu -s 5 --likelihood=mix_logistic_continuous",
+        "--likelihood=mix_logistic_continuous",
         "has --likelihood=mix_logistic; remove it",
     ),
     (
@@ -243,6 +249,22 @@ REJECTED = [
     ("sample", "-o without_checkpoints", "=without_checkpoints", "train longer"),
     ("sample", "-o run --complete_rows=8", "--complete_rows=8", "give fewer"),
     ("sample", "-o run --labels=0", "--labels=0", "this model has no labels"),
+    ("sample", "-o run -d cifar -i empty", "--data_set=cifar", "remove the flag"),
+    ("sample", "-o run --max_images=3", "--max_images=3", "give --complete_rows"),
+    (
+        "sample",
+        "--official_checkpoint=unconditional.ckpt --image_size=0",
+        "--image_size=0",
+        "[1, 8192]",
+    ),
+    (
+        "evaluate",
+        "-o run -ns 1 --output_dir=new --split=train",
+        "--split=train",
+        "give --complete_rows",
+    ),
+    ("evaluate", "-o run --shard_images=9", "--shard_images=9", "give --num_samples"),
+    ("evaluate", "-o run --scale=2", "--scale=2", "give --num_samples"),
     ("sample", "-o run --labels=cat", "--labels=cat", "this model has no labels"),
     ("sample", "-o run extra", "'extra'", "every setting is a flag"),
     ("sample", "--official_checkpoint=unconditional.ckpt", "--output_dir", "give the"),

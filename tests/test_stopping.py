@@ -153,8 +153,8 @@ def test_steps_that_are_not_finite_change_nothing_are_reported_and_end_the_run(
         line for line in capfd.readouterr().err.splitlines() if "skipped" in line
     ]
     assert len(reports) == 2
-    assert "warning: 1 steps are skipped, the last of them step 6: loss " in reports[0]
-    assert "2 steps are skipped, the last of them step 8: loss " in reports[1]
+    assert "warning: skipped steps: 1; the last, step 6, had loss " in reports[0]
+    assert "skipped steps: 2; the last, step 8, had loss " in reports[1]
     assert "mean pixel value 12" in reports[1]
     # Nothing was saved since, so that the good one is still there.
     assert checkpoint.list_checkpoints(tmp_path)[1:] == kept

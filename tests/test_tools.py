@@ -121,6 +121,8 @@ def test_pretrained_model_is_the_ema_model_of_the_run_with_other_class_names(tmp
     assert config.class_names == ours.class_names == ("cat", "dog")
     for name, value in theirs.tf_variables().items():
         np.testing.assert_array_equal(ours.tf_variables()[name], value)
+    with pytest.raises(ValueError, match="has no parameters; .* without --noaveraged"):
+        checkpoint.load_model(str(tmp_path / "small"), averaged=False)
 
 
 def test_pretrained_model_has_the_step_of_the_checkpoint_that_is_whole(tmp_path):
@@ -135,6 +137,18 @@ def test_pretrained_model_has_the_step_of_the_checkpoint_that_is_whole(tmp_path)
     )
     assert done.stdout == f"model after step {step}: small\n", done.stderr
     assert checkpoint.list_checkpoints(str(tmp_path / "small"))[0][0] == step
+
+
+def test_other_images_overwrite_nothing(tmp_path):
+    (tmp_path / "negative.npz").write_text("somebody's")
+    run = functools.partial(command_lines.run, "tools/other_images.py")
+    there = run("--output_dir=. --num_images=2", tmp_path)
+    assert there.stderr == (
+        "error: --output_dir=.: ./negative.npz exists; give another folder.\n"
+    )
+    assert "is an address" in run("--output_dir=gs://a/b", tmp_path).stderr
+    assert "give the folder for the files" in run("", tmp_path).stderr
+    assert list(command_lines.contents_of(tmp_path)) == ["negative.npz"]
 
 
 def test_other_images_of_any_size_fit_in_memory(tmp_path):

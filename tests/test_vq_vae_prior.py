@@ -90,11 +90,15 @@ def test_rows_of_a_picture_are_the_labels_that_were_cycled_through(tool, labels,
     assert tool.num_rows(np.array(labels)) == rows
 
 
-def test_images_whose_sides_are_no_multiples_of_4_are_rejected(tmp_path):
-    images = {f"{split}_images": IMAGES[:, :6] for split in data.SPLITS}
-    np.savez(tmp_path / "images.npz", **images)
+def test_images_of_odd_sides_and_of_one_value_are_rejected(tmp_path):
+    for name, images in (("images", IMAGES[:, :6]), ("grey", 0 * IMAGES + 7)):
+        arrays = {f"{split}_images": images for split in data.SPLITS}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
     run = functools.partial(command_lines.run, SCRIPT)
     done = run("--data=images.npz --output_dir=out", tmp_path)
+    grey = run("--data=grey.npz --output_dir=out", tmp_path)
+    assert "grey.npz: all training pixels have one value" in grey.stderr
+    assert not (tmp_path / "out").exists()
     neither = run("--output_dir=out", tmp_path)
     assert done.stderr == (
         "error: --data=images.npz: images of 6×12 pixels; give images whose sides are "

@@ -15,9 +15,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import cli  # Before TensorFlow: it sets its log level.
 from data import shapes
-from pixel_cnn_pp.files import open_atomic
+from pixel_cnn_pp.files import check_folder_writable, open_atomic
 
-flags.DEFINE_string("output_dir", None, "Folder for the files.", required=True)
+cli.DEFINE_path("output_dir", None, "Folder for the files.")
 flags.DEFINE_integer(
     "image_size", 16, "Side of the images in pixels.", lower_bound=8, upper_bound=512
 )
@@ -78,9 +78,16 @@ def make(kind, num_images: int, size: int) -> np.ndarray:
 
 def main(argv):
     with cli.errors_in_one_line():
+        if not FLAGS.output_dir:
+            raise ValueError("--output_dir: give the folder for the files.")
+        check_folder_writable("output_dir", FLAGS.output_dir)
+        paths = [os.path.join(FLAGS.output_dir, f"{k.__name__}.npz") for k in KINDS]
+        if there := next(filter(os.path.lexists, paths), None):
+            raise ValueError(
+                f"--output_dir={FLAGS.output_dir}: {there} exists; give another folder."
+            )
         os.makedirs(FLAGS.output_dir, exist_ok=True)
-        for kind in KINDS:
-            path = os.path.join(FLAGS.output_dir, f"{kind.__name__}.npz")
+        for kind, path in zip(KINDS, paths, strict=True):
             images = make(kind, FLAGS.num_images, FLAGS.image_size)
             with open_atomic(path, "wb") as file:
                 np.savez(file, test_images=images)

@@ -150,6 +150,12 @@ def train_and_encode() -> None:
             f"--data={FLAGS.data}: images of {height}×{width} pixels; give images "
             "whose sides are multiples of 4, for example 28×28."
         )
+    if not np.ptp(images["train"]):
+        raise ValueError(
+            f"--data={FLAGS.data}: all training pixels have one value, so there is "
+            "nothing to learn; give other images."
+        )
+    os.makedirs(FLAGS.output_dir, exist_ok=True)
     keras.utils.set_random_seed(FLAGS.seed)
     encoder, quantizer, decoder = train(images["train"], FLAGS.num_codes, FLAGS.epochs)
     of_codes = keras.Sequential([quantizer.codebook, decoder])
@@ -218,7 +224,6 @@ def main(argv):
         if not FLAGS.output_dir or (FLAGS.data is None) == (FLAGS.decode is None):
             raise ValueError("give --output_dir, and one of --data and --decode.")
         check_folder_writable("output_dir", FLAGS.output_dir)
-        os.makedirs(FLAGS.output_dir, exist_ok=True)
         if FLAGS.data is not None:
             train_and_encode()
         else:

@@ -78,15 +78,15 @@ def _members(npz: str) -> list[str]:
         return []
 
 
-def check_default(name: str, value, default, needed: str) -> None:
-    """Raises ValueError where a flag of sampling is given and nothing is sampled."""
+def check_unused(name: str, value, default, needed: str) -> None:
+    """Raises ValueError where a flag is given on which nothing depends."""
     given, default = (
         ",".join(v) if isinstance(v, (list, tuple)) else v for v in (value, default)
     )
     if given != default:
         raise ValueError(
-            f"--{name}={given}: nothing is sampled that depends on it; give --{needed} "
-            "too, or remove the flag."
+            f"--{name}={given}: nothing that is asked for depends on it; give "
+            f"--{needed} too, or remove the flag."
         )
 
 

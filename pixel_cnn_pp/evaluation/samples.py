@@ -127,12 +127,6 @@ def save_samples(
     return shown
 
 
-def keep_rows(rows: int, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """True in the first `rows` rows, bool [H, W]."""
-    height, width, _ = image_shape
-    return np.repeat(np.arange(height)[:, None] < rows, width, axis=1)
-
-
 def complete_images(
     model: PixelCNNPP,
     images: ImageSet,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pixel_cnn_pp.checks import listed
 from pixel_cnn_pp.files import FolderLock, open_atomic
 from pixel_cnn_pp.model import PixelCNNPP
 
@@ -105,10 +106,7 @@ class Shards:
             ) from error
         changed = [name for name in names if found.get(name) != now.get(name)]
         if changed:
-            given, had = (
-                ", ".join(f"{name}={values.get(name)}" for name in changed)
-                for values in (now, found)
-            )
+            given, had = (listed(changed, values) for values in (now, found))
             raise OSError(
                 f"--output_dir={self.output_dir}: {self.path(number)} is of "
                 f"{had:.300}, and now it is {given:.300}; give another --output_dir, "

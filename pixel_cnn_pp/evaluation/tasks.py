@@ -23,7 +23,7 @@ from pixel_cnn_pp.evaluation import (
 from pixel_cnn_pp.evaluation.devices import ONE, Machine
 from pixel_cnn_pp.evaluation.mask import read_mask
 from pixel_cnn_pp.evaluation.ratio import Background
-from pixel_cnn_pp.images import ImageSet, check_png_size, scale_to_see
+from pixel_cnn_pp.images import ImageSet, check_png_size, first_rows, scale_to_see
 from pixel_cnn_pp.model import PixelCNNPP
 
 FIRST_IMAGES = 8  # Completed or mapped where --max_images is not given.
@@ -112,14 +112,18 @@ class Tasks:
                 )
         is_sampled = bool(self.num_samples) or self.completes
         for name, is_used, needed in (
-            ("labels", bool(self.num_samples), "num_samples"),
+            ("labels", self.num_samples, "num_samples"),
+            ("shard_images", self.num_samples, "num_samples"),
             ("temperature", is_sampled, "num_samples"),
             ("seed", is_sampled, "num_samples"),
             ("num_completions", self.completes, "complete_rows"),
+            ("split", self.needs_images, "complete_rows"),
+            ("max_images", self.needs_images, "complete_rows"),
+            ("scale", self.pictures, "num_samples"),
         ):
             if not is_used:
                 default = getattr(Tasks, name)
-                checks.check_default(name, getattr(self, name), default, needed)
+                checks.check_unused(name, getattr(self, name), default, needed)
         if self.heatmap and importlib.util.find_spec("matplotlib") is None:
             raise ValueError(
                 "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
@@ -213,7 +217,7 @@ class Tasks:
                 f"--complete_rows={self.complete_rows}: the images have {height} "
                 f"rows, of which at least one must be sampled; give fewer."
             )
-        return samples.keep_rows(self.complete_rows, model.image_shape)
+        return first_rows(self.complete_rows, model.image_shape)
 
     def _num_shown(self, images: ImageSet) -> int:
         """The number of images that are completed or mapped."""

@@ -313,7 +313,7 @@ class Loop:
             log.show_state("completing")
             seed = prng.fold_in(seed_for(config, prng.COMPLETIONS), log.step).numpy()
             shape, most = config.model.image_shape, COMPLETED
-            keep = drawing.keep_rows(shape[0] // 2, shape)
+            keep = image_ops.first_rows(shape[0] // 2, shape)
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))
             settings = drawing.SampleSettings(seed)

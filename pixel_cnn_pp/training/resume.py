@@ -2,6 +2,7 @@
 
 import itertools
 
+from pixel_cnn_pp.checks import listed
 from pixel_cnn_pp.config import FROM_DATA, MODEL_SETTINGS, NO_FLAGS, Config
 
 # Settings that cannot be changed: the parameters would have other shapes or another
@@ -24,10 +25,7 @@ def check_same_run(config: Config, saved: Config, images_are_known: bool) -> Non
     changed = [name for name in FIXED if now[name] != then[name]]
     problems = []
     if changed:
-        given, had = (
-            ", ".join(f"--{name}={values[name]}" for name in changed)
-            for values in (now, then)
-        )
+        given, had = (listed(changed, values, "--") for values in (now, then))
         them = "it" if len(changed) == 1 else "them"
         problems.append(f"{given}: the run in this --save_dir has {had}; remove {them}")
     if images_are_known:
@@ -42,10 +40,7 @@ def changed_images(config: Config, saved: Config) -> list[str]:
     changed = [name for name in FROM_DATA if now[name] != then[name]]
     problems = []
     if changed:
-        given, had = (
-            ", ".join(f"{name}={values[name]}" for name in changed)
-            for values in (now, then)
-        )
+        given, had = (listed(changed, values) for values in (now, then))
         problems.append(
             f"images with {given}: the run in this --save_dir has {had}; give the "
             "images it had"

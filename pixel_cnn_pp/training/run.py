@@ -79,7 +79,7 @@ def check_image_sets(
     config: Config, train: ImageSet, held_out: ImageSet, replicas: int
 ) -> None:
     """Raises ValueError if the images do not fill a batch or do not match."""
-    batch = config.batch_size * replicas * config.accumulate
+    batch = config.step_images(replicas)
     if train.num_images < batch:
         accumulate = f" --accumulate={config.accumulate}" * (config.accumulate > 1)
         raise ValueError(
@@ -212,7 +212,7 @@ def with_images(
     return dataclasses.replace(
         config,
         num_images=train.num_images,
-        images_per_step=config.batch_size * replicas * config.accumulate,
+        images_per_step=config.step_images(replicas),
         class_names=train.class_names,
         fingerprint=image_ops.fingerprint(train, config.seed),
         held_out_fingerprint=image_ops.fingerprint(held_out),

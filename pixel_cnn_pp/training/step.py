@@ -157,11 +157,7 @@ class TrainStep:
 
     @property
     def images_per_step(self) -> int:
-        return self.images_per_replica * self.strategy.num_replicas_in_sync
-
-    @property
-    def images_per_replica(self) -> int:
-        return self.config.batch_size * self.config.accumulate
+        return self.config.step_images(self.strategy.num_replicas_in_sync)
 
     def seed_at(self, step, purpose: int) -> tf.Tensor:
         return prng.fold_in(seed_for(self.config, purpose), tf.cast(step, tf.int32))
@@ -211,7 +207,7 @@ class TrainStep:
             loss, gradients = self.accumulated_gradients(graph, parameters, batch, seed)
         if self.config.weight_decay:
             # For each image: the loss is a sum over images.
-            factor = self.config.weight_decay * self.images_per_replica
+            factor = self.config.weight_decay * self.config.step_images(1)
             gradients = add_penalty(
                 gradients, parameters, self.state.parameters, factor
             )
@@ -343,7 +339,7 @@ class TrainStep:
         self.num_bad.assign(0)
         step, loss, norm, pixels = self.last_bad.numpy()
         return (
-            f"warning: {count} steps are skipped, the last of them step {step:.0f}: "
-            f"loss {loss}, summed norms of the gradients {norm}, mean pixel value "
+            f"warning: skipped steps: {count}; the last, step {step:.0f}, had loss "
+            f"{loss}, summed norms of the gradients {norm}, mean pixel value "
             f"{pixels:.1f}"
         )
