@@ -107,7 +107,7 @@ def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:
     """
     config, given = run_config(), given_settings()
     shape = None if FLAGS.save_dir is None else config.model.image_shape
-    # What is said of a data set holds for no other.
+    # The settings of the run apply to its data set only.
     ours = config if "data_set" not in given else Config()
     settings = {name: getattr(ours, name) for name in SETTINGS} | given
     is_same_set = data.main_name(settings["data_set"]) == data.main_name(
@@ -214,7 +214,7 @@ def stored_split(validation_share: float) -> str:
 def part_of_run(images: data.Source, config: Config) -> data.Source:
     """The part of the training images that the run trained on, or validated on.
 
-    Raises ValueError where there are other images now, so that nobody knows which.
+    Raises ValueError where there are other images now: the part cannot be reproduced.
     """
     train, validation = data.divide(images, config.validation_share, config.seed)
     if train.num_images != config.num_images:
@@ -260,7 +260,7 @@ def are_of_run(images: data.Source, config: Config, split: str = "train") -> boo
 
 
 def warn_of_order(model: PixelCNNPP, images: data.Source) -> None:
-    """Warns where nobody knows whether classes with names are those of the labels."""
+    """Warns where the model has no class names, so that their order may differ."""
     names = images.class_names or ()
     is_named = any(name != str(label) for label, name in enumerate(names))
     if model.class_names is None and is_named and not images.name.startswith("cifar"):

@@ -218,10 +218,7 @@ of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
 
 # Output.
 cli.DEFINE_path(
-    "save_dir",
-    "save",
-    "Folder of the run: checkpoints, samples, metrics.",
-    short_name="o",
+    "save_dir", "save", "Folder of the run: checkpoints, samples, metrics.", "o"
 )
 of_run("save_interval", "Epochs between checkpoints and samples.", "t")
 of_run("save_steps", "Steps between additional checkpoints; 0 for none.")
@@ -281,8 +278,8 @@ def settings_from_flags(saved: Config | None = None) -> dict:
         if settings[name]:
             settings[name] = os.path.abspath(settings[name])
     if saved is not None:
-        left_out = {name for name in names if not FLAGS[name].present}
-        settings |= {name: saved.settings()[name] for name in left_out}
+        omitted = {name for name in names if not FLAGS[name].present}
+        settings |= {name: saved.settings()[name] for name in omitted}
     if FLAGS.official_checkpoint:
         take_from_checkpoint(settings)
     if FLAGS.field and FLAGS["nr_resnet"].present:

@@ -14,7 +14,7 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import cli  # noqa: F401  # Before TensorFlow: it sets its log level.
+import cli  # Before TensorFlow: it sets its log level.
 
 # isort: split
 import kernels
@@ -41,6 +41,7 @@ flags.DEFINE_integer(
     "steps", 10, "Timings, whose median counts: of a step, on a GPU the mean of ten."
 )
 flags.DEFINE_bool("kernels", False, "Print the number and time of GPU kernels by kind.")
+cli.define_tf32(Config.tf32)
 flags.adopt_module_key_flags(report)
 flags.adopt_module_key_flags(size_flags)
 FLAGS = flags.FLAGS
@@ -69,13 +70,14 @@ def print_kernels(work) -> None:
 
 
 def main(argv):
-    set_graph_optimizer()
     if FLAGS.kernels and not tf.config.list_physical_devices("GPU"):
         sys.exit("error: --kernels: TensorFlow finds no GPU here; remove the flag.")
     if FLAGS.replicas > 1 and not tf.config.list_physical_devices("GPU"):
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.replicas
         tf.config.set_logical_device_configuration(cpu, parts)
+    cli.set_devices(FLAGS.replicas, FLAGS.tf32)
+    set_graph_optimizer()
     before = ceiling(FLAGS.precision)
     report.forget_peak()
     config = config_from_flags()

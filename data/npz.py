@@ -238,7 +238,7 @@ def check_path(name: str, path: str | None) -> None:
 def load(
     name: str, path: str | None, split: str, labels: bool, image_size: int | None
 ) -> ArraySource:
-    """The split asked for, in memory; of the other, only what it must agree with."""
+    """The split asked for, in memory; of the other, shapes and labels are checked."""
     check_path(name, path)
     with NpzFile(path) as file:
         _, image_shape = file.image_shape(split)

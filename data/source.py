@@ -18,7 +18,7 @@ from absl import logging
 SPLITS = ("train", "test")
 CHUNK = 64  # Examples read at once: tf.data is slow by the element, not the byte.
 
-# What libraries raise for damaged files. They promise no smaller set.
+# What libraries raise for damaged files; none documents a narrower set.
 DAMAGE = (
     OSError,
     ValueError,

@@ -1,8 +1,10 @@
 """Devices and machines: the strategy of a run, and its chief."""
 
+import contextlib
 import hashlib
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -17,6 +19,21 @@ class WorkerLost(Exception):
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
+@contextlib.contextmanager
+def naming_lost_workers(
+    strategy: tf.distribute.Strategy, when: Callable[[], str]
+) -> Iterator[None]:
+    """Within, TensorFlow's errors of a lost worker become WorkerLost."""
+    try:
+        yield
+    except LOST as error:
+        if not are_several(strategy):
+            raise
+        raise WorkerLost(
+            f"another worker was lost {when()}; start all of them again with --resume."
+        ) from error
+
+
 # Up to here XLA of TensorFlow 2.21 compiles for a GPU; for newer ones it ends the
 # process (tensorflow#111958).
 XLA_COMPUTE_CAPABILITY = (9, 0)
@@ -26,25 +43,47 @@ def show_gpus(count: int | None = None) -> None:
     """Lets TensorFlow use the first `count` GPUs alone, by default all, and take their
     memory when it needs it. To be called before the first operation.
 
-    Warns where there is an NVIDIA driver, but no GPU that TensorFlow can use.
+    Warns where there is an NVIDIA driver, but no GPU that TensorFlow can use, and of
+    GPUs that are too new for XLA.
     """
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.list_physical_devices("GPU")[:count]
     if gpus:
-        tf.config.set_visible_devices(gpus[:count], "GPU")
-        for gpu in gpus[:count]:
+        tf.config.set_visible_devices(gpus, "GPU")
+        for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
-    elif os.path.exists(DRIVER) and os.environ.get("CUDA_VISIBLE_DEVICES") is None:
-        print(
-            "warning: this machine has an NVIDIA driver, but TensorFlow finds no GPU "
-            "that it can use: the CPU is used. `pip install 'tensorflow[and-cuda]'` "
-            "installs the libraries that it needs; TF_CPP_MIN_LOG_LEVEL=0 shows which "
-            "it misses.",
-            file=sys.stderr,
-            flush=True,
+        # It would add 703 transposes to a float32 step.
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+        if not can_compile(gpus):
+            _warn(
+                "XLA of TensorFlow 2.21 cannot compile for these GPUs (compute "
+                "capability above 9.0): it is not used, and training and sampling are "
+                "slower. --jit_compile uses it all the same."
+            )
+    elif os.path.exists(DRIVER) and not _hides_gpus():
+        _warn(
+            "this machine has an NVIDIA driver, but TensorFlow finds no GPU that it "
+            "can use: the CPU is used. `pip install 'tensorflow[and-cuda]'` installs "
+            "the libraries that it needs; TF_CPP_MIN_LOG_LEVEL=0 shows which it misses."
         )
 
 
 DRIVER = "/proc/driver/nvidia/version"
+
+
+def _hides_gpus() -> bool:
+    """Whether the user hides all GPUs."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def can_compile(gpus: Sequence[tf.config.PhysicalDevice]) -> bool:
+    """Whether XLA compiles for all of these GPUs."""
+    details = map(tf.config.experimental.get_device_details, gpus)
+    newest = max(d.get("compute_capability", (0, 0)) for d in details)
+    return newest <= XLA_COMPUTE_CAPABILITY
 
 
 def has_gpu() -> bool:
@@ -61,11 +100,7 @@ def xla_scope(jit_compile: bool | None) -> bool | None:
     """
     if jit_compile is not None or not has_gpu():
         return jit_compile
-    details = map(
-        tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU")
-    )
-    newest = max(d.get("compute_capability", (0, 0)) for d in details)
-    return newest <= XLA_COMPUTE_CAPABILITY
+    return can_compile(tf.config.get_visible_devices("GPU"))
 
 
 def make_strategy(
@@ -179,7 +214,9 @@ def take_from_first(
         total = tf.distribute.ReduceOp.SUM
         return [strategy.reduce(total, v, axis=None) for v in strategy.run(of_first)]
 
-    for variable, value in zip(variables, sums(), strict=True):
+    with naming_lost_workers(strategy, lambda: "before the first step"):
+        values = sums()
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
@@ -190,7 +227,8 @@ def are_alike(strategy: tf.distribute.Strategy, text: str) -> bool:
     with strategy.scope():
         first = tf.Variable(float(number))
     take_from_first({"": {"": first}}, strategy)
-    return not make_any(strategy)(first.numpy() != number)
+    with naming_lost_workers(strategy, lambda: "before the first step"):
+        return not make_any(strategy)(first.numpy() != number)
 
 
 def make_any(strategy: tf.distribute.Strategy):

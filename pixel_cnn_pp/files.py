@@ -135,7 +135,7 @@ def check_local(flag: str, path: str) -> None:
 
 def check_holds(value: str, path: str, mark: bytes, kind: str) -> None:
     """Raises ValueError where a file at `path` is not of that kind: the pattern `mark`
-    is not at its start or end. It is somebody's, and stays.
+    is not at its start or end. So files of other programs are not overwritten.
 
     `value`: the flag and what was given, for the error.
     """

@@ -88,8 +88,8 @@ class Network(keras.Model):
         return {name: parameter.value for name, parameter in self.parameters.items()}
 
     def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:
-        """Labels, int [N], as one-hot rows h [N, L]; ValueError if the model needs
-        labels and there are none, or takes none."""
+        """Labels, int [N], as one-hot rows h [N, L], NaN for labels out of range;
+        ValueError if the model needs labels and there are none, or takes none."""
         if (labels is None) != (self.num_labels is None):
             raise ValueError(
                 f"labels={labels}: a model with num_labels={self.num_labels} "
@@ -97,7 +97,11 @@ class Network(keras.Model):
             )
         if labels is None:
             return None
-        return ops.one_hot(labels, self.num_labels, dtype="float32")
+        h = ops.one_hot(labels, self.num_labels, dtype="float32")
+        labels = ops.cast(labels, "int32")
+        fits = (labels >= 0) & (labels < self.num_labels)
+        # In a graph they cannot be checked, and zeros would count as no label.
+        return ops.where(fits[:, None], h, np.nan)
 
     def run_block(
         self, index: int, run: LayerRunner, x, a=None, h=None, dropout_seed=None

@@ -227,13 +227,13 @@ def test_shards_in_the_middle_that_are_gone_are_sampled_again(folder, sampled):
 @pytest.mark.parametrize(
     "changes, text",
     [
-        ("-s 5", "is of seed=[4, 0], and now it is seed=[5, 0]; give another"),
-        ("--temperature=0.9", "is of temperature=1.0, and now it is temperature=0.9"),
-        ("-ns 12", "is of num_samples=11, and now it is num_samples=12"),
-        ("--shard_images=2", "is of shard_images=3, and now it is shard_images=2"),
-        ("--labels=1,2", "is of labels=[0, 1, 2], and now it is labels=[1, 2]"),
-        ("--kernels=bfloat16", "is of model="),
-        ("-o other", "is of model="),
+        ("-s 5", "was written with seed=[4, 0], not seed=[5, 0]; give another"),
+        ("--temperature=0.9", "was written with temperature=1.0, not temperature=0.9"),
+        ("-ns 12", "was written with num_samples=11, not num_samples=12"),
+        ("--shard_images=2", "was written with shard_images=3, not shard_images=2"),
+        ("--labels=1,2", "was written with labels=[0, 1, 2], not labels=[1, 2]"),
+        ("--kernels=bfloat16", "was written with model="),
+        ("-o other", "was written with model="),
     ],
 )
 def test_shards_of_others_are_rejected_in_one_line(folder, sampled, changes, text):
@@ -317,7 +317,10 @@ def test_scores_of_other_settings_are_rejected_in_one_line(folder, as_worker):
     as_worker(0)
     line = "-o run -b 2 --split=train --output_dir=stale"
     error = fail("evaluate.py", line, folder)
-    assert "stale/scores-00001.npz is of images=" in error and "split=test" in error
+    assert (
+        "stale/scores-00001.npz was written with images=" in error
+        and "split=test" in error
+    )
 
 
 def test_machine_that_is_not_the_first_completes_no_images(folder, as_worker):

@@ -37,9 +37,17 @@ LINES = {
 }
 # Command line, then the value and the remedy that the one line on stderr must name.
 REJECTED = [
-    ("-o plain --temperature=0.5", "--temperature=0.5: nothing", "give --num_samples"),
-    ("-o plain --seed=3,4", "--seed=3,4: nothing that is", "give --num_samples"),
-    ("-o plain -ns 1 --output_dir=x --num_completions=2", "=2: no", "complete_rows"),
+    (
+        "-o plain --temperature=0.5",
+        "--temperature=0.5: has no effect",
+        "give --num_samples",
+    ),
+    ("-o plain --seed=3,4", "--seed=3,4: has no effect here", "give --num_samples"),
+    (
+        "-o plain -ns 1 --output_dir=x --num_completions=2",
+        "=2: has no",
+        "complete_rows",
+    ),
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
     ("-o plain --scores_csv=", "--scores_csv=: is empty", "give a path"),
     ("-o plain --scores_csv=c.json", "c.json is there", "holds no scores"),

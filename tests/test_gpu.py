@@ -1,9 +1,12 @@
 """What training needs on a GPU, as far as it shows without one."""
 
+import json
+
+import command_lines
 import pytest
 import tensorflow as tf
 from gpu_placement import Placement
-from small_runs import SMALL
+from small_runs import SMALL, write_untrained
 from xla_kernels import kernels_of_xla
 
 from pixel_cnn_pp import PixelCNNPP, distribution
@@ -124,11 +127,65 @@ def test_xla_compiles_whole_steps_on_gpus_that_it_supports(
     assert distribution.xla_scope(flag) is scope
 
 
-def test_run_takes_the_gpus_that_it_uses_alone_and_their_memory_bit_by_bit(monkeypatch):
+def test_run_takes_the_gpus_that_it_uses_alone_and_their_memory_bit_by_bit(
+    monkeypatch, capsys
+):
     gpu = Gpu(monkeypatch, (9, 0), (9, 0), (9, 0))
     distribution.show_gpus(2)
     assert [device.name for device in gpu.visible] == ["GPU:0", "GPU:1"]
     assert gpu.grow == gpu.visible
+    assert tf.config.optimizer.get_experimental_options()["layout_optimizer"] is False
+    assert distribution.describe(tf.distribute.get_strategy()) == "1 GPU (GPU)"
+    assert capsys.readouterr().err == ""
+
+
+def test_gpus_that_are_too_new_for_xla_are_told(monkeypatch, capsys):
+    Gpu(monkeypatch, (9, 0), (12, 0))
+    distribution.show_gpus(1)
+    assert capsys.readouterr().err == ""
+    distribution.show_gpus()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: XLA of TensorFlow 2.21 cannot compile for these")
+
+
+@pytest.mark.parametrize("capabilities, name", [([(9, 0)], "NCCL"), ([], "AUTO")])
+def test_gradients_of_several_machines_are_summed_by_nccl_on_gpus(
+    capabilities, name, monkeypatch
+):
+    Gpu(monkeypatch, *capabilities)
+    cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker"}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster | {"index": 0}))
+    monkeypatch.setattr(distribution.cluster, "num_workers", lambda: 2)
+    monkeypatch.setattr(distribution.cluster, "wait_for_workers", lambda timeout: None)
+    monkeypatch.setattr(
+        distribution.cluster, "start_together", lambda make, timeout: make()
+    )
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", lambda **options: options
+    )
+    options = distribution.make_strategy(None)["communication_options"]
+    assert options.implementation.name == name
+
+
+@pytest.mark.parametrize(
+    "script, line, is_on",
+    [
+        ("train.py", "-d npz -i gone.npz -o new", True),
+        ("train.py", "-d npz -i gone.npz -o new --notf32", False),
+        ("evaluate.py", "-o run", False),
+        ("evaluate.py", "-o run --tf32", True),
+        ("sample.py", "-o run --complete_rows=1", False),
+    ],
+)
+def test_float32_products_are_exact_in_scoring_and_sampling(
+    script, line, is_on, tmp_path
+):
+    # Each ends at its images, which are gone, after this is set.
+    write_untrained(tmp_path / "run", field="11x5", data_set="npz", data_dir="gone.npz")
+    tf.config.experimental.enable_tensor_float_32_execution(not is_on)
+    done = command_lines.run(script, line, tmp_path)
+    assert "gone.npz" in done.stderr
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == is_on
 
 
 def test_driver_without_a_gpu_that_tensorflow_can_use_is_told(
@@ -137,9 +194,13 @@ def test_driver_without_a_gpu_that_tensorflow_can_use_is_told(
     monkeypatch.setattr(distribution, "DRIVER", str(tmp_path))
     distribution.show_gpus(1)
     assert capsys.readouterr().err == ""  # CUDA_VISIBLE_DEVICES hides them here.
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    distribution.show_gpus(1)
-    assert "TensorFlow finds no GPU" in capsys.readouterr().err
+    for visible in ("0,1", None):  # A scheduler sets it.
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        distribution.show_gpus(1)
+        assert "TensorFlow finds no GPU" in capsys.readouterr().err
     monkeypatch.setattr(distribution, "DRIVER", str(tmp_path / "none"))
     distribution.show_gpus(1)
     assert capsys.readouterr().err == ""
@@ -151,9 +212,16 @@ def test_sampler_takes_up_to_1024_images_at_a_time_on_a_gpu(monkeypatch):
     assert PixelCNNPP(**SMALLEST).sampler.batch_sizes[-1] == 1024
 
 
-def test_without_xla_neither_training_nor_sampling_has_kernels_of_it():
+def test_without_xla_neither_training_nor_scoring_nor_sampling_has_kernels_of_it():
     config = Config.of(**SMALL, field="11x5", jit_compile=False)
-    model = TrainState(config).ema_model
+    state = TrainState(config)
+    step = TrainStep(state, config, tf.distribute.get_strategy())
+    images = tf.zeros([4, 8, 8, 3], tf.uint8)
+    step = step.compiled.get_concrete_function({"image": images}, tf.constant(0.0))
+    assert kernels_of_xla(step.graph.as_graph_def()) == []
+    model = state.ema_model
+    scored = model._compiled_log_prob.get_concrete_function(images, None)
+    assert kernels_of_xla(scored.graph.as_graph_def()) == []
     sample = model.sampler.sample.get_concrete_function()
     assert kernels_of_xla(sample.graph.as_graph_def()) == []
     model.set_jit_compile(True)

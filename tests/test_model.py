@@ -1,5 +1,6 @@
 """PixelCNNPP: causality, sizes, parameter counts, errors."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -230,6 +231,17 @@ def test_wrong_labels_are_refused(labels):
     if labels is not None:
         with pytest.raises(ValueError, match="labels"):
             model(np.zeros((1, 8, 8, 3), np.float32), np.array(labels))
+
+
+def test_labels_out_of_range_in_a_graph_give_nan_for_their_images_alone():
+    model = PixelCNNPP((4, 4, 1), num_labels=2, field="11x5", **SMALL)
+    x, labels = tf.zeros([3, 4, 4, 1]), tf.constant([1, 2, -1])
+    inputs = keras.Input((4, 4, 1)), keras.Input((), dtype="int32")
+    functional = keras.Model(inputs, model(*inputs))
+    for run in map(tf.function, (model, lambda *inputs: functional(inputs))):
+        found = run(x, labels).numpy()
+        assert np.isnan(found).all(axis=(1, 2, 3)).tolist() == [False, True, True]
+        np.testing.assert_allclose(found[0], model(x[:1], labels[:1])[0], atol=1e-6)
 
 
 def test_training_without_a_seed_for_dropout_is_refused():

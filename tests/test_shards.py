@@ -32,7 +32,7 @@ def test_whole_shards_are_read(shards):
 
 def test_shard_in_the_place_of_another_is_rejected(shards):
     shutil.copy(shards.path(0), shards.path(2))
-    message = "samples-00002.npz is of number=0, and now it is number=2; give another"
+    message = "samples-00002.npz was written with number=0, not number=2; give another"
     fail(shards, message)
 
 

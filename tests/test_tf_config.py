@@ -12,19 +12,31 @@ from command_lines import own_lines
 from conftest import ROOT
 from test_workers import free_addresses
 
-from pixel_cnn_pp import distribution
+from pixel_cnn_pp import checkpoint, distribution
 
 pytestmark = pytest.mark.slow
 
 LINE = "-d npz --field=11x5 -n 2 -m 1 -b 2 -u 2 -p 0 -ns 0 --nojit_compile"
 
 
-def start(npz_path, folder, addresses, index, *flags):
+# train.py, which takes a second longer to write a checkpoint.
+SLOW = """
+import runpy, sys, time
+sys.path.insert(0, {root!r})
+import cli
+from pixel_cnn_pp import checkpoint
+write = checkpoint.write
+checkpoint.write = lambda *arguments: (time.sleep(1), write(*arguments))
+runpy.run_path({root!r} + "/train.py", run_name="__main__")
+"""
+
+
+def start(npz_path, folder, addresses, index, *flags, script=(ROOT / "train.py",)):
     """train.py as one of the workers, for one step."""
     task = {"type": "worker", "index": index}
     config = {"cluster": {"worker": addresses}, "task": task}
     return Child(
-        *(ROOT / "train.py", *LINE.split(), "--max_steps=1"),
+        *(*script, *LINE.split(), "--max_steps=1"),
         *("-i", npz_path, "-o", folder / "run", *flags),
         environment=os.environ | {"TF_CONFIG": json.dumps(config)},
     )
@@ -36,14 +48,33 @@ def end(process):
     return process.returncode, own_lines(stderr)
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_workers_come_up_in_either_order(first, npz_path, tmp_path):
+def test_first_worker_waits_for_the_second(npz_path, tmp_path):
     addresses = free_addresses(2)
-    early = start(npz_path, tmp_path, addresses, first)
+    early = start(npz_path, tmp_path, addresses, 0)
     early.wait_for("waiting")
-    late = start(npz_path, tmp_path, addresses, 1 - first)
-    assert end(early) == (0, [f"waiting for {addresses[1 - first]}"])
+    late = start(npz_path, tmp_path, addresses, 1)
+    assert end(early) == (0, [f"waiting for {addresses[1]}"])
     assert end(late) == (0, [])
+
+
+def test_signal_to_the_second_worker_ends_both_after_the_first_has_saved(
+    npz_path, tmp_path
+):
+    addresses = free_addresses(2)
+    flags = ("--max_steps=99999", "--save_steps=1")
+    second = start(npz_path, tmp_path, addresses, 1, *flags)
+    second.wait_for("waiting")
+    slow = "-c", SLOW.format(root=str(ROOT))
+    first = start(npz_path, tmp_path, addresses, 0, *flags, script=slow)
+    while not any(step for step, _ in checkpoint.list_checkpoints(tmp_path / "run")):
+        assert first.poll() is None and second.poll() is None, first.read("stderr")
+        time.sleep(0.05)
+    second.send_signal(signal.SIGTERM)
+    code, (_, line) = end(second)
+    reached = checkpoint.list_checkpoints(tmp_path / "run")[0][0]
+    remedy = f"resume with python train.py --resume --save_dir={tmp_path / 'run'}"
+    assert (code, line) == (143, f"interrupted by SIGTERM at step {reached}; {remedy}")
+    assert end(first) == (143, [line])
 
 
 def test_worker_that_never_comes_ends_the_wait_in_one_line(npz_path, tmp_path):

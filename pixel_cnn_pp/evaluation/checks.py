@@ -45,7 +45,7 @@ def check_outputs(
             check_replaceable(value, path)
             outputs.append((value, path))
         for name in pictures:
-            check_ours(value, os.path.join(output_dir, name))
+            check_not_foreign(value, os.path.join(output_dir, name))
     for (first, path), (second, other) in itertools.combinations(outputs, 2):
         if written_names(path) & written_names(other):
             raise ValueError(
@@ -54,9 +54,9 @@ def check_outputs(
             )
 
 
-def check_ours(value: str, path: str) -> None:
-    """Raises ValueError where path.png or path.npz looks like somebody else's: an NPZ
-    without num_levels, or a PNG without an NPZ of ours beside it."""
+def check_not_foreign(value: str, path: str) -> None:
+    """Raises ValueError where path.png or path.npz looks like a file of another
+    program: an NPZ without num_levels, or a PNG without such an NPZ beside it."""
     png, npz = path + ".png", path + ".npz"
     if os.path.isfile(npz):
         wrong = npz if "num_levels.npy" not in _members(npz) else None
@@ -85,8 +85,8 @@ def check_unused(name: str, value, default, needed: str) -> None:
     )
     if given != default:
         raise ValueError(
-            f"--{name}={given}: nothing that is asked for depends on it; give "
-            f"--{needed} too, or remove the flag."
+            f"--{name}={given}: has no effect here; give --{needed} too, or remove the "
+            "flag."
         )
 
 

@@ -31,7 +31,7 @@ def shards_of_samples(
     row_labels: Sequence[int] | None,
 ) -> Shards:
     """The files samples-00000.npz, … of n images, `size` in each."""
-    of_them = {
+    job = {
         "model": model_id(model),
         "num_samples": n,
         "shard_images": size,
@@ -39,7 +39,7 @@ def shards_of_samples(
         "temperature": settings.temperature,
         "labels": row_labels,
     }
-    return Shards(output_dir, "samples", -(-n // size), of_them, ("images",))
+    return Shards(output_dir, "samples", -(-n // size), job, ("images",))
 
 
 def check_room(output_dir: str, n: int, image_bytes: int) -> None:
@@ -126,7 +126,7 @@ def shards_of_scores(
     background: Background | None = None,
 ) -> Shards:
     """The files scores-00000.npz, …, one of each machine."""
-    of_them = {
+    job = {
         "model": model_id(model),
         "split": split,
         "images": image_ops.fingerprint(images),
@@ -137,8 +137,8 @@ def shards_of_scores(
         "machines": machine.count,
     }
     if background is not None:
-        of_them["background"] = model_id(background.model)
-    return Shards(output_dir, "scores", machine.count, of_them, ("bits",))
+        job["background"] = model_id(background.model)
+    return Shards(output_dir, "scores", machine.count, job, ("bits",))
 
 
 def save_scores(parts: Iterable[tuple], machine: Machine, shards: Shards) -> None:

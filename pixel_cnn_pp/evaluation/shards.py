@@ -45,9 +45,9 @@ def model_id(model: PixelCNNPP) -> str:
 class Shards:
     """`count` files `name`-00000.npz, … in --output_dir.
 
-    `settings`, values of JSON by name, say what they are of. Each holds them and its
-    number: files of others are rejected, and those that are there are not computed
-    again. `arrays`: names of what each holds besides.
+    `settings`, values of JSON by name, identify the job. Each file holds them and its
+    number: existing files are reused, and those with other settings rejected. `arrays`:
+    names of what each holds besides.
     """
 
     output_dir: str
@@ -91,7 +91,7 @@ class Shards:
             np.savez(file, settings=json.dumps(self._settings_of(number)), **arrays)
 
     def read(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of a file. OSError where it is damaged or of others."""
+        """The arrays of a file. OSError where it is damaged or has other settings."""
         # As JSON has them, where tuples are lists.
         now = json.loads(json.dumps(self._settings_of(number)))
         try:
@@ -108,9 +108,9 @@ class Shards:
         if changed:
             given, had = (listed(changed, values) for values in (now, found))
             raise OSError(
-                f"--output_dir={self.output_dir}: {self.path(number)} is of "
-                f"{had:.300}, and now it is {given:.300}; give another --output_dir, "
-                "or remove the files there."
+                f"--output_dir={self.output_dir}: {self.path(number)} was written with "
+                f"{had:.300}, not {given:.300}; give another --output_dir, or remove "
+                "the files there."
             )
         return arrays
 

@@ -103,15 +103,12 @@ class Tasks:
                 f"{self.inpaint_mask}: both say which pixels are kept; give one of the "
                 "two."
             )
-        for name in ("dequantization_draws", "background_dir"):
-            value = getattr(self, name)
-            if value is not None and not (self.is_scored or self.heatmap):
-                raise ValueError(
-                    f"--{name}={value}: nothing is scored; remove the flag, or give "
-                    "--output_json."
-                )
-        is_sampled = bool(self.num_samples) or self.completes
+        is_sampled = self.num_samples or self.completes
+        is_scored = self.is_scored or self.heatmap
         for name, is_used, needed in (
+            ("dequantization_draws", is_scored, "output_json"),
+            ("background_dir", is_scored, "output_json"),
+            ("heatmap_max", self.heatmap, "heatmap"),
             ("labels", self.num_samples, "num_samples"),
             ("shard_images", self.num_samples, "num_samples"),
             ("temperature", is_sampled, "num_samples"),
@@ -128,12 +125,11 @@ class Tasks:
             raise ValueError(
                 "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
             )
-        if self.heatmap_max is not None:
-            value = f"--heatmap_max={self.heatmap_max}"
-            if not self.heatmap:
-                raise ValueError(f"{value}: there is no heat map; give --heatmap too.")
-            if not 0 < self.heatmap_max < math.inf:
-                raise ValueError(f"{value}: must be above 0 bits per pixel and finite.")
+        if self.heatmap_max is not None and not 0 < self.heatmap_max < math.inf:
+            raise ValueError(
+                f"--heatmap_max={self.heatmap_max}: must be above 0 bits per pixel and "
+                "finite."
+            )
 
     def check_model(
         self,

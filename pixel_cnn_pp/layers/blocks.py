@@ -132,7 +132,7 @@ class GatedResnet(Float32Layer):
         self.built = True
 
     def call(self, x, a=None, h=None, dropout_seed=None, training=False):
-        """As `forward`; without `dropout_seed`, training draws the masks at random."""
+        """As `forward`; in training without `dropout_seed` the masks are random."""
         if training and dropout_seed is None:
             limit = tf.int32.max
             dropout_seed = tf.random.uniform([2], maxval=limit, dtype=tf.int32)

@@ -74,10 +74,10 @@ def convs_of(network: Network, index: int) -> list[Conv2D]:
 class RowLayout:
     """Where the inputs of the convs of ul at one stride lie in two tensors.
 
-    'row/STRIDE', [1, columns, channels], holds them side by side in all pixels of a row
-    that are done, so that one update a pixel stores all of them; 'left/STRIDE', [1,
-    margin, channels], in the pixels to the left, so that a pixel only writes the row:
-    XLA copies what is read and written in one iteration.
+    'row/STRIDE', [1, columns, channels]: those of the finished pixels of the row, of
+    all convs side by side, so that a pixel is one write. 'left/STRIDE', [1, margin,
+    channels]: a copy of the pixels to the left, because XLA copies a tensor that is
+    read and written in one iteration.
     """
 
     stride: int

@@ -41,7 +41,7 @@ def fold_kernels(network: Network) -> Kernels:
             kernels[f"{conv.name}/pixel"] = tf.reshape(kernel[-1], [-1, conv.units])
         if convs and block.kind == "gated_resnet":
             units, num_inputs = layer.nin.units, len(block.a)
-            # A nonlinearity that widens the channels does so for all inputs in turn.
+            # Input channels are ordered [widening, input, unit].
             kernel = tf.reshape(pop(layer.nin), [-1, num_inputs, units, units])
             num_u = [network.topology[a].stream for a in block.a].count("u")
             row, pixel = (

@@ -9,8 +9,7 @@ import tensorflow as tf
 from pixel_cnn_pp import checkpoint, distribution, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.evaluation import evaluator
-from pixel_cnn_pp.evaluation import samples as drawing
+from pixel_cnn_pp.evaluation import evaluator, samples
 from pixel_cnn_pp.files import FolderLock
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.training.metrics import RunLog
@@ -81,7 +80,10 @@ class Loop:
             self._last_step(),
             self.images_per_step,
         )
-        with self.strategy.scope(), self.signals, log:
+        names_lost = distribution.naming_lost_workers(
+            self.strategy, lambda: f"at step {log.step}"
+        )
+        with self.strategy.scope(), self.signals, log, names_lost:
             try:
                 self._run(log)
                 log.show_state("saving")
@@ -92,15 +94,12 @@ class Loop:
                 self.writer.wait()
                 if isinstance(end, ReadFailed):
                     raise
+                if self.are_several:
+                    # None ends before the first has saved: a scheduler may kill the
+                    # others once one has ended.
+                    self.signals.any_of(False)
                 where = f" at step {log.step}; resume with {self._resume_command}"
                 raise Stopped(end.signum, where) from end
-            except distribution.LOST as error:
-                if not self.are_several:
-                    raise
-                raise distribution.WorkerLost(
-                    f"another worker was lost at step {log.step}; start all of them "
-                    "again with --resume."
-                ) from error
             finally:
                 self.writer.close()
                 self.lock.release()
@@ -306,8 +305,8 @@ class Loop:
         seed = prng.fold_in(seed_for(config, prng.SAMPLES), log.step).numpy()
         path = self._samples_path(log.step)
         scale = image_ops.scale_to_see(config.model.image_shape)
-        settings = drawing.SampleSettings(seed, progress=show_progress, scale=scale)
-        shown = drawing.save_samples(model, n, path, settings)
+        settings = samples.SampleSettings(seed, progress=show_progress, scale=scale)
+        shown = samples.save_samples(model, n, path, settings)
         if log.events.are_written:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
@@ -316,9 +315,9 @@ class Loop:
             keep = image_ops.first_rows(shape[0] // 2, shape)
             # No more than the samples: a larger batch might have to be compiled.
             times = max(1, min(n // most, most))
-            settings = drawing.SampleSettings(seed)
-            completed = drawing.complete_images(
+            settings = samples.SampleSettings(seed)
+            completed = samples.complete_images(
                 model, self.held_out_images, min(n, most), keep, times, settings
             )
-            cells = drawing.completion_cells(model, *completed, keep)
+            cells = samples.completion_cells(model, *completed, keep)
             log.events.grid(log.step, "completions", cells, times + 2)

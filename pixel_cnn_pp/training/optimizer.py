@@ -119,8 +119,8 @@ def learning_rate_at(
 ) -> tf.Tensor:
     """Learning rate of step number step + 1: decayed before every step.
 
-    A function of the step, so a resumed run goes on at its rate (the official code
-    starts again from the full one).
+    A function of the step, so a resumed run continues with its learning rate (the
+    official code starts again from the full one).
     """
     decay = tf.pow(tf.constant(lr_decay, tf.float64), tf.cast(step + 1, tf.float64))
     return tf.cast(tf.cast(learning_rate, tf.float64) * decay, tf.float32)

@@ -70,7 +70,7 @@ def changed_images(config: Config, saved: Config) -> list[str]:
 
 
 def changes_since(saved: Config, config: Config) -> list[str]:
-    """What a resumed run does in another way: 'learning_rate=0.001 (was 0.002)'."""
+    """Settings that differ from the saved run: 'learning_rate=0.001 (was 0.002)'."""
     now, then = config.settings(), saved.settings()
     changed = {
         name: f"{name}={now[name]} (was {then[name]})"

@@ -152,9 +152,9 @@ def prepare(
     `strategy` is that of `distribution.make_strategy`, which several machines have to
     call before they load images.
 
-    With `load_params` it resumes from the newest intact checkpoint under `save_dir`, as
-    if it had never stopped. Raises ValueError if settings, images and folder do not
-    fit.
+    With `load_params` it resumes from the newest intact checkpoint under `save_dir`,
+    exactly as an uninterrupted run. Raises ValueError if settings, images and folder do
+    not fit.
     """
     strategy = strategy or distribution.make_strategy(config.nr_gpu)
     replicas = strategy.num_replicas_in_sync

@@ -24,17 +24,13 @@ SUM = tf.distribute.ReduceOp.SUM
 
 
 def set_graph_optimizer() -> None:
-    """Turns TensorFlow's graph optimizer off on CPUs, for the whole process; on GPUs
-    its layout pass alone.
+    """Turns TensorFlow's graph optimizer off on CPUs, for the whole process.
 
     At the default size it takes 16 s of the first step on a CPU and makes no step
-    faster. The layout pass would add 703 transposes to a float32 step.
+    faster.
     """
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))
-    skipped = (
-        {"layout_optimizer": False} if has_gpu else {"disable_meta_optimizer": True}
-    )
-    tf.config.optimizer.set_experimental_options(skipped)
+    if not tf.config.list_physical_devices("GPU"):
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def new_values(old, gradient, learning_rate, v_correction, mg_correction, decay, good):
@@ -316,7 +312,7 @@ class TrainStep:
         self.strategy.run(update_replica, (gradients,))
 
     def count(self, step, sums: Sums, is_good) -> None:
-        """Adds a good step to the sums that the metrics are made of, counts a bad."""
+        """Adds a finite step to the metrics' sums; otherwise counts a bad step."""
         counters = self.state.counters
         good = tf.cast(is_good, tf.int64)
         loss = tf.where(is_good, tf.cast(sums.loss, tf.float64), 0.0)
