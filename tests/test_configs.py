@@ -82,6 +82,7 @@ def test_model_of_a_flagfile_has_the_output_of_its_likelihood(name):
     [
         ("quickstart", "--image_size=8 --nojit_compile"),
         ("field_11x5_channels", "-d npz -i labelled.npz"),
+        ("cifar10_class_conditional", "-d npz -i labelled.npz -q 1"),
     ],
 )
 def test_flagfile_takes_two_steps(name, line, command_folder):

@@ -9,18 +9,21 @@ from command_lines import own_lines, run
 pytestmark = pytest.mark.slow
 
 
+# A run of train.py in the folder `process`; the others on it.
+LINES = {
+    "train.py": f"{SMALL} {FIELD} -o process -ns 0 --max_steps=3 --log_interval=1",
+    "evaluate.py": "-o process",
+    "sample.py": "-o process -ns 2 --nojit_compile",
+    "export.py": "-o process --export_dir=process_served",
+    "plot.py": "-o process",
+}
+
+
 @pytest.fixture(scope="module")
 def processes(run_command, command_folder):
-    """A run of train.py in the folder `process`; evaluate, export and plot on it."""
-    lines = {
-        "train.py": f"{SMALL} {FIELD} -o process -ns 0 --max_steps=3 --log_interval=1",
-        "evaluate.py": "-o process",
-        "export.py": "-o process --export_dir=process_served",
-        "plot.py": "-o process",
-    }
     return {
         script: run_command(script, *line.split(), cwd=command_folder)
-        for script, line in lines.items()
+        for script, line in LINES.items()
     }
 
 
@@ -38,11 +41,11 @@ def test_train_writes_its_metrics_and_prints_them(processes, command_folder):
     assert f"test {float(rows[-1]['test_bits_per_dim']):.4f} bits/dim" in line
 
 
-@pytest.mark.parametrize("script", ["evaluate.py", "plot.py"])
+@pytest.mark.parametrize("script", ["evaluate.py", "sample.py", "plot.py"])
 def test_prints_what_it_prints_in_the_process_of_the_tests(
     processes, command_folder, script
 ):
-    beside = run(script, "-o process", command_folder)
+    beside = run(script, LINES[script], command_folder)
     assert processes[script].stdout == beside.stdout != ""
 
 

@@ -57,7 +57,9 @@ def update_all(variables, gradients, settings) -> None:
 def stacks_of(parameters) -> list[list[int]]:
     """Positions of the parameters that are updated at once: of vectors of one shape.
 
-    Two thirds of the parameters are vectors. Tracing the first step takes a third less.
+    Two thirds of the parameters are vectors. With -q 2 -n 32 the graph has 4,275
+    operations instead of 6,045, which on a GPU without XLA are kernels; on a CPU
+    neither the first step nor the others change.
     """
     groups = defaultdict(list)
     for index, parameter in enumerate(parameters):
@@ -261,7 +263,9 @@ class TrainStep:
         """`update_all`, traced once for all replicas.
 
         As XLA compiles whole steps, one call, which reads and sets the variables: on a
-        GPU the host takes longer for a call or a variable than the GPU for its work.
+        GPU the host takes longer for a call or a variable than the GPU for its work. On
+        a CPU one call would take 0.3 GB more, and 15 s instead of 10 for the first step
+        (-q 2 -n 32).
         """
         number, good = tf.TensorSpec([]), tf.TensorSpec([], tf.bool)
         settings = [*[number] * 4, good]
