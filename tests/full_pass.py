@@ -12,7 +12,7 @@ def _compiled_features(model):
     return tf.function(model.features, autograph=False)
 
 
-def draw_images(model, n, labels=None, seed=(0, 0), temperature=1.0):
+def sample_images(model, n, labels=None, seed=(0, 0), temperature=1.0):
     """Levels uint8 [n, H, W, C], drawn as the official sampler goes about it."""
     height, width, channels = model.image_shape
     shape = (height, width, model.noise_size)

@@ -1,4 +1,4 @@
-"""Figures that the official code printed, and models set to its parameters."""
+"""Numbers that the official code printed, and models set to its parameters."""
 
 import json
 import pathlib

@@ -98,7 +98,7 @@ def test_old_checkpoints_go_from_a_folder_whose_name_looks_like_a_pattern(tmp_pa
     assert len(list((folder / checkpoint.FOLDER).iterdir())) == 4
 
 
-def test_another_architecture_is_refused_with_what_is_missing_and_left_over(saved):
+def test_another_architecture_is_rejected_with_what_is_missing_and_left_over(saved):
     folder, _ = saved
     _, wider = small_state(nr_filters=5)
     prefix = checkpoint.list_checkpoints(str(folder))[0][1]
@@ -137,7 +137,7 @@ def test_damaged_newest_checkpoint_gives_way_to_the_one_before(saved, damage, pa
     assert other.count("step") == 3
 
 
-def test_damaged_checkpoint_that_is_passed_over_is_reported(saved, caplog):
+def test_damaged_checkpoint_that_is_skipped_is_reported(saved, caplog):
     folder, state = saved
     truncate(folder / checkpoint.FOLDER / "ckpt-7.data-00000-of-00001")
     assert checkpoint.read_newest(str(folder), state.groups()) == 3
@@ -154,7 +154,7 @@ def test_only_damaged_checkpoints_are_one_error_not_a_new_start(saved, caplog):
     assert caplog.messages == []
 
 
-def test_model_of_a_run_has_its_averages_or_its_raw_parameters(saved):
+def test_model_of_a_run_has_its_ema_or_its_raw_parameters(saved):
     folder, state = saved
     for averaged, group in ((True, state.ema_parameters), (False, state.parameters)):
         model, config = checkpoint.load_model(str(folder), averaged)
@@ -171,7 +171,7 @@ def test_model_of_a_run_is_made_again_with_initial_weights(saved):
         np.testing.assert_array_equal(parameter, again.parameters[name])
 
 
-def test_folder_without_a_run_is_refused_by_name(tmp_path):
+def test_folder_without_a_run_is_rejected_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no config.json"):
         checkpoint.load_model(str(tmp_path))
     Config.of(**SMALL).save(str(tmp_path / checkpoint.CONFIG))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from full_pass import draw_images
+from full_pass import sample_images
 from small_models import SMALL, initialized, random_images
 
 import data
@@ -122,7 +122,7 @@ def test_samples_of_many_codes_are_those_of_a_full_pass_per_pixel(changes):
     labels = np.arange(4) % 3 if model.num_labels else None
     sampled = model.sample(4, labels, seed=(1, 2)).numpy()
     assert sampled.dtype == np.int32 and sampled.max() > 255
-    expected = draw_images(model, 4, labels, (1, 2))
+    expected = sample_images(model, 4, labels, (1, 2))
     np.testing.assert_array_equal(sampled, expected)
     completed = model.complete(sampled, 3, labels, seed=(3, 4)).numpy()
     np.testing.assert_array_equal(completed[:, :3], sampled[:, :3])

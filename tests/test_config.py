@@ -18,7 +18,7 @@ def test_json_gives_back_the_config(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_unknown_name_in_json_is_refused():
+def test_unknown_name_in_json_is_rejected():
     values = json.loads(Config.of().to_json()) | {"nr_flters": 3}
     with pytest.raises(ValueError, match="nr_flters"):
         Config.from_json(json.dumps(values))
@@ -27,7 +27,7 @@ def test_unknown_name_in_json_is_refused():
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "3", '{"nr_filters": "x"}', "[" * 10**5]
 )
-def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
+def test_unreadable_config_file_is_rejected_by_name(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="config.json: not a readable config"):
@@ -80,7 +80,7 @@ def test_unreadable_config_file_is_refused_by_name(tmp_path, text):
         ("resnet_nonlinearity", "tanh"),
     ],
 )
-def test_value_that_is_not_allowed_is_refused_with_its_flag(name, value):
+def test_value_that_is_not_allowed_is_rejected_with_its_flag(name, value):
     with pytest.raises(ValueError, match=re.escape(f"--{name}={value}: must be")):
         Config.of(**{name: value})
 

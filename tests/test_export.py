@@ -129,7 +129,7 @@ def test_saved_model_cli_runs_it(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
+def test_energy_distance_model_has_no_log_prob_and_samples_at_1_only(tmp_path):
     model = initialized((6, 5, 3), field="11x5", energy_distance=True)
     export.export(model, str(tmp_path / "model"))
     inputs = {"num_images": (1, "int32"), "seed": ([0, 0], "int32")}
@@ -140,7 +140,7 @@ def test_energy_distance_model_has_no_log_prob_and_draws_at_1_only(tmp_path):
     assert "temperature must be 1" in refused
 
 
-def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
+def test_folder_that_holds_something_is_rejected_and_left_alone(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").write_text("kept")
     with pytest.raises(FileExistsError, match="--export_dir=.*model: exists already"):
@@ -149,7 +149,7 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_model_with_a_weight_that_is_no_number_is_refused(tmp_path):
+def test_model_with_a_weight_that_is_no_number_is_rejected(tmp_path):
     model = initialized((6, 5, 3), field="11x5")
     weights = model.linear_layers[-1].b
     weights.assign(np.full(weights.shape, np.inf))
@@ -179,7 +179,7 @@ def test_export_begins_anew_where_one_to_the_same_folder_was_killed(tmp_path):
         assert os.listdir(folder) == ["lock"]
 
 
-def test_second_export_to_one_folder_is_told_the_process_of_the_first(tmp_path):
+def test_second_export_to_one_folder_names_the_process_of_the_first(tmp_path):
     path = str(tmp_path / "model")
     with export.staging_folder(path) as folder:
         rule = f"--export_dir={path}: process {os.getpid()} writes to it; wait until"

@@ -181,7 +181,7 @@ def append_weights(model, values, batch, logs):
     values.append(model.get_weights())
 
 
-def test_use_ema_ends_with_the_averages():
+def test_use_ema_ends_with_the_ema_parameters():
     # Momentum .5, from the parameters after the first step: (p1 + p2) / 2.
     found = []
     for ema in ({}, {"use_ema": True, "ema_momentum": 0.5}):

@@ -87,7 +87,7 @@ def test_gradient_of_every_parameter_is_the_official_gradient(golden):
     assert relative_error(together(gradients), together(official)) < 5e-5
 
 
-def test_draw_from_the_official_noise_is_the_official_sample(golden):
+def test_sample_from_the_official_noise_is_the_official_one(golden):
     u = np.concatenate([golden["sample_u_mixture"], golden["sample_u_logistic"]], -1)
     u = 1e-5 + u * (1 - 2e-5)
     drawn = golden.model().objective.sample(golden["forward_output"], u, quantize=False)
@@ -113,7 +113,7 @@ def official_run(golden):
 
 
 @pytest.mark.slow
-def test_five_steps_give_the_official_parameters_averages_moments_and_losses(
+def test_five_steps_give_the_official_parameters_ema_moments_and_losses(
     golden, official_run
 ):
     state, step = official_run

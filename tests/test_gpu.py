@@ -139,7 +139,7 @@ def test_run_takes_the_gpus_that_it_uses_alone_and_their_memory_bit_by_bit(
     assert capsys.readouterr().err == ""
 
 
-def test_gpus_that_are_too_new_for_xla_are_told(monkeypatch, capsys):
+def test_gpus_that_are_too_new_for_xla_are_reported(monkeypatch, capsys):
     Gpu(monkeypatch, (9, 0), (12, 0))
     distribution.show_gpus(1)
     assert capsys.readouterr().err == ""
@@ -188,7 +188,7 @@ def test_float32_products_are_exact_in_scoring_and_sampling(
     assert tf.config.experimental.tensor_float_32_execution_enabled() == is_on
 
 
-def test_driver_without_a_gpu_that_tensorflow_can_use_is_told(
+def test_driver_without_a_gpu_that_tensorflow_can_use_is_reported(
     monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr(distribution, "DRIVER", str(tmp_path))

@@ -120,7 +120,7 @@ def test_test_share_of_the_run_is_for_its_own_folder(loaded):
 
 
 @pytest.mark.slow
-def test_order_of_classes_is_told_where_the_model_has_no_names(evaluate, folder):
+def test_order_of_classes_is_reported_where_the_model_has_no_names(evaluate, folder):
     line = "-o labelled -d folder -i pictures --max_images=1"
     done = evaluate(line, folder)
     assert done.returncode == 0
@@ -143,7 +143,7 @@ def test_pictures_are_not_written_among_the_images(evaluate, folder):
 
 
 @pytest.mark.slow
-def test_other_images_than_those_of_the_run_are_told(
+def test_other_images_than_those_of_the_run_are_reported(
     evaluate, folder, test_images, tmp_path
 ):
     path = tmp_path / "unlabelled.npz"

@@ -294,7 +294,7 @@ def test_command_line_names_settings_that_keras_cannot_read(settings, tmp_path):
     assert "Traceback" not in "".join(lines)
 
 
-def test_command_line_trains_the_same_whatever_keras_is_told(
+def test_command_line_trains_the_same_under_any_keras_settings(
     run_command, tmp_path, monkeypatch
 ):
     (tmp_path / "keras.json").write_text(

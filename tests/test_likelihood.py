@@ -152,7 +152,7 @@ def test_log_prob_is_float32_whatever_the_precision_of_its_parameters():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_draws_have_the_frequencies_that_log_prob_says(channels):
+def test_samples_have_the_frequencies_that_log_prob_says(channels):
     n, num_levels = 60_000, 4
     distribution = DiscretizedMixLogistic(channels, 3, num_levels)
     l = parameters(distribution, (1,), seed=5)
@@ -170,7 +170,7 @@ def test_draws_have_the_frequencies_that_log_prob_says(channels):
         assert abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n) + 1e-5, colour
 
 
-def test_temperature_near_0_draws_the_mean_of_the_likeliest_component():
+def test_temperature_near_0_samples_the_mean_of_the_likeliest_component():
     distribution = DiscretizedMixLogistic(1, 2)
     l = np.tile(np.float32([3.0, 0.0, 0.25, -0.5, 0.0, 0.0]), (50, 1))
     u = prng.uniform([50, distribution.noise_size], tf.constant([0, 1]))

@@ -141,7 +141,7 @@ def test_any_size_number_of_channels_and_bit_depth(image_shape, num_levels):
     assert log_prob.shape == (4,) and np.isfinite(log_prob).all()
 
 
-def test_draws_of_many_channels_and_few_levels_are_levels():
+def test_samples_of_many_channels_and_few_pixel_values_are_pixel_values():
     model = PixelCNNPP((3, 10, 5), num_levels=8, field="11x5", **SMALL)
     drawn = model.sample(2, seed=(1, 2)).numpy()
     assert drawn.shape == (2, 3, 10, 5) and drawn.dtype == np.uint8
@@ -170,7 +170,7 @@ def test_class_conditional_model_depends_on_the_label():
     assert (drawn != model.sample(2, labels=[0, 2], seed=(1, 1)).numpy()).any()
 
 
-def test_energy_distance_model_draws_and_refuses_a_likelihood():
+def test_energy_distance_model_samples_and_rejects_a_likelihood():
     model = initialized((4, 4, 3), energy_distance=True, field="11x5")
     drawn = model.sample(2, seed=(0, 1)).numpy()
     assert drawn.shape == (2, 4, 4, 3) and (drawn[0] != drawn[1]).any()
@@ -217,14 +217,14 @@ def test_energy_distance_model_draws_and_refuses_a_likelihood():
         (lambda m: m.sample(1, temperature=0.0), "temperature=0.0"),
     ],
 )
-def test_wrong_input_is_refused_with_its_value(call, message):
+def test_wrong_input_is_rejected_with_its_value(call, message):
     model = PixelCNNPP((8, 8, 3), num_levels=32, **SMALL)
     with pytest.raises(ValueError, match=message):
         call(model)
 
 
 @pytest.mark.parametrize("labels", [None, [4], [-1], [0.0], [0, 1]])
-def test_wrong_labels_are_refused(labels):
+def test_wrong_labels_are_rejected(labels):
     model = PixelCNNPP((8, 8, 3), num_labels=4, **SMALL)
     with pytest.raises(ValueError, match="labels"):
         model.log_prob(np.zeros((1, 8, 8, 3), np.uint8), labels)
@@ -244,7 +244,7 @@ def test_labels_out_of_range_in_a_graph_give_nan_for_their_images_alone():
         np.testing.assert_allclose(found[0], model(x[:1], labels[:1])[0], atol=1e-6)
 
 
-def test_training_without_a_seed_for_dropout_is_refused():
+def test_training_without_a_seed_for_dropout_is_rejected():
     model = PixelCNNPP((8, 8, 3), **(SMALL | {"dropout_p": 0.5}))
     x = np.zeros((1, 8, 8, 3), np.float32)
     with pytest.raises(ValueError, match="seed=None"):

@@ -287,7 +287,7 @@ def test_gated_resnet_names_its_layers_as_the_official_code_does():
     ]
 
 
-def test_layers_draw_different_initial_weights_of_deviation_005():
+def test_layers_have_different_initial_weights_of_deviation_005():
     make = convolution.LayerFactory(7)
     first, second = (make(convolution.Dense, 100, 200) for _ in range(2))
     assert np.std(first.V) == pytest.approx(0.05, rel=0.02)

@@ -41,7 +41,7 @@ def test_misfit_lists_what_is_missing_and_what_is_left_over(golden):
         openai_checkpoint.load(PixelCNNPP(**arguments), golden.checkpoint)
 
 
-def test_checkpoint_without_averages_says_so(golden, tmp_path):
+def test_checkpoint_without_ema_says_so(golden, tmp_path):
     arrays = contents(golden.checkpoint)
     raw = {n: v for n, v in arrays.items() if "ExponentialMovingAverage" not in n}
     write_v1(tmp_path / "raw.ckpt", raw)
@@ -77,7 +77,7 @@ def test_energy_distance_shows_in_the_shapes(tmp_path):
 
 
 @pytest.mark.parametrize("nonlinearity", ["elu", "relu"])
-def test_concat_elu_shows_in_the_shapes_and_another_is_refused(golden, nonlinearity):
+def test_concat_elu_shows_in_the_shapes_and_another_is_rejected(golden, nonlinearity):
     assert (
         openai_checkpoint.infer(golden.checkpoint)["resnet_nonlinearity"]
         == "concat_elu"
@@ -94,7 +94,7 @@ def test_elu_and_relu_do_not_show_and_must_be_given(nonlinearity):
     assert openai_checkpoint.infer(prefix, "relu")["resnet_nonlinearity"] == "relu"
 
 
-def test_no_checkpoint_and_another_network_are_refused_by_name(tmp_path):
+def test_no_checkpoint_and_another_network_are_rejected_by_name(tmp_path):
     with pytest.raises(ValueError, match="nothing.ckpt: no readable TF1 checkpoint"):
         openai_checkpoint.infer(tmp_path / "nothing.ckpt")
     write_v1(tmp_path / "other.ckpt", {"w": np.zeros((2, 2), np.float32)})

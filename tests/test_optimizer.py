@@ -45,7 +45,7 @@ def test_average_with_decay_half_of_3_then_6_is_4_5():
     assert float(ema_step(tf.constant(3.0), tf.constant(6.0), 0.5)) == 4.5
 
 
-def test_averages_start_at_the_parameters():
+def test_ema_starts_at_the_parameters():
     average, p = tf.Variable(0.0), tf.Variable(6.0)
     start_ema({"p": average}, {"p": p})
     assert float(average) == 6.0

@@ -52,7 +52,7 @@ def test_softmax_log_prob_is_that_of_float64_numpy(channels, num_levels):
     )
 
 
-def test_softmax_draws_have_the_frequencies_that_log_prob_says():
+def test_softmax_samples_have_the_frequencies_that_log_prob_says():
     n, num_levels = 60_000, 4
     distribution = Softmax(3, num_levels)
     l = parameters(distribution, (1,), seed=5)
@@ -68,14 +68,14 @@ def test_softmax_draws_have_the_frequencies_that_log_prob_says():
         assert abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / n) + 1e-5, colour
 
 
-def test_softmax_draws_the_lowest_and_the_highest_level_at_the_ends_of_the_unit():
+def test_softmax_samples_the_lowest_and_highest_pixel_value_at_the_ends_of_the_unit():
     distribution = Softmax(1)
     l = np.zeros((2, 256), np.float32)
     ends = np.float32([[2.0**-24], [1 - 2.0**-24]])
     np.testing.assert_array_equal(distribution.sample(l, ends), [[-1.0], [1.0]])
 
 
-def test_softmax_never_draws_levels_that_have_no_probability():
+def test_softmax_never_samples_pixel_values_without_probability():
     distribution = Softmax(1)
     l = parameters(distribution, (1000,))
     l[:, 200:] = -200.0
@@ -95,7 +95,9 @@ def numpy_density(y, l, k):
 
 
 @pytest.mark.parametrize("num_levels", [256, 16])
-def test_continuous_log_prob_is_the_density_in_levels_of_float64_numpy(num_levels):
+def test_continuous_log_prob_is_the_density_per_pixel_value_of_float64_numpy(
+    num_levels,
+):
     distribution = ContinuousMixLogistic(1, 4, num_levels)
     l = parameters(distribution, (1, 1, 1))
     levels = np.arange(num_levels, dtype=np.uint8).reshape(1, 1, -1, 1)
@@ -182,7 +184,7 @@ def test_more_dequantizations_bring_the_bound_nearer_to_its_mean(continuous):
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_training_draws_another_dequantization_with_every_seed(continuous):
+def test_training_takes_another_dequantization_with_every_seed(continuous):
     given = random_images(2, continuous)
     losses = [
         continuous.image_loss(given, training=True, seed=tf.constant([1, i])).numpy()

@@ -68,7 +68,7 @@ def test_empty_paths_and_addresses_are_rejected(path):
         files.check_folder_writable("save_dir", path)
 
 
-def test_second_process_on_a_folder_is_told_the_first_ones_number(tmp_path):
+def test_second_process_on_a_folder_names_the_first_ones_number(tmp_path):
     hold = (
         "import sys, time; from pixel_cnn_pp.files import FolderLock;"
         "lock = FolderLock(sys.argv[1]); lock.acquire(); print('held', flush=True);"
@@ -155,7 +155,7 @@ def test_lock_that_is_no_text_is_left_alone(tmp_path):
     assert (tmp_path / "lock").read_bytes() == b"\xff\0"
 
 
-def test_rows_without_a_checkpoint_are_kept_and_told(run, npz_path, tmp_path):
+def test_rows_without_a_checkpoint_are_kept_and_reported(run, npz_path, tmp_path):
     folder = copy_of(run, tmp_path)
     shutil.rmtree(folder / "checkpoints")
     before = (folder / "metrics.csv").read_bytes()
@@ -259,7 +259,7 @@ def test_signals_of_terminals_and_schedulers_stop_a_run(name):
     assert stop.value.exit_code == 128 + signal.Signals[name]
 
 
-def test_limit_of_cpu_time_that_is_told_again_and_again_is_one_signal():
+def test_repeated_signals_of_a_cpu_time_limit_are_one_signal():
     with StopSignals() as signals:
         signals.may_stop_at_once = False
         for _ in range(3):

@@ -76,13 +76,13 @@ def test_incremental_parameters_are_those_of_the_full_pass_at_every_pixel(
         ((4, 5, 3), {"likelihood": "mix_logistic_continuous", "field": "11x5"}, 1.0),
     ],
 )
-def test_same_seed_draws_what_the_full_pass_sampler_draws(
+def test_same_seed_samples_what_the_full_pass_sampler_samples(
     image_shape, changes, temperature
 ):
     model = initialized(image_shape, **changes)
     labels = np.arange(8) % 4 if model.num_labels else None
     ours = model.sample(8, labels, seed=(3, 4), temperature=temperature)
-    reference = full_pass.draw_images(model, 8, labels, (3, 4), temperature)
+    reference = full_pass.sample_images(model, 8, labels, (3, 4), temperature)
     assert share_equal(ours, reference) >= 7 / 8
     assert len(np.unique(np.asarray(ours).reshape(8, -1), axis=0)) == 8
 
@@ -96,7 +96,7 @@ def model():
 
 
 @pytest.mark.slow
-def test_mean_surprise_of_2000_draws_is_the_entropy_that_the_model_predicts(model):
+def test_mean_bits_of_2000_samples_are_the_entropy_that_the_model_predicts(model):
     drawn = model.sample(2000, seed=(5, 6)).numpy()
     parameters = model(to_float(drawn, model))
     entropy = np.zeros(2000)
@@ -112,7 +112,7 @@ def test_mean_surprise_of_2000_draws_is_the_entropy_that_the_model_predicts(mode
 
 
 @pytest.mark.slow
-def test_image_7_of_100_is_image_7_drawn_alone(model):
+def test_image_7_of_100_is_image_7_sampled_alone(model):
     hundred = model.sample(100, seed=(7, 8)).numpy()
     alone = model.sampler.sample(
         tf.zeros([1, 6, 5, 2], tf.uint8),
@@ -151,7 +151,7 @@ def test_progress_counts_to_the_number_of_images(model):
     assert seen == [(64, 70), (70, 70)]
 
 
-def test_completion_keeps_the_first_rows_and_draws_the_rest(model):
+def test_completion_keeps_the_first_rows_and_samples_the_rest(model):
     given = random_images(16, model)
     done = model.complete(given, 4, seed=(1, 1)).numpy()
     np.testing.assert_array_equal(done[:, :4], given[:, :4])
@@ -207,7 +207,7 @@ def test_completions_have_the_frequencies_that_log_prob_says(model):
         ({"rows": 2, "labels": [0]}, "labels"),
     ],
 )
-def test_wrong_arguments_of_a_completion_are_refused(model, arguments, message):
+def test_wrong_arguments_of_a_completion_are_rejected(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         model.complete(random_images(1, model), **arguments)
 
@@ -227,5 +227,5 @@ def test_rounded_kernels_are_those_of_the_full_pass_and_of_the_sampler():
     ours = parameters_by_pixel(model, folded, conditions_of(model, None), x)
     np.testing.assert_allclose(ours, model(x), rtol=1e-4, atol=1e-4)
     drawn = model.sample(4, seed=(1, 2))
-    reference = full_pass.draw_images(model, 4, None, (1, 2), 1.0)
+    reference = full_pass.sample_images(model, 4, None, (1, 2), 1.0)
     assert share_equal(drawn, reference) >= 3 / 4

@@ -115,7 +115,7 @@ def test_request_of_the_page_is_answered_with_what_the_model_gives(
         ({"seed": [1, 2, 3]}, "seed must be"),
     ],
 )
-def test_wrong_request_is_refused_with_the_name_or_the_type(
+def test_wrong_request_is_rejected_with_the_name_or_the_type(
     changes, reason, unconditional
 ):
     body = BODIES[0] | {"inputs": BODIES[0]["inputs"] | changes}
@@ -130,7 +130,7 @@ def test_example_of_the_page_samples_with_tensorflow_alone(unconditional):
     np.testing.assert_array_equal(names["found"], expected)
 
 
-def test_saved_model_cli_of_the_page_shows_and_draws(unconditional, tmp_path):
+def test_saved_model_cli_of_the_page_shows_and_samples(unconditional, tmp_path):
     lines = [words[1:] for words in commands(PAGE) if words[0] == "saved_model_cli"]
     show, run = [
         subprocess.Popen(
@@ -166,7 +166,7 @@ def run_client(text, where, folder):
     )
 
 
-def test_client_of_the_page_draws_and_scores(unconditional, tmp_path):
+def test_client_of_the_page_samples_and_scores(unconditional, tmp_path):
     assert len(CLIENT.strip().splitlines()) <= 25
     with served.rest(unconditional.signatures) as where:
         done = run_client(CLIENT, where, tmp_path)
@@ -188,7 +188,7 @@ def test_client_of_the_page_ends_in_one_line_that_says_what_was_wrong(
     assert line == "sample: Missing named input: labels in 'inputs' object."
 
 
-def test_grpc_client_of_the_page_draws(unconditional, tmp_path):
+def test_grpc_client_of_the_page_samples(unconditional, tmp_path):
     pytest.importorskip("tensorflow_serving")
     with served.by_grpc(unconditional.signatures) as where:
         done = run_client(GRPC_CLIENT, where, tmp_path)

@@ -12,7 +12,7 @@ from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.training.state import TrainState
 
 
-def test_draws_of_the_bound_change_its_scores_after_the_first_call():
+def test_number_of_dequantizations_takes_effect_after_the_first_call():
     model = initialized((4, 4, 1), likelihood="mix_logistic_continuous", field="11x5")
     images = random_images(3, model)
     eight = model.log_prob(images).numpy()
@@ -23,7 +23,7 @@ def test_draws_of_the_bound_change_its_scores_after_the_first_call():
     np.testing.assert_array_equal(model.log_prob(images), eight)
 
 
-def test_exact_scores_take_no_draws():
+def test_exact_scores_take_no_dequantizations():
     with pytest.raises(ValueError, match="dequantization_draws=3: .* are exact"):
         initialized((4, 4, 1), field="11x5").set_dequantization_draws(3)
 

@@ -20,7 +20,7 @@ from pixel_cnn_pp.training.state import TrainState
 pytestmark = pytest.mark.slow
 
 
-def test_metrics_have_a_row_every_interval_and_every_epoch_with_the_test_figure(
+def test_metrics_have_a_row_every_interval_and_every_epoch_with_the_test_result(
     npz_path, tmp_path
 ):
     state = run(npz_path, tmp_path, max_epochs=2, save_interval=5)
@@ -90,7 +90,7 @@ def test_steps_that_are_left_are_counted_from_within_an_epoch(
     assert "step 10/10  epoch 0" in capsys.readouterr().out
 
 
-def test_samples_are_drawn_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path):
+def test_samples_are_written_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path):
     run(npz_path, tmp_path, max_steps=2, num_samples=1)
     with np.load(tmp_path / "samples" / "step-0000002.npz") as file:
         assert file["images"].shape == (4, 8, 8, 3)
@@ -100,7 +100,9 @@ def test_samples_are_drawn_with_the_checkpoint_as_png_and_npz(npz_path, tmp_path
     assert png.shape == (16 * (2 * 9 + 1), 16 * (2 * 9 + 1), 3)
 
 
-def test_energy_distance_run_trains_reports_its_distance_and_draws(npz_path, tmp_path):
+def test_energy_distance_run_trains_reports_its_distance_and_samples(
+    npz_path, tmp_path
+):
     run(npz_path, tmp_path, max_steps=10, energy_distance=True, num_samples=1)
     figures = [float(row["train_energy_distance"]) for row in rows(tmp_path)]
     assert np.isfinite(figures).all()
@@ -108,7 +110,7 @@ def test_energy_distance_run_trains_reports_its_distance_and_draws(npz_path, tmp
     assert (tmp_path / "samples" / "step-0000010.png").exists()
 
 
-def test_averages_of_a_run_start_after_the_data_dependent_initialisation(npz_path):
+def test_ema_of_a_run_starts_after_the_data_dependent_initialisation(npz_path):
     config = Config.of(**(SMALL | {"dropout_p": 0.0, "init_batch_size": 40}))
     train = data.load("npz", npz_path, "train")
     state = TrainState(config)
@@ -128,7 +130,7 @@ def test_averages_of_a_run_start_after_the_data_dependent_initialisation(npz_pat
         ({"nr_gpu": 9}, "--nr_gpu=9"),
     ],
 )
-def test_settings_that_do_not_fit_the_images_or_devices_are_refused(
+def test_settings_that_do_not_fit_the_images_or_devices_are_rejected(
     npz_path, tmp_path, changes, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -136,7 +138,7 @@ def test_settings_that_do_not_fit_the_images_or_devices_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
+def test_used_folder_is_rejected_without_load_params_and_an_empty_one_with_it(
     npz_path, tmp_path
 ):
     with pytest.raises(ValueError, match="holds no run"):
@@ -155,7 +157,7 @@ def test_used_folder_is_refused_without_load_params_and_an_empty_one_with_it(
         run(npz_path, tmp_path, True, max_steps=2, batch_size=8)
 
 
-def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
+def test_folder_that_cannot_be_written_to_is_rejected_before_anything_is_made(
     npz_path, tmp_path, monkeypatch
 ):
     # By what the system says, as permissions do not bind a superuser.

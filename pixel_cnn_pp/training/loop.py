@@ -1,5 +1,6 @@
 """The training loop: steps, epochs, checkpoints, metrics and samples."""
 
+import contextlib
 import os
 import time
 from shlex import quote
@@ -171,8 +172,14 @@ class Loop:
         epoch, position = self.state.count("epoch"), self.state.count("position")
         examples = self.train_images.examples(epoch, self.config.seed, position)
         batches = examples.batch(self.images_per_step, drop_remainder=True)
-        try:
+        with self._reading():
             yield from distribution.distribute(batches.prefetch(2), self.strategy)
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """Within, TensorFlow's errors of images become ReadFailed."""
+        try:
+            yield
         except distribution.LOST:
             raise
         except tf.errors.OpError as error:
@@ -227,12 +234,8 @@ class Loop:
 
     def _held_out_loss(self) -> float:
         examples = self.held_out_images.examples()
-        try:
+        with self._reading():
             return self.evaluator.mean_loss(examples, self.signals.check)
-        except distribution.LOST:
-            raise
-        except tf.errors.OpError as error:
-            raise ReadFailed(error, self._resume_command) from error
 
     def _check_divergence(self, log: RunLog) -> None:
         """Reports bad steps; raises Diverged after max_bad_steps in a row, and saves
