@@ -125,7 +125,10 @@ def test_machines_join_their_ratios(batch_size, evaluate, folder, monkeypatch):
         if index == 1:
             other = line.replace("=background", "=plain")
             failed = evaluate(f"{other}joined.json {output}", folder)
-            assert failed.returncode == 1 and "is of background=" in failed.stderr
+            assert (
+                failed.returncode == 1
+                and "was written with background=" in failed.stderr
+            )
     whole, joined = ((folder / f"{n}.json").read_text() for n in ("whole", "joined"))
     assert joined == whole
 
