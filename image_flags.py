@@ -92,7 +92,7 @@ def given_settings() -> dict:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def check_unused() -> None:
+def check_no_images_named() -> None:
     """Raises ValueError where the command line names images and none are read."""
     for name, value in given_settings().items():
         if name != "image_size" or FLAGS.save_dir is not None:

@@ -120,7 +120,7 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
         cli.check_model_flags()
         tasks.check_flags()
         if not tasks.needs_images:
-            image_flags.check_unused()
+            image_flags.check_no_images_named()
         image_flags.check_output_dir(tasks.output_dir)
         index, count = cluster.position()
         cli.set_devices(FLAGS.nr_gpu, FLAGS.tf32)

@@ -19,19 +19,23 @@ class WorkerLost(Exception):
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
+def _before_the_first_step() -> str:
+    return "before the first step; start all of them again."
+
+
 @contextlib.contextmanager
 def naming_lost_workers(
-    strategy: tf.distribute.Strategy, when: Callable[[], str]
+    strategy: tf.distribute.Strategy,
+    details: Callable[[], str] = _before_the_first_step,
 ) -> Iterator[None]:
-    """Within, TensorFlow's errors of a lost worker become WorkerLost."""
+    """Within, TensorFlow's errors of a lost worker become WorkerLost, which says with
+    `details` when, and what to do."""
     try:
         yield
     except LOST as error:
         if not are_several(strategy):
             raise
-        raise WorkerLost(
-            f"another worker was lost {when()}; start all of them again with --resume."
-        ) from error
+        raise WorkerLost(f"another worker was lost {details()}") from error
 
 
 # Up to here XLA of TensorFlow 2.21 compiles for a GPU; for newer ones it ends the
@@ -56,8 +60,9 @@ def show_gpus(count: int | None = None) -> None:
         if not can_compile(gpus):
             _warn(
                 "XLA of TensorFlow 2.21 cannot compile for these GPUs (compute "
-                "capability above 9.0): it is not used, and training and sampling are "
-                "slower. --jit_compile uses it all the same."
+                f"capability above {'.'.join(map(str, XLA_COMPUTE_CAPABILITY))}): it "
+                "is not used, and training and sampling are slower. --jit_compile uses "
+                "it all the same."
             )
     elif os.path.exists(DRIVER) and not _hides_gpus():
         _warn(
@@ -214,7 +219,7 @@ def take_from_first(
         total = tf.distribute.ReduceOp.SUM
         return [strategy.reduce(total, v, axis=None) for v in strategy.run(of_first)]
 
-    with naming_lost_workers(strategy, lambda: "before the first step"):
+    with naming_lost_workers(strategy):
         values = sums()
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
@@ -227,7 +232,7 @@ def are_alike(strategy: tf.distribute.Strategy, text: str) -> bool:
     with strategy.scope():
         first = tf.Variable(float(number))
     take_from_first({"": {"": first}}, strategy)
-    with naming_lost_workers(strategy, lambda: "before the first step"):
+    with naming_lost_workers(strategy):
         return not make_any(strategy)(first.numpy() != number)
 
 

@@ -191,9 +191,11 @@ class TrainableNetwork(Network):
     def _checked_losses(self, images, labels, **settings) -> tf.Tensor:
         """`image_loss`, NaN where pixel values or labels are out of range: where XLA
         compiles the step, as Keras does on a GPU, the checks of them are skipped."""
-        fits = tf.reduce_all(_in_range(images, self.num_levels), axis=[1, 2, 3])
+        fits = tf.reduce_all(
+            image_ops.in_range(images, self.num_levels), axis=[1, 2, 3]
+        )
         if labels is not None:
-            fits &= _in_range(labels, self.num_labels)
+            fits &= image_ops.in_range(labels, self.num_labels)
         losses = self.image_loss(images, labels, **settings)
         return tf.where(fits, losses, np.nan)
 
@@ -205,16 +207,10 @@ def _check_no_weights(given: dict) -> None:
             raise ValueError(f"{name}: every image counts once; remove it.")
 
 
-def _in_range(values: tf.Tensor, count: int) -> tf.Tensor:
-    """Whether integers of any type are from 0 to count − 1."""
-    values = tf.saturate_cast(values, tf.int32)
-    return (values >= 0) & (values < count)
-
-
 def _check_range(name: str, values: tf.Tensor, count: int):
     """InvalidArgumentError, as it runs, where values are not from 0 to count − 1."""
     message = f"{name}: must be from 0 to {count - 1}; lowest and highest are"
-    is_good = tf.reduce_all(_in_range(values, count))
+    is_good = tf.reduce_all(image_ops.in_range(values, count))
     lowest_and_highest = [tf.reduce_min(values), tf.reduce_max(values)]
     return tf.debugging.Assert(is_good, [message, *lowest_and_highest])
 

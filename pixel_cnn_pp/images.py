@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from pixel_cnn_pp.files import open_atomic
 
@@ -150,6 +151,13 @@ def to_8_bit(images: np.ndarray, num_levels: int = 256) -> np.ndarray:
     """Pixel values spread over 0 … 255 for display, uint8."""
     spread = np.round(np.asarray(images, np.float64) * (255 / (num_levels - 1)))
     return spread.astype(np.uint8)
+
+
+def in_range(values: tf.Tensor, count: int) -> tf.Tensor:
+    """Whether integers of any type, in eager code, a graph or a functional model, are
+    from 0 to count − 1."""
+    values = ops.saturate_cast(values, "int32")
+    return (values >= 0) & (values < count)
 
 
 def first_rows(rows: int, image_shape: tuple[int, int, int]) -> np.ndarray:

@@ -98,8 +98,7 @@ class Network(keras.Model):
         if labels is None:
             return None
         h = ops.one_hot(labels, self.num_labels, dtype="float32")
-        labels = ops.cast(labels, "int32")
-        fits = (labels >= 0) & (labels < self.num_labels)
+        fits = image_ops.in_range(labels, self.num_labels)
         # In a graph they cannot be checked, and zeros would count as no label.
         return ops.where(fits[:, None], h, np.nan)
 

@@ -77,11 +77,6 @@ multi_device_iterator_ops._create_device_dataset = _create_device_dataset
 collect_ignore = ["test_golden.py"]
 
 
-def pytest_collection_modifyitems(items):
-    """The longest file first; at the end one process of pytest would wait for it."""
-    items.sort(key=lambda item: item.path.stem != "test_workers")
-
-
 @pytest.fixture(scope="session")
 def npz_path(tmp_path_factory):
     """A labelled data set of 40 training and 11 test images, 8×8×3."""

@@ -45,7 +45,7 @@ REJECTED = [
     ("-o plain --seed=3,4", "--seed=3,4: has no effect here", "give --num_samples"),
     (
         "-o plain -ns 1 --output_dir=x --num_completions=2",
-        "=2: has no",
+        "--num_completions=2: has no effect",
         "complete_rows",
     ),
     ("-o plain --scores_csv=gone/a.csv", "--scores_csv=gone/a.csv", "that exists"),
@@ -176,9 +176,8 @@ def folder(npz_path, tmp_path_factory):
 def printed(evaluate, folder):
     """What LINES printed."""
     results = {name: evaluate(line, folder) for name, line in LINES.items()}
-    assert {
-        name: done.stderr for name, done in results.items() if done.returncode
-    } == {}
+    failed = {n: done.stderr for n, done in results.items() if done.returncode}
+    assert failed == {}
     return {name: done.stdout.splitlines() for name, done in results.items()}
 
 

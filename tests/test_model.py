@@ -242,6 +242,9 @@ def test_labels_out_of_range_in_a_graph_give_nan_for_their_images_alone():
         found = run(x, labels).numpy()
         assert np.isnan(found).all(axis=(1, 2, 3)).tolist() == [False, True, True]
         np.testing.assert_allclose(found[0], model(x[:1], labels[:1])[0], atol=1e-6)
+    # 2^32 + 1 is 1 in 32 bits.
+    found = tf.function(model)(x[:1], tf.constant([2**32 + 1], tf.int64))
+    assert np.isnan(found).all()
 
 
 def test_training_without_a_seed_for_dropout_is_rejected():

@@ -70,7 +70,8 @@ def test_signal_to_the_second_worker_ends_both_after_the_first_has_saved(
         assert first.poll() is None and second.poll() is None, first.read("stderr")
         time.sleep(0.05)
     second.send_signal(signal.SIGTERM)
-    code, (_, line) = end(second)
+    code, (waiting, line) = end(second)
+    assert waiting == f"waiting for {addresses[0]}"
     reached = checkpoint.list_checkpoints(tmp_path / "run")[0][0]
     remedy = f"resume with python train.py --resume --save_dir={tmp_path / 'run'}"
     assert (code, line) == (143, f"interrupted by SIGTERM at step {reached}; {remedy}")

@@ -82,7 +82,8 @@ class Loop:
             self.images_per_step,
         )
         names_lost = distribution.naming_lost_workers(
-            self.strategy, lambda: f"at step {log.step}"
+            self.strategy,
+            lambda: f"at step {log.step}; start all of them again with --resume.",
         )
         with self.strategy.scope(), self.signals, log, names_lost:
             try:
