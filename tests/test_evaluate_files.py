@@ -176,8 +176,7 @@ def folder(npz_path, tmp_path_factory):
 def printed(evaluate, folder):
     """What LINES printed."""
     results = {name: evaluate(line, folder) for name, line in LINES.items()}
-    failed = {n: done.stderr for n, done in results.items() if done.returncode}
-    assert failed == {}
+    assert {n: done.stderr for n, done in results.items() if done.returncode} == {}
     return {name: done.stdout.splitlines() for name, done in results.items()}
 
 
