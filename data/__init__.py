@@ -5,6 +5,7 @@ from data.image_split import are_images_of
 from data.layout import local_path
 from data.source import SPLITS, ReadError, Source
 from data.validation import divide
+from pixel_cnn_pp.checks import check_integer
 
 __all__ = [
     "NAMES",
@@ -67,13 +68,8 @@ def check_settings(
     tfds_split_test: str | None,
 ) -> None:
     """Raises ValueError for a setting of `load` that is not for this data set."""
-    if image_size is not None and not (
-        isinstance(image_size, int) and 1 <= image_size <= MAX_IMAGE_SIZE
-    ):
-        raise ValueError(
-            f"image_size={image_size!r}: sizes are integers from 1 to "
-            f"{MAX_IMAGE_SIZE}, in pixels; use for example 32."
-        )
+    if image_size is not None:
+        check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
     if skip_bad_images and name != "folder":
         raise ValueError(
             f"--skip_bad_images: {name} does not read image files; remove it, it is "
@@ -128,12 +124,12 @@ def load(
     data_dir = local_path(data_dir)
 
     if name == "shapes":
-        return shapes.load(name, split, labels, image_size)
+        return shapes.load(split, labels, image_size)
     if name == "npz":
-        return npz.load(name, data_dir, split, labels, image_size)
+        return npz.load(data_dir, split, labels, image_size)
     if name == "folder":
         return folder.load(
-            name, data_dir, split, labels, image_size, skip_bad_images, test_share
+            data_dir, split, labels, image_size, skip_bad_images, test_share
         )
     if name in ("cifar", "cifar10"):
         return cifar.load(name, data_dir, split, labels, image_size)

@@ -32,7 +32,7 @@ class ArraySource(ChunkedSource):
                 name=name,
                 split=split,
                 image_shape=images.shape[1:],
-                num_images=len(images),
+                indices=np.arange(len(images)),
                 class_names=class_names,
                 num_levels=num_levels,
                 images=tf.constant(images),

@@ -12,7 +12,7 @@ import numpy as np
 
 from data import cifar_pickle, tfds_images
 from data.arrays import ArraySource
-from data.source import Source, check_image_size
+from data.source import DAMAGE, Source, check_image_size, reason_of
 
 IMAGE_SHAPE = (32, 32, 3)
 CLASS_NAMES = (
@@ -56,7 +56,7 @@ def find_original(data_dir: str) -> tuple[str, str] | None:
     return None
 
 
-def read_archive(path: str, version: str, names: list[str]) -> list[bytes]:
+def read_archive(path: str, version: str, names: list[str]) -> dict[str, bytes]:
     """Contents of the named members of an original archive."""
     with open(path, "rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
@@ -65,24 +65,13 @@ def read_archive(path: str, version: str, names: list[str]) -> list[bytes]:
             f"{path} has the md5 {md5} where the published archive has {MD5[version]}; "
             "download it again, or unpack it if you changed it on purpose."
         )
-    contents = {}
     with tarfile.open(path) as archive:
-        for member in archive:  # In one pass: going back would decompress it again.
-            if member.name in names:
-                contents[member.name] = archive.extractfile(member).read()
-    return [contents[name] for name in names]
-
-
-def read_batches(path: str, version: str, split: str) -> list[tuple[str, bytes]]:
-    """Name for errors and contents of each batch of a split, in order."""
-    names = [batch + SUFFIX[version] for batch in BATCHES[split]]
-    if os.path.isfile(path):
-        members = [f"{version}/{name}" for name in names]
-        sources = [f"{path}, {member}" for member in members]
-        return list(zip(sources, read_archive(path, version, members), strict=True))
-    if not os.path.isdir(path):
-        raise ValueError(f"{path} is neither a file nor a folder; get the original.")
-    return [(file, read_batch(file)) for file in (os.path.join(path, n) for n in names)]
+        # In one pass: going back would decompress it again.
+        return {
+            member.name: archive.extractfile(member).read()
+            for member in archive
+            if member.name in names
+        }
 
 
 def read_batch(path: str) -> bytes:
@@ -99,56 +88,64 @@ def read_batch(path: str) -> bytes:
         return file.read()
 
 
-def parse_binary(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:
+def read_batches(path: str, version: str, split: str) -> dict[str, bytes]:
+    """Contents of each batch of a split by its name for errors, in order."""
+    names = [batch + SUFFIX[version] for batch in BATCHES[split]]
+    if os.path.isfile(path):
+        members = [f"{version}/{name}" for name in names]
+        contents = read_archive(path, version, members)
+        return {f"{path}, {member}": contents[member] for member in members}
+    if not os.path.isdir(path):
+        raise ValueError(f"{path} is neither a file nor a folder; get the original.")
+    return {file: read_batch(file) for file in (os.path.join(path, n) for n in names)}
+
+
+def parse_binary(contents: bytes) -> tuple[np.ndarray, list[int]]:
     """Pixels [N, 3072] and labels [N] of a batch of the binary version."""
-    record = 1 + PIXELS
-    if not contents or len(contents) % record:
-        raise ValueError(
-            f"{source} has {len(contents)} bytes where a batch has records of "
-            f"{record}; get the original file again."
-        )
-    records = np.frombuffer(contents, np.uint8).reshape(-1, record)
-    return records[:, 1:], records[:, 0]
+    records = np.frombuffer(contents, np.uint8).reshape(-1, 1 + PIXELS)
+    return records[:, 1:], records[:, 0].tolist()
 
 
-def parse_python(source: str, contents: bytes) -> tuple[np.ndarray, np.ndarray]:
+def parse_python(contents: bytes) -> tuple[np.ndarray, list[int]]:
     """Pixels [N, 3072] and labels [N] of a batch of the python version."""
-    batch = cifar_pickle.load_batch(contents, source)
-    data = cifar_pickle.uint8_array(batch.get("data", batch.get(b"data")))
-    labels = batch.get("labels", batch.get(b"labels"))
-    if data is None or data.ndim != 2 or data.shape[1] != PIXELS or not len(data):
-        raise ValueError(
-            f"{source}: 'data' is not uint8 [N, {PIXELS}]; get the original file again."
-        )
-    if not (
-        isinstance(labels, list)
-        and len(labels) == len(data)
-        and all(type(label) is int and 0 <= label < NUM_LABELS for label in labels)
-    ):
-        raise ValueError(
-            f"{source}: 'labels' is not a list of {len(data)} numbers from 0 to "
-            f"{NUM_LABELS - 1}; get the original file again."
-        )
-    return data, np.array(labels)
+    batch = cifar_pickle.load_batch(contents)
+    data, labels = (batch.get(k, batch.get(k.encode())) for k in ("data", "labels"))
+    return cifar_pickle.uint8_array(data), labels
 
 
 PARSE = {PYTHON: parse_python, BINARY: parse_binary}
 
 
+def check_batch(pixels: np.ndarray, labels: list[int]) -> None:
+    """Raises ValueError for what no batch holds."""
+    if pixels.ndim != 2 or pixels.shape[1] != PIXELS or not len(pixels):
+        raise ValueError(f"its images are {list(pixels.shape)}, not [N, {PIXELS}]")
+    if not (
+        isinstance(labels, list)
+        and len(labels) == len(pixels)
+        and all(type(label) is int and 0 <= label < NUM_LABELS for label in labels)
+    ):
+        raise ValueError(
+            f"its labels are not {len(pixels)} numbers from 0 to {NUM_LABELS - 1}"
+        )
+
+
 def read_original(path: str, version: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 32, 32, 3] and labels [N] of the original files."""
     pixels, labels = [], []
-    for source, contents in read_batches(path, version, split):
-        batch_pixels, batch_labels = PARSE[version](source, contents)
-        if batch_labels.max() >= NUM_LABELS:
+    for source, contents in read_batches(path, version, split).items():
+        try:
+            batch_pixels, batch_labels = PARSE[version](contents)
+            check_batch(batch_pixels, batch_labels)
+        except DAMAGE as error:
             raise ValueError(
-                f"{source} has label {batch_labels.max()} where labels are 0 … "
-                f"{NUM_LABELS - 1}; get the original file again."
-            )
+                f"{source} is not a batch of CIFAR-10 ({reason_of(error)}); get the "
+                "original file again."
+            ) from error
         pixels.append(batch_pixels)
-        labels.append(batch_labels)
+        labels += batch_labels
     planes = np.concatenate(pixels).reshape(-1, 3, 32, 32)  # [N, C, H, W]
-    return planes.transpose(0, 2, 3, 1).copy(), np.concatenate(labels)  # [N, H, W, C]
+    return planes.transpose(0, 2, 3, 1).copy(), np.array(labels)  # [N, H, W, C]
 
 
 def load(

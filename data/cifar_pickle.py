@@ -1,18 +1,15 @@
 """Python batches of CIFAR-10, unpickled without running what a file asks for.
 
-A pickle is a program. Here it can only build plain data: opcodes that a batch does not
-need are rejected before anything is run, and each name that an array needs is replaced
-by a record of its arguments.
+A pickle is a program that calls what it names. Here it can name only what an array
+needs, and a stand-in is called in its place: NumPy's own functions would allocate the
+memory that a file declares.
 """
 
-import math
 import pickle
 import pickletools
 from io import BytesIO
 
 import numpy as np
-
-from data.source import DAMAGE, shown
 
 NAMES = {
     "numpy.core.multiarray._reconstruct",
@@ -21,85 +18,56 @@ NAMES = {
     "numpy.dtype",
     "_codecs.encode",  # Protocol 2 of Python 3 writes bytes with it.
 }
-PLAIN = set(
-    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 "
-    "SHORT_BINSTRING BINSTRING SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES "
-    "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE APPEND APPENDS SETITEM SETITEMS "
-    "BINPUT LONG_BINPUT MEMOIZE".split()
-)
-# Tuples that hold one another many times take exponentially long to hash.
-FEW = set(
-    "TUPLE TUPLE1 TUPLE2 TUPLE3 BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE "
-    "BUILD".split()
-)
-MAX_FEW = 40  # An original batch has 13.
 MAX_OPCODES = 1_000_000  # An original batch has some 20,000.
+# Tuples that hold one another take exponential time to hash, or overflow the stack.
+NESTING = set("TUPLE TUPLE1 TUPLE2 TUPLE3 GET BINGET LONG_BINGET DUP".split())
+MAX_NESTING = 40  # An original batch has 6.
 
 
-class Record:
-    """Name, arguments and state of an object that a pickle describes."""
+class StandIn:
+    """The arguments and the state of an object that a pickle describes."""
 
-    def __init__(self, name: str, arguments: tuple = ()):
-        self.name = name
+    def __init__(self, *arguments: object):
         self.arguments = arguments
         self.state = None
-
-    def __call__(self, *arguments: object) -> "Record":
-        return Record(self.name, arguments)
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
 
 class BatchUnpickler(pickle.Unpickler):
-    """Makes records of the names in NAMES and rejects all others."""
+    """Makes stand-ins of what is in NAMES and rejects all else."""
 
-    def find_class(self, module: str, name: str) -> Record:
-        full_name = f"{module}.{name}"
-        if full_name not in NAMES:
-            raise ValueError(f"it asks for {full_name}")
-        return Record(full_name)
+    def find_class(self, module: str, name: str) -> type[StandIn]:
+        if f"{module}.{name}" not in NAMES:
+            raise ValueError(f"it asks for {module}.{name}")
+        return StandIn
 
 
 def check_opcodes(contents: bytes) -> None:
-    """Raises ValueError for a pickle that does more than a batch needs."""
-    few = 0
-    for i, (opcode, argument, _) in enumerate(pickletools.genops(contents)):
-        few += opcode.name in FEW
-        if opcode.name not in PLAIN | FEW:
-            raise ValueError(f"it has the opcode {opcode.name}")
-        if i >= MAX_OPCODES or few > MAX_FEW:
-            raise ValueError("it has more opcodes than a batch")
-        # Python's memo is an array as long as its highest index.
-        if opcode.name == "LONG_BINPUT" and argument >= MAX_OPCODES:
-            raise ValueError(f"it has the memo index {argument}")
+    """Raises ValueError for few bytes that would take much memory or time."""
+    nesting = 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(contents)):
+        # The memo is an array as long as its highest index.
+        index = argument if opcode.name.endswith("PUT") else 0
+        nesting += opcode.name in NESTING
+        if max(number, index) > MAX_OPCODES or nesting > MAX_NESTING:
+            raise ValueError("it does more than a batch needs")
 
 
-def load_batch(contents: bytes, source: str) -> dict:
-    """The dict of a batch, arrays as records; `source` names the file in errors."""
-    try:
-        check_opcodes(contents)
-        batch = BatchUnpickler(BytesIO(contents), encoding="latin1").load()
-    except DAMAGE as error:
-        raise ValueError(
-            f"{source} is not a pickle of plain arrays ({shown(str(error))[:100]}); "
-            "get the original file again."
-        ) from error
-    return batch if isinstance(batch, dict) else {}
+def load_batch(contents: bytes) -> object:
+    """What a batch holds, its arrays as stand-ins. Raises what is in DAMAGE."""
+    check_opcodes(contents)
+    return BatchUnpickler(BytesIO(contents), encoding="latin1").load()
 
 
-def uint8_array(record: object) -> np.ndarray | None:
-    """The array of a record; None where it does not describe a whole uint8 array."""
-    match getattr(record, "state", None):
-        case (int(), tuple(shape), Record(arguments=("u1", *_)), order, raw):
-            pass
-        case _:
-            return None
-    if isinstance(raw, Record) and raw.arguments and raw.name == "_codecs.encode":
+def uint8_array(array: object) -> np.ndarray:
+    """The array of a stand-in. Raises what is in DAMAGE where it is none of uint8."""
+    _, shape, dtype, is_fortran, raw = array.state
+    if dtype.arguments[0] != "u1":
+        raise ValueError("it is not of uint8")
+    if isinstance(raw, StandIn):  # Of _codecs.encode.
         raw = raw.arguments[0]
     if isinstance(raw, str):
-        raw = raw.encode("latin1", errors="ignore")
-    is_shape = all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 4
-    if not isinstance(raw, bytes) or not is_shape or math.prod(shape) != len(raw):
-        return None
-    return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if order else "C")
+        raw = raw.encode("latin1")
+    return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if is_fortran else "C")

@@ -7,7 +7,6 @@ image_tree.py says which files are found, image_file.py what is read of a file.
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,10 +15,10 @@ import tensorflow as tf
 from absl import logging
 
 from data import image_file
-from data.image_split import check_folder, find_files, is_one_folder
+from data.image_split import find_files, folder_of
 from data.image_tree import class_of, find_classes, find_images
 from data.resize import crop_and_resize
-from data.source import IndexedSource, ReadError, shown, warn_if_quantized
+from data.source import ReadError, Source, shown, warn_if_quantized
 
 # Errors of the system that will be the same tomorrow, unlike those of a failing disk:
 # broken links, loops of links, files of somebody else.
@@ -28,7 +27,7 @@ NAMED = 3  # Bad files that are named; the others are counted.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class FolderSource(IndexedSource):
+class FolderSource(Source):
     """Image files, relative to `root`, and, where asked for, labels int32 [N]."""
 
     root: str
@@ -36,9 +35,9 @@ class FolderSource(IndexedSource):
     labels: tf.Tensor | None = dataclasses.field(repr=False)
     image_size: int | None
 
-    def names(self) -> Iterator[str]:
-        """Paths of the files, from the folder of the split."""
-        return iter(self.files)
+    def _name(self, index: int) -> str:
+        """Path of a file, from the folder of the split."""
+        return self.files[index]
 
     def read_pixels(self, index: int) -> np.ndarray:
         """Pixels uint8 [H, W, C] of a file as it is now, before any resizing."""
@@ -241,10 +240,9 @@ def has_labels(data_dir: str | None, split: str) -> bool:
     """Whether every image of a split lies in the folder of a class of train."""
     if data_dir is None:
         return False
-    root, train = (os.path.join(data_dir, name) for name in (split, "train"))
-    if is_one_folder(data_dir):
-        root = train = data_dir
-    if not (os.path.isdir(root) and os.path.isdir(train)):
+    try:
+        train, root = folder_of(data_dir, "train"), folder_of(data_dir, split)
+    except FileNotFoundError:
         return False
     class_names = set(find_classes(find_images(train)[0]))
     files, _ = find_images(root)
@@ -252,13 +250,12 @@ def has_labels(data_dir: str | None, split: str) -> bool:
 
 
 def load(
-    name: str,
     data_dir: str | None,
     split: str,
     labels: bool,
     image_size: int | None,
-    skip_bad_images: bool = False,
-    test_share: float | None = None,
+    skip_bad_images: bool,
+    test_share: float | None,
 ) -> FolderSource:
     """Finds the images, decodes each once, and keeps their paths and labels alone.
 
@@ -268,18 +265,16 @@ def load(
     With skip_bad_images those that cannot be read are as if they were not there: the
     order of the others, and num_images, are what they would be without them.
     """
-    image_file.check_pillow(name)
+    image_file.check_pillow()
     if data_dir is None:
         raise ValueError(
-            f"{name} needs data_dir, a folder with train/ and test/ in it; give it."
+            "folder needs data_dir, a folder with train/ and test/ in it; give it."
         )
-    root, files = find_files(name, data_dir, split, test_share)
-    class_names = None
+    root, files = find_files(data_dir, split, test_share)
+    class_names = label_tensor = None
     if labels:
         warn_of_merged_classes(root, files)
-        is_one = is_one_folder(data_dir)
-        train = data_dir if is_one else check_folder(name, data_dir, "train")
-        class_names = find_classes(find_images(train)[0])
+        class_names = find_classes(find_images(folder_of(data_dir, "train"))[0])
         label_of = find_labels(root, files, class_names)
     checked = check_files(root, files, skip_bad_images)
     shapes = {file: checked[file].shape for file in checked}
@@ -288,7 +283,6 @@ def load(
         warn_of_other_sizes(root, shapes, image_size)
     else:
         h, w = one_size(root, shapes)
-    label_tensor = None
     if labels:
         kept_labels = [label_of[file] for file in shapes]
         if split == "train":
@@ -296,10 +290,10 @@ def load(
         with tf.device("CPU:0"):
             label_tensor = tf.constant(kept_labels, tf.int32)
     return FolderSource(
-        name=name,
+        name="folder",
         split=split,
         image_shape=(h, w, max(channels for _, _, channels in shapes.values())),
-        num_images=len(shapes),
+        indices=np.arange(len(shapes)),
         class_names=class_names,
         root=root,
         files=tuple(shapes),

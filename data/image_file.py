@@ -53,11 +53,11 @@ WHITE_IS_ZERO, SEPARATE = 0, 2
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def check_pillow(name: str) -> None:
+def check_pillow() -> None:
     """Raises ValueError where Pillow is not installed."""
     if Image is None:
         raise ValueError(
-            f"data set {name} reads images with Pillow, which is not installed; run "
+            "data set folder reads images with Pillow, which is not installed; run "
             "pip install -e '.[images]'."
         )
 

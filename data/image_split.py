@@ -31,43 +31,43 @@ def are_images_of(data_dir: str, folder: str) -> bool:
     return False
 
 
-def check_folder(name: str, data_dir: str, split: str) -> str:
-    """Path of the folder of a split, which exists."""
-    root = os.path.join(data_dir, split)
-    if not os.path.isdir(root):
-        flags = other_data_set(data_dir)
-        is_other = flags not in (None, f"-d folder -i {shown(data_dir)}")
-        hint = f"; try {flags}" if is_other else ""
-        is_split = os.path.basename(os.path.abspath(data_dir)) in SPLITS
-        if is_one_folder(data_dir) and not is_split:
-            hint = ", or --test_share=0.1 to test on a tenth of the images that it has"
-        raise FileNotFoundError(
-            f"data_dir={shown(data_dir)}: no folder {shown(root)}; {name} needs train/ "
-            f"and test/ folders of images there{hint}."
-        )
-    return root
+def no_folder(data_dir: str, split: str) -> FileNotFoundError:
+    """The error where data_dir has no folder of a split."""
+    flags = other_data_set(data_dir)
+    is_other = flags not in (None, f"-d folder -i {shown(data_dir)}")
+    return FileNotFoundError(
+        f"data_dir={shown(data_dir)}: no folder {shown(os.path.join(data_dir, split))};"
+        " folder needs train/ and test/ folders of images there"
+        + (f"; try {flags}." if is_other else ".")
+    )
+
+
+def folder_of(data_dir: str, split: str) -> str:
+    """The folder of a split's images, which is data_dir itself if they lie there."""
+    if is_one_folder(data_dir):
+        return data_dir
+    if not os.path.isdir(os.path.join(data_dir, split)):
+        raise no_folder(data_dir, split)
+    return os.path.join(data_dir, split)
 
 
 def find_files(
-    name: str, data_dir: str, split: str, test_share: float | None
+    data_dir: str, split: str, test_share: float | None
 ) -> tuple[str, list[str]]:
     """The folder of a split's images, and their paths from there."""
-    if not is_one_folder(data_dir):
-        if test_share is not None:
-            found, remedy = splits_in(data_dir), "remove it"
-            if len(found) == 1:
-                alone = os.path.join(data_dir, *found)
-                remedy = f"give -i {shown(alone)} to divide what it has"
-            if found:
-                raise ValueError(
-                    f"--test_share={test_share}: {shown(data_dir)} has "
-                    f"{' and '.join(f'{s}/' for s in found)}; {remedy}."
-                )
-        root = check_folder(name, data_dir, split)
+    found = splits_in(data_dir)
+    if found and test_share is not None:
+        raise ValueError(
+            f"--test_share={test_share}: {shown(data_dir)} has "
+            f"{' and '.join(f'{name}/' for name in found)}; remove it, or give -i "
+            f"{shown(os.path.join(data_dir, found[0]))} to divide what that has."
+        )
+    root = folder_of(data_dir, split)
+    if found:
         return root, find_split(root)
     if test_share is None and split == "train":
-        check_folder(name, data_dir, split)
-    files = find_split(data_dir)
+        raise no_folder(data_dir, split)
+    files = find_split(root)
     for folder in find_classes(files):
         if folder.lower() in NAMES_OF_SPLITS:
             raise ValueError(
@@ -75,13 +75,13 @@ def find_files(
                 "split and would be a class; name the splits train and test."
             )
     if test_share is None:
-        return data_dir, files
+        return root, files
     if len(files) < 2:
         raise ValueError(
             f"--test_share={test_share}: {shown(data_dir)} has one image; put more "
             "there, for training and for the test."
         )
-    return data_dir, split_by_name(files, test_share)[split]
+    return root, split_by_name(files, test_share)[split]
 
 
 def find_split(root: str) -> list[str]:

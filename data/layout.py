@@ -1,10 +1,10 @@
 """What a data_dir is: a local path, and which data set its files look like."""
 
 import os
-import re
 
 from data.image_file import EXTENSIONS
 from data.source import SPLITS, shown
+from pixel_cnn_pp.files import is_address
 
 
 def local_path(data_dir: str | None) -> str | None:
@@ -12,7 +12,7 @@ def local_path(data_dir: str | None) -> str | None:
     if not data_dir:
         return None
     data_dir = os.path.expanduser(data_dir)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", data_dir):
+    if is_address(data_dir):
         raise ValueError(
             f"data_dir={shown(data_dir)} is an address, and only local files are read; "
             "copy the data and give its path, for example data_dir=/tmp/images."

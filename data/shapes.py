@@ -122,7 +122,7 @@ class ShapesSource(ChunkedSource):
         return examples
 
 
-def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesSource:
+def load(split: str, labels: bool, image_size: int | None) -> ShapesSource:
     """The embedded set, 32×32 by default; it needs no files."""
     size = DEFAULT_SIZE if image_size is None else image_size
     if not MIN_SIZE <= size <= MAX_SIZE:
@@ -131,9 +131,9 @@ def load(name: str, split: str, labels: bool, image_size: int | None) -> ShapesS
             f"{MAX_SIZE}×{MAX_SIZE}; use for example {DEFAULT_SIZE}."
         )
     return ShapesSource(
-        name=name,
+        name="shapes",
         split=split,
         image_shape=(size, size, 3),
-        num_images=NUM_IMAGES[split],
+        indices=np.arange(NUM_IMAGES[split]),
         class_names=SHAPES if labels else None,
     )

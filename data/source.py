@@ -44,6 +44,12 @@ def shown(name: str) -> str:
     return name if name.isprintable() else ascii(name)
 
 
+def reason_of(error: Exception) -> str:
+    """The text of an error, of any length, in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return shown(text if len(text) <= 300 else f"{text[:300]} …")
+
+
 class ReadError(OSError):
     """A file that could be read when the data set was loaded cannot be read any more.
 
@@ -98,19 +104,24 @@ def check_image_size(
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Source(abc.ABC):
-    """One split of a data set.
+    """One split of a data set, or a part of it.
 
-    image_shape is (H, W, C); class_names are the names of the labels 0 … L - 1, or None
-    where labels were not asked for, each as `class_name` gives it; pixel values are
+    image_shape is (H, W, C); indices, int64 [num_images], are the places of its images
+    in the split; class_names are the names of the labels 0 … L - 1, or None where
+    labels were not asked for, each as `class_name` gives it; pixel values are
     0 … num_levels − 1, uint8 or, where there are more than 256, int32.
     """
 
     name: str
     split: str
     image_shape: tuple[int, int, int]
-    num_images: int
+    indices: np.ndarray = dataclasses.field(repr=False)
     class_names: tuple[str, ...] | None = None
     num_levels: int = 256
+
+    @property
+    def num_images(self) -> int:
+        return len(self.indices)
 
     @property
     def num_labels(self) -> int | None:
@@ -135,30 +146,23 @@ class Source(abc.ABC):
                 f"start={start}: {self.name} {self.split} has {self.num_images} "
                 f"images; use 0 … {self.num_images}."
             )
-        return self.read(permutation(self.num_images, epoch, seed)[start:])
-
-    def names(self) -> Iterator[str]:
-        """What the images are called, as stored: their numbers from 0, or files."""
-        return map(str, range(self.num_images))
-
-    @abc.abstractmethod
-    def read(self, order: np.ndarray) -> tf.data.Dataset:
-        """Examples of the indices, int64 [N], in this order."""
-
-
-class IndexedSource(Source):
-    """A source that maps a data set of indices to examples."""
-
-    def read(self, order: np.ndarray) -> tf.data.Dataset:
+        order = self.indices[permutation(self.num_images, epoch, seed)[start:]]
         examples = self._read(tf.data.Dataset.from_tensor_slices(order))
         return examples.apply(tf.data.experimental.assert_cardinality(len(order)))
 
+    def names(self) -> Iterator[str]:
+        """What the images are called, as stored: their numbers from 0, or files."""
+        return map(self._name, self.indices)
+
+    def _name(self, index: int) -> str:
+        return str(index)
+
     @abc.abstractmethod
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:
-        """Examples of the indices, int64 [], in `order`."""
+        """Examples of the stored images with the indices, int64 [], in `order`."""
 
 
-class ChunkedSource(IndexedSource):
+class ChunkedSource(Source):
     """A source that reads many examples at once."""
 
     def _read(self, order: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,28 +1,20 @@
 """Data sets of tensorflow_datasets, found, and made ready to read."""
 
-import contextlib
 import difflib
 import os
 import re
 import shlex
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from data.layout import check_no_other_data_set
-from data.source import DAMAGE, shown
+from data.source import DAMAGE, reason_of, shown
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 CATALOG = "https://www.tensorflow.org/datasets/catalog"
-
-
-def reason_of(error: Exception) -> str:
-    """The text of an error, of any length, in one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return shown(text if len(text) <= 300 else f"{text[:300]} …")
 
 
 def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> None:
@@ -106,15 +98,3 @@ def prepare(
             f"{folder} is prepared as {file_format}, and tfrecord is read; prepare "
             f"{name} in another data_dir."
         )
-
-
-@contextlib.contextmanager
-def errors_in_one_line(builder: "tfds.core.DatasetBuilder") -> Iterator[None]:
-    """Turns what is raised for damaged prepared files into a ValueError."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{builder.data_dir} cannot be read ({reason_of(error)}); remove that "
-            "folder to prepare it again."
-        ) from error

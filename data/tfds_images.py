@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from data import tfds_builder
 from data.resize import crop_and_resize
-from data.source import ChunkedSource, ReadError, class_name, shown
+from data.source import ChunkedSource, ReadError, class_name, reason_of, shown
 from data.tfrecord import Records
 
 if TYPE_CHECKING:
@@ -223,20 +223,26 @@ def load(
     shape = image_shape or find_shape(name, features[keys[0]], image_size)
     tfds_builder.prepare(builder, remedy, manual_dir)
     positions = find_split(name, builder, split, tfds_split_test)
-    with tfds_builder.errors_in_one_line(builder):
+    names = None
+    if labels:
+        names = tuple(map(class_name, features[keys[1]].names))
+    try:
         records = Records.at(positions)
         source = TfdsSource(
             name=name,
             split=split,
             image_shape=shape,
-            num_images=len(records),
-            class_names=tuple(map(class_name, features[keys[1]].names))
-            if labels
-            else None,
+            indices=np.arange(len(records)),
+            class_names=names,
             records=records,
             features=tfds.features.FeaturesDict({key: features[key] for key in keys}),
             keys=keys,
             is_resized=image_shape is None and features[keys[0]].shape != shape,
         )
         check_first(source, builder.data_dir)
+    except (tf.errors.OpError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{builder.data_dir} cannot be read ({reason_of(error)}); remove that "
+            "folder to prepare it again."
+        ) from error
     return source

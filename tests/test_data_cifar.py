@@ -172,25 +172,31 @@ def with_two_rows_too_many(images, labels):
 @pytest.mark.parametrize(
     "encode, message",
     [
-        (lambda images, labels: b"", "not a pickle of plain arrays"),
-        (lambda *args: python_2_pickle(*args)[:5000], "not a pickle of plain arrays"),
-        (lambda images, labels: pickle.dumps([1, 2], 2), "'data' is not uint8"),
-        (lambda images, labels: pickle.dumps({"data": [0]}, 2), "'data' is not uint8"),
-        (lambda images, labels: python_2_pickle(images[:0], []), "'data' is not uint8"),
-        (with_two_rows_too_many, "'data' is not uint8"),
+        (lambda images, labels: b"", "is not a batch of CIFAR-10"),
+        (lambda *args: python_2_pickle(*args)[:5000], "is not a batch .*bytes"),
+        (lambda images, labels: pickle.dumps([1, 2], 2), "is not a batch of CIFAR-10"),
+        (lambda images, labels: pickle.dumps({"data": [0]}, 2), "is not a batch"),
+        (
+            lambda images, labels: python_2_pickle(images[:0], []),
+            r"images are \[0, 3072",
+        ),
+        (with_two_rows_too_many, "cannot reshape"),
         (
             lambda images, labels: pickle.dumps(
                 {"data": planes(images) / 255, "labels": labels}, 2
             ),
-            "'data' is not uint8",
+            "it is not of uint8",
         ),
         (
             lambda images, labels: pickle.dumps(
                 {"data": planes(images)[:, :768], "labels": labels}, 2
             ),
-            "'data' is not uint8",
+            r"images are \[3, 768\], not",
         ),
-        (lambda images, labels: python_2_pickle(images, [1, 2]), "not a list of 3 num"),
+        (
+            lambda images, labels: python_2_pickle(images, [1, 2]),
+            "labels are not 3 num",
+        ),
         (lambda images, labels: python_2_pickle(images, [1, 2, 10]), "from 0 to 9"),
     ],
 )
@@ -203,9 +209,9 @@ def test_python_batches_that_do_not_fit_are_rejected(tmp_path, encode, message):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "has 0 bytes where a batch has records of 3073"),
-        (bytes(3072), "has 3072 bytes"),
-        (b"\x0a" + bytes(3072), "has label 10"),
+        (b"", r"images are \[0, 3072\]"),
+        (bytes(3072), "size 3072"),
+        (b"\x0a" + bytes(3072), "labels are not 1 numbers from 0 to 9"),
     ],
 )
 def test_binary_batches_that_do_not_fit_are_rejected(

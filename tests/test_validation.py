@@ -27,7 +27,6 @@ def test_parts_are_those_of_a_permutation_of_the_seed_and_hold_each_image_once(
     assert indices(validation) == sorted(expected[:15])
     assert indices(train) == sorted(expected[15:])
     assert (train.num_images, validation.num_images) == (135, 15)
-    assert (train.split, validation.split) == ("train", "validation")
     assert list(validation.names()) == [str(i) for i in sorted(expected[:15])]
 
 
