@@ -70,24 +70,19 @@ def check_settings(
     """Raises ValueError for a setting of `load` that is not for this data set."""
     if image_size is not None:
         check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
-    if skip_bad_images and name != "folder":
-        raise ValueError(
-            f"--skip_bad_images: {name} does not read image files; remove it, it is "
-            "for folder."
-        )
-    if test_share is not None and name != "folder":
-        raise ValueError(
-            f"--test_share={test_share}: {name} has test images of its own; "
-            "remove it, it is for folder."
-        )
+    for flag, value, is_right, kind in (
+        ("skip_bad_images", skip_bad_images or None, name == "folder", "folder"),
+        ("test_share", test_share, name == "folder", "folder"),
+        ("tfds_split_test", tfds_split_test, is_of_tfds(name), "tfds:NAME"),
+    ):
+        if value is not None and not is_right:
+            raise ValueError(
+                f"--{flag}={value}: {name} does not take it, it is for {kind}; remove "
+                "it."
+            )
     if test_share is not None and not 0 < test_share < 1:
         raise ValueError(
             f"--test_share={test_share}: must be between 0 and 1, for example 0.1."
-        )
-    if tfds_split_test is not None and not is_of_tfds(name):
-        raise ValueError(
-            f"--tfds_split_test={tfds_split_test}: {name} has test images of its own; "
-            "remove it, it is for data sets of tensorflow_datasets."
         )
 
 

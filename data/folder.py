@@ -5,7 +5,6 @@ image_tree.py says which files are found, image_file.py what is read of a file.
 """
 
 import dataclasses
-import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -20,9 +19,6 @@ from data.image_tree import class_of, find_classes, find_images
 from data.resize import crop_and_resize
 from data.source import ReadError, Source, shown, warn_if_quantized
 
-# Errors of the system that will be the same tomorrow, unlike those of a failing disk:
-# broken links, loops of links, files of somebody else.
-LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
 NAMED = 3  # Bad files that are named; the others are counted.
 
 
@@ -51,7 +47,7 @@ class FolderSource(Source):
                 raise ValueError("is now {} where images are {}".format(*shapes))
         except (ValueError, OSError) as error:
             raise ReadError(
-                f"{shown(path)} {problem_of(error)}, but it could be read before."
+                f"{shown(path)} {error}, but it could be read before."
             ) from error
         return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 
@@ -69,31 +65,21 @@ class FolderSource(Source):
         return order.map(read, num_parallel_calls=os.cpu_count(), deterministic=True)
 
 
-def problem_of(error: ValueError | OSError) -> str:
-    """What is wrong with a file, by an error of image_file.read."""
-    if isinstance(error, OSError):
-        return f"cannot be opened, {error.strerror}"
-    return str(error)
-
-
 class Checked(NamedTuple):
     """What is kept of a file that was decoded once."""
 
-    problem: str | None  # Why it is rejected; the others are then None.
-    shape: tuple[int, int, int] | None = None
-    brightest: int | None = None  # Of 16 bits, the upper 8.
-    is_16_bit: bool = False
+    shape: tuple[int, int, int]
+    brightest: int  # Of 16 bits, the upper 8.
+    is_16_bit: bool
 
 
-def check_file(path: str) -> Checked:
-    """Decodes a file once."""
+def check_file(path: str) -> Checked | str:
+    """Decodes a file once. Returns what is wrong with a bad one."""
     try:
         pixels, is_16_bit = image_file.read(path, count_rows=True)
-    except (ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in LASTING:
-            raise
-        return Checked(problem_of(error))
-    return Checked(None, pixels.shape, int(pixels.max()), is_16_bit)
+    except ValueError as error:
+        return str(error)
+    return Checked(pixels.shape, int(pixels.max()), is_16_bit)
 
 
 def check_files(
@@ -106,13 +92,13 @@ def check_files(
         for file, path, checked in zip(
             files, paths, threads.map(check_file, paths), strict=True
         ):
-            if checked.problem is None:
+            if isinstance(checked, Checked):
                 good[file] = checked
             elif skip_bad_images:
-                bad.append(f"{shown(file)} {checked.problem}")
+                bad.append(f"{shown(file)} {checked}")
             else:
                 raise ValueError(
-                    f"{shown(path)} {checked.problem}; repair or remove it, or "
+                    f"{shown(path)} {checked}; repair or remove it, or "
                     "give --skip_bad_images to skip all such files."
                 )
     if not good:
@@ -209,23 +195,6 @@ def find_labels(
     return labels
 
 
-def warn_of_merged_classes(root: str, files: list[str]) -> None:
-    """Warns of folders that are one class, their names being one in Unicode."""
-    folders: dict[str, set[str]] = {}
-    for file in files:
-        if (name := class_of(file)) is not None:
-            folders.setdefault(name, set()).add(file.partition(os.sep)[0])
-    for name, spellings in folders.items():
-        if len(spellings) > 1:
-            logging.warning(
-                "%s: %d folders are the class %r, spelt in different Unicode forms: %s",
-                shown(root),
-                len(spellings),
-                name,
-                ", ".join(map(ascii, sorted(spellings))),
-            )
-
-
 def check_classes(root: str, class_names: tuple[str, ...], labels: list[int]) -> None:
     """Raises ValueError where no image of a class of train can be read."""
     missing = set(range(len(class_names))) - set(labels)
@@ -273,7 +242,6 @@ def load(
     root, files = find_files(data_dir, split, test_share)
     class_names = label_tensor = None
     if labels:
-        warn_of_merged_classes(root, files)
         class_names = find_classes(find_images(folder_of(data_dir, "train"))[0])
         label_of = find_labels(root, files, class_names)
     checked = check_files(root, files, skip_bad_images)

@@ -13,6 +13,7 @@ The size is checked before anything is decoded. A JPEG has no checksum, so that 
 within its data can go unnoticed.
 """
 
+import errno
 import io
 import os
 import stat
@@ -45,6 +46,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_PIXELS = 1 << 26  # 8192×8192.
 MAX_BYTES = 1 << 29  # More than MAX_PIXELS take uncompressed.
 MAX_SCANS = 100  # Of a progressive JPEG, which has some ten.
+# Errors of the system that will be the same tomorrow, unlike those of a failing disk:
+# broken links, loops of links, files of somebody else.
+LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
 # Tags of TIFF; their values for grey whose 0 is white and for planes one by one.
 PHOTOMETRIC, PLANAR, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 262, 284, 322, 323, 339
 WHITE_IS_ZERO, SEPARATE = 0, 2
@@ -62,23 +66,34 @@ def check_pillow() -> None:
         )
 
 
+def read_bytes(path: str) -> bytes:
+    """Contents of a file that can hold an image. Raises as `read` does."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("is no regular file")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"has {status.st_size} bytes, the most is {MAX_BYTES}")
+        with open(path, "rb") as file:
+            contents = file.read(MAX_BYTES)
+    except OSError as error:
+        if error.errno not in LASTING:
+            raise
+        raise ValueError(f"cannot be opened, {error.strerror}") from error
+    if not contents:
+        raise ValueError("is empty")
+    return contents
+
+
 def read(path: str, count_rows: bool = False) -> tuple[np.ndarray, bool]:
     """Pixels uint8 [H, W, 1 or 3] of a file, and whether they had 16 bits.
 
     `count_rows` rejects a PNG with too few, too, which takes two thirds longer.
 
     Raises ValueError, whose text says what is wrong with the file ('is empty'), and
-    OSError where the system does not give it.
+    OSError where the disk fails.
     """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("is no regular file")
-    if status.st_size > MAX_BYTES:
-        raise ValueError(f"has {status.st_size} bytes, the most is {MAX_BYTES}")
-    with open(path, "rb") as file:
-        contents = file.read(MAX_BYTES)
-    if not contents:
-        raise ValueError("is empty")
+    contents = read_bytes(path)
     try:
         with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
             problem = find_problem(image, contents)

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from data.arrays import ArraySource
-from data.axes import find_doubt, find_other_axes
+from data.axes import find_other_axes
 from data.layout import other_data_set
 from data.source import (
     DAMAGE,
@@ -225,12 +225,4 @@ def load(
                 )
             if split == "train":
                 file.warn_of_gaps(split_labels, len(class_names))
-    if (doubt := find_doubt(images.shape)) and split == "train":
-        logging.warning(
-            "%s: train_images has shape %s, which could be %s; images are "
-            "[N, H, W, C].",
-            shown(path),
-            list(images.shape),
-            doubt,
-        )
     return ArraySource.of("npz", split, images, split_labels, class_names, num_levels)

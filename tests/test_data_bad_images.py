@@ -1,8 +1,6 @@
 """Image files that are damaged, too large or of another kind, and what is said."""
 
 import struct
-import subprocess
-import sys
 
 import child_processes
 import numpy as np
@@ -149,10 +147,8 @@ def test_a_small_file_takes_little_memory(tmp_path):
     for name, contents in SMALL_FILES.items():
         (tmp_path / name / "train").mkdir(parents=True)
         (tmp_path / name / "train" / "it.png").write_bytes(contents)
-    root = data.__path__[0] + "/.."
     folders = [str(tmp_path / name) for name in SMALL_FILES]
-    command = [sys.executable, "-c", MEASURE, *folders]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    done = child_processes.run("-c", MEASURE, *folders)
     assert done.returncode == 0, done.stderr
     kilobytes = [int(line) for line in done.stdout.split()]
     taken = dict(zip(SMALL_FILES, kilobytes, strict=True))

@@ -1,7 +1,7 @@
 """Folders of classes: their names and order, links, and what is skipped."""
 
+import inspect
 import os
-import subprocess
 import sys
 import time
 import unicodedata
@@ -62,13 +62,12 @@ def test_numbers_are_sorted_as_numbers(tmp_path):
 
 
 def test_labels_of_test_follow_from_the_names_of_train(tmp_path):
-    """Also where the names differ in their Unicode form."""
+    """Also where the names differ in their Unicode form, even within a split."""
     train, test = (unicodedata.normalize(form, "caf\xe9") for form in ("NFD", "NFC"))
     assert train != test
-    root = write(
-        tmp_path, "train/a/0.png", f"train/{train}/1.png", f"test/{test}/2.png"
-    )
-    for split, expected in (("train", [(0, 0), (1, 1)]), ("test", [(2, 1)])):
+    files = f"train/{train}/1.png", f"test/{test}/2.png", f"train/{test}/3.png"
+    root = write(tmp_path, "train/a/0.png", *files)
+    for split, expected in (("train", [(0, 0), (1, 1), (3, 1)]), ("test", [(2, 1)])):
         source = data.load("folder", root, split, labels=True)
         assert source.class_names == ("a", test)
         assert levels(source) == expected
@@ -247,7 +246,7 @@ def test_a_folder_of_bad_files_alone_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(data.NAMES) - {"folder"}))
 def test_other_sets_have_no_images_to_skip(name):
-    with pytest.raises(ValueError, match=f"{name} does not read .* remove it"):
+    with pytest.raises(ValueError, match=f"{name} does not take it, it is for folder"):
         data.load(name, None, "train", skip_bad_images=True)
 
 
@@ -279,45 +278,25 @@ def test_names_of_any_bytes_are_named_in_one_line(tmp_path):
 
 
 def test_folders_in_folders_are_read_to_any_depth(tmp_path):
-    depth = sys.getrecursionlimit() + 100
-    (tmp_path / "train").mkdir()
-    here = os.open(tmp_path / "train", os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    file = os.open("it.png", os.O_WRONLY | os.O_CREAT, dir_fd=here)
-    os.write(file, GOOD)
-    os.close(file)
-    os.close(here)
+    deepest = tmp_path.joinpath(*"d" * 100)
+    deepest.mkdir(parents=True)
+    (deepest / "it.png").write_bytes(GOOD)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 50)
     try:
-        assert data.load("folder", str(tmp_path), "train").num_images == 1
-    finally:  # Python's own rmtree would go too deep.
-        subprocess.run(["rm", "-r", tmp_path / "train"], check=True)
+        files, _ = find_images(str(tmp_path))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert files == ["d/" * 100 + "it.png"]
 
 
-def test_20_000_files_are_found_in_seconds(tmp_path):
-    for name in range(20):
+def test_thousands_of_files_are_found_in_half_a_second(tmp_path):
+    for name in range(10):
         (tmp_path / str(name)).mkdir()
-        for i in range(1000):
+        for i in range(300):
             os.mknod(tmp_path / str(name) / f"{i:04}.png")
     start = time.process_time()
     files, _ = find_images(str(tmp_path))
-    assert time.process_time() - start < 2
-    assert len(files) == 20_000
+    assert time.process_time() - start < 0.5
+    assert len(files) == 3000
     assert files == sorted(files)
-
-
-def test_folders_that_differ_in_their_unicode_form_are_one_class_and_reported(
-    tmp_path, caplog
-):
-    for folder in ("caf\u00e9", "cafe\u0301"):
-        (tmp_path / "train" / folder).mkdir(parents=True)
-        (tmp_path / "train" / folder / "0.png").write_bytes(grey(9))
-    source = data.load("folder", str(tmp_path), "train", labels=True)
-    assert source.class_names == ("caf\u00e9",) and source.num_images == 2
-    assert message_of(caplog).endswith(
-        "2 folders are the class 'caf\u00e9', spelt in different Unicode forms: "
-        r"'cafe\u0301', 'caf\xe9'"
-    )

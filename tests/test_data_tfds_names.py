@@ -171,7 +171,7 @@ def test_parts_that_do_not_exist_or_are_all_are_rejected(root, part, problem):
 def test_split_test_is_for_sets_of_tfds_by_name():
     for name in ("cifar", "imagenet", "shapes", "folder"):
         message = error_of(None, "test", name, tfds_split_test="train[90%:]")
-        assert message.startswith(f"--tfds_split_test=train[90%:]: {name} has test im")
+        assert message.startswith(f"--tfds_split_test=train[90%:]: {name} does not")
 
 
 def test_images_of_several_sizes_are_cropped_and_resized(tmp_path):
