@@ -60,6 +60,13 @@ def check_name(name: str) -> None:
         )
 
 
+def not_taken(setting: str, name: str, takers: str) -> ValueError:
+    """The error for a setting that is for other data sets."""
+    return ValueError(
+        f"--{setting}: {name} does not take it, only {takers}; remove it."
+    )
+
+
 def check_settings(
     name: str,
     image_size: int | None,
@@ -70,16 +77,13 @@ def check_settings(
     """Raises ValueError for a setting of `load` that is not for this data set."""
     if image_size is not None:
         check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
-    for flag, value, is_right, kind in (
-        ("skip_bad_images", skip_bad_images or None, name == "folder", "folder"),
-        ("test_share", test_share, name == "folder", "folder"),
-        ("tfds_split_test", tfds_split_test, is_of_tfds(name), "tfds:NAME"),
-    ):
-        if value is not None and not is_right:
-            raise ValueError(
-                f"--{flag}={value}: {name} does not take it, it is for {kind}; remove "
-                "it."
-            )
+    if skip_bad_images and name != "folder":
+        raise not_taken("skip_bad_images", name, "folder")
+    if test_share is not None and name != "folder":
+        raise not_taken(f"test_share={test_share}", name, "folder")
+    if tfds_split_test is not None and not is_of_tfds(name):
+        takers = "data sets of tensorflow_datasets by their name"
+        raise not_taken(f"tfds_split_test={tfds_split_test}", name, takers)
     if test_share is not None and not 0 < test_share < 1:
         raise ValueError(
             f"--test_share={test_share}: must be between 0 and 1, for example 0.1."

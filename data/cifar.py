@@ -15,17 +15,8 @@ from data.arrays import ArraySource
 from data.source import DAMAGE, Source, check_image_size, reason_of
 
 IMAGE_SHAPE = (32, 32, 3)
-CLASS_NAMES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+CLASS_NAMES = tuple(
+    "airplane automobile bird cat deer dog frog horse ship truck".split()
 )
 NUM_LABELS = len(CLASS_NAMES)
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"

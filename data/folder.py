@@ -109,11 +109,7 @@ def check_files(
     if bad:
         named = "; ".join(bad[:NAMED]) + ("; …" if len(bad) > NAMED else "")
         logging.warning(
-            "%s: %d of %d images are skipped: %s",
-            shown(root),
-            len(bad),
-            len(files),
-            named,
+            f"{shown(root)}: {len(bad)} of {len(files)} images are skipped: {named}"
         )
     warn_of_dark_images(root, list(good.values()))
     return good
@@ -128,12 +124,9 @@ def warn_of_dark_images(root: str, checked: list[Checked]) -> None:
     num_bits = 8 + max(brightest, default=255).bit_length()
     if num_bits < 16:
         logging.warning(
-            "%s: its %d images of 16 bits use the lower %d bits alone, and the upper 8 "
-            "are kept, so they become dark; multiply their values by %d.",
-            shown(root),
-            len(brightest),
-            num_bits,
-            1 << (16 - num_bits),
+            f"{shown(root)}: its {len(brightest)} images of 16 bits use the lower "
+            f"{num_bits} bits alone, and the upper 8 are kept, so they become dark; "
+            f"multiply their values by {1 << (16 - num_bits)}."
         )
 
 
@@ -145,16 +138,9 @@ def warn_of_other_sizes(
     if resized:
         h, w, _ = shapes[resized[0]]
         logging.warning(
-            "%s: %d of %d images are cropped to a square and resized to %d×%d, the "
-            "first of them %s of %d×%d.",
-            shown(root),
-            len(resized),
-            len(shapes),
-            side,
-            side,
-            shown(resized[0]),
-            h,
-            w,
+            f"{shown(root)}: {len(resized)} of {len(shapes)} images are cropped to a "
+            f"square and resized to {side}×{side}, the first of them "
+            f"{shown(resized[0])} of {h}×{w}."
         )
 
 

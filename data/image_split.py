@@ -93,7 +93,7 @@ def find_split(root: str) -> list[str]:
             f"{', '.join(image_file.EXTENSIONS)} files in it or in folders below it."
         )
     if skipped:
-        logging.warning("%s: skipped %s.", shown(root), skipped)
+        logging.warning(f"{shown(root)}: skipped {skipped}.")
     return files
 
 

@@ -176,10 +176,8 @@ class NpzFile:
         if gaps:
             listed = ", ".join(map(str, gaps[:LISTED])) + ", …" * (len(gaps) > LISTED)
             logging.warning(
-                "%s: no training image has label %s of 0 … %d.",
-                shown(self.path),
-                listed,
-                num_labels - 1,
+                f"{shown(self.path)}: no training image has label {listed} of "
+                f"0 … {num_labels - 1}."
             )
 
 

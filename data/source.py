@@ -68,11 +68,9 @@ def warn_if_quantized(name: str, highest: int) -> None:
     """Warns where the highest pixel value of all images is no 8-bit image's."""
     if 0 < highest < 64:
         logging.warning(
-            "%s: no pixel value is above %d of 255, so the images are very dark, or "
-            "quantized already: then they belong in an npz with num_levels=%d.",
-            name,
-            highest,
-            2 ** highest.bit_length(),
+            f"{name}: no pixel value is above {highest} of 255, so the images are very "
+            "dark, or quantized already: then they belong in an npz with num_levels="
+            f"{2 ** highest.bit_length()}."
         )
 
 

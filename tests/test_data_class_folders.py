@@ -246,7 +246,7 @@ def test_a_folder_of_bad_files_alone_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(data.NAMES) - {"folder"}))
 def test_other_sets_have_no_images_to_skip(name):
-    with pytest.raises(ValueError, match=f"{name} does not take it, it is for folder"):
+    with pytest.raises(ValueError, match=f"{name} does not take it, only folder"):
         data.load(name, None, "train", skip_bad_images=True)
 
 

@@ -81,6 +81,12 @@ def test_package_imports_neither_data_nor_flags_nor_entry_points(module):
     assert "absl.flags" not in imported(modules()[module])
 
 
+def test_data_imports_leaves_of_the_package_alone():
+    leaves = {f"pixel_cnn_pp.{name}" for room in ROOMS[-2:] for name in room}
+    for path in (ROOT / "data").glob("*.py"):
+        assert imported(path) & modules().keys() <= leaves, path
+
+
 def test_no_two_modules_import_each_other():
     graph = {m: imported(path) & modules().keys() for m, path in modules().items()}
 
