@@ -35,20 +35,20 @@ def no_folder(data_dir: str, split: str) -> FileNotFoundError:
     """The error where data_dir has no folder of a split."""
     flags = other_data_set(data_dir)
     is_other = flags not in (None, f"-d folder -i {shown(data_dir)}")
+    hint = f"; try {flags}" if is_other else ""
+    root = os.path.join(data_dir, split)
     return FileNotFoundError(
-        f"data_dir={shown(data_dir)}: no folder {shown(os.path.join(data_dir, split))};"
-        " folder needs train/ and test/ folders of images there"
-        + (f"; try {flags}." if is_other else ".")
+        f"data_dir={shown(data_dir)}: no folder {shown(root)}; folder needs train/ and "
+        f"test/ folders of images there{hint}."
     )
 
 
 def folder_of(data_dir: str, split: str) -> str:
     """The folder of a split's images, which is data_dir itself if they lie there."""
-    if is_one_folder(data_dir):
-        return data_dir
-    if not os.path.isdir(os.path.join(data_dir, split)):
+    root = data_dir if is_one_folder(data_dir) else os.path.join(data_dir, split)
+    if not os.path.isdir(root):
         raise no_folder(data_dir, split)
-    return os.path.join(data_dir, split)
+    return root
 
 
 def find_files(
