@@ -132,13 +132,8 @@ class Source(abc.ABC):
         """Every example once: {'image': [H, W, C]}, with 'label' int32 [] if any.
 
         As stored where epoch is None, else in an order that follows from (seed, epoch)
-        alone. `start` skips the first examples of that order.
+        alone, both 0 or more. `start` skips the first examples of that order.
         """
-        if seed < 0 or (epoch is not None and epoch < 0):
-            raise ValueError(
-                f"seed={seed}, epoch={epoch}: orders are numbered from 0; "
-                "use a seed and an epoch ≥ 0."
-            )
         if not 0 <= start <= self.num_images:
             raise ValueError(
                 f"start={start}: {self.name} {self.split} has {self.num_images} "

@@ -142,8 +142,8 @@ def find_positions(
     positions = {}
     for part in parts:
         some = np.arange(part.skip, part.skip + part.take)
-        positions[part.filename] = np.union1d(positions.get(part.filename, []), some)
-    return {path: some.astype(np.int64) for path, some in positions.items()}
+        positions[part.filename] = np.union1d(positions.get(part.filename, some), some)
+    return positions
 
 
 def find_split(

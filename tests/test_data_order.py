@@ -84,7 +84,7 @@ def test_permutation_without_epoch_counts_up():
 
 @pytest.mark.parametrize(
     "arguments, named",
-    [((0, -1, 0), "seed=-1"), ((-2, 0, 0), "epoch=-2"), ((0, 0, 151), "start=151")],
+    [((0, -1), "non-negative"), ((-2, 0), "non-negative"), ((0, 0, 151), "start=151")],
 )
 def test_numbers_out_of_range_are_rejected(numbered, arguments, named):
     with pytest.raises(ValueError, match=named):
