@@ -51,17 +51,3 @@ def other_data_set(data_dir: str) -> str | None:
         return f"-d folder -i {shown(data_dir)} (and --test_share=0.1 to train)"
     files = sorted(file for file in os.listdir(data_dir) if file.endswith(".npz"))
     return f"-d npz -i {shown(os.path.join(data_dir, files[0]))}" if files else None
-
-
-def check_no_other_data_set(data_dir: str) -> None:
-    """Raises ValueError before a download into the images of another data set."""
-    flags = other_data_set(data_dir)
-    if flags:
-        raise ValueError(
-            f"data_dir={shown(data_dir)} has no files of this data set, and nothing is "
-            f"downloaded beside the files there; for your own images give {flags}."
-        )
-    if os.path.isfile(data_dir):
-        raise NotADirectoryError(
-            f"data_dir={shown(data_dir)} is a file; give the folder that it lies in."
-        )

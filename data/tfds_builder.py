@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from data.layout import check_no_other_data_set
+from data.layout import other_data_set
 from data.source import DAMAGE, reason_of, shown
 
 if TYPE_CHECKING:
@@ -31,9 +31,18 @@ def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> Non
             f"{shown(shlex.quote(data_dir))}."
         )
     folder = re.split("[/:]", tfds_name)[0]
-    is_theirs = manual_dir or os.path.isdir(os.path.join(data_dir, folder))
-    if not is_theirs:
-        check_no_other_data_set(data_dir)
+    if manual_dir or os.path.isdir(os.path.join(data_dir, folder)):
+        return
+    flags = other_data_set(data_dir)
+    if flags:
+        raise ValueError(
+            f"data_dir={shown(data_dir)} has no files of this data set, and nothing is "
+            f"downloaded beside the files there; for your own images give {flags}."
+        )
+    if os.path.isfile(data_dir):
+        raise NotADirectoryError(
+            f"data_dir={shown(data_dir)} is a file; give the folder that it lies in."
+        )
 
 
 def find(
