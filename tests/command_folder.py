@@ -20,6 +20,12 @@ RUN = (
     f"{SMALL} {FIELD} -o run -t 3 -z elu -l 0.002 -e 0.9 -p 0.25 -x 7 -g 1 -ns 1 -s 5 "
     "--polyak_decay=0.9 --log_interval=4 --nojit_compile"
 )
+LABELLED = f"{SMALL} {FIELD} -o labelled -c --nojit_compile"
+# One of its pictures is torn.
+PICTURED = (
+    f"{SMALL} {FIELD} -o pictured -d folder -i pictures --skip_bad_images -b 1 -u 1 "
+    "-g 1 --nojit_compile"
+)
 GOLDEN = "--official_checkpoint=unconditional.ckpt -d npz -i golden.npz"
 GOLDEN_LABELLED = (
     "--official_checkpoint=class_conditional_elu.ckpt -d npz -i golden_labelled.npz"
@@ -28,8 +34,10 @@ GOLDEN_LABELLED = (
 GOLDEN_FLAGS = "-q 1 -n 8 -m 3 -b 4 -u 4"
 
 
-def write_inputs(folder: pathlib.Path) -> None:
-    """Data sets, good ones and bad, and the official checkpoints."""
+def write_inputs(folder: pathlib.Path, labelled: str) -> None:
+    """Data sets, good ones and bad, and the official checkpoints. `labelled`: a path,
+    that of the data set labelled.npz."""
+    shutil.copy(labelled, folder / "labelled.npz")
     rng = np.random.default_rng(1)
     train = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     images = {"train_images": train, "test_images": train[:11]}

@@ -4,10 +4,15 @@ import functools
 import gc
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
+# Without what is set here.
+USER_ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES")
+}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # XLA compiles for longer than the tests run what it compiled. Without its fusion
@@ -36,7 +41,7 @@ tf.config.set_logical_device_configuration(
 )
 
 # Rewriting the graphs takes longer than running them once or twice does.
-# test_defaults.py runs with TensorFlow's defaults.
+# test_processes.py runs with TensorFlow's defaults.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # XLA, the default in part, compiles for longer than most tests run what it compiled.
@@ -72,8 +77,8 @@ _original = multi_device_iterator_ops._create_device_dataset
 multi_device_iterator_ops._create_device_dataset = _create_device_dataset
 
 
-# test_defaults.py runs it in a process of its own, with TensorFlow's defaults; by hand:
-# pytest -n 0 --noconftest tests/test_golden.py
+# test_processes.py runs it in a process of its own, with TensorFlow's defaults; by
+# hand: pytest -n 0 --noconftest tests/test_golden.py
 collect_ignore = ["test_golden.py"]
 
 
@@ -94,12 +99,11 @@ def npz_path(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_command():
-    """Runs an entry point as a user does, from the checkout."""
-    # Set above for the tests' own process: it would let TensorFlow's notes through.
-    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    """Runs Python as a user does, with TensorFlow's defaults."""
 
-    def run(script, *arguments, cwd=ROOT, timeout=300):
-        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    def run(*arguments, cwd=ROOT, timeout=300, **environment):
+        command = [sys.executable, *map(str, arguments)]
+        env = USER_ENVIRONMENT | environment
         return subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env
         )
@@ -121,8 +125,7 @@ def command_folder(npz_path, tmp_path_factory):
     import command_folder
 
     folder = tmp_path_factory.mktemp("command_lines")
-    shutil.copy(npz_path, folder / "labelled.npz")
-    command_folder.write_inputs(folder)
+    command_folder.write_inputs(folder, npz_path)
     return folder
 
 
@@ -153,15 +156,14 @@ def resumed(command_folder, trained):
 def other_runs(command_folder):
     """A class-conditional run, one step on from an official checkpoint, and a step on
     pictures of which one is torn."""
-    from command_folder import FIELD, GOLDEN, GOLDEN_FLAGS, SMALL, Run
+    from command_folder import GOLDEN, GOLDEN_FLAGS, LABELLED, PICTURED, Run
     from command_lines import run
 
     lines = {
-        "labelled": f"{SMALL} {FIELD} -o labelled -c --max_steps=2 --nojit_compile",
+        "labelled": f"{LABELLED} --max_steps=2",
         "official": f"{GOLDEN} {GOLDEN_FLAGS} -o official -p 0 -ns 0 --max_steps=6 "
         "--nojit_compile",
-        "pictured": f"{SMALL} {FIELD} -o pictured -d folder -i pictures "
-        "--skip_bad_images -b 1 -u 1 -g 1 -ns 0 --max_steps=1 --nojit_compile",
+        "pictured": f"{PICTURED} -ns 0 --max_steps=1",
     }
     found = {}
     for name, line in lines.items():

@@ -80,15 +80,15 @@ def test_model_of_a_flagfile_has_the_output_of_its_likelihood(name):
 @pytest.mark.parametrize(
     "name, line",
     [
-        ("quickstart", "--image_size=8 --nojit_compile"),
-        ("field_11x5_channels", "-d npz -i labelled.npz"),
-        ("cifar10_class_conditional", "-d npz -i labelled.npz -q 1"),
+        ("field_11x5_channels", ""),
+        ("cifar10_class_conditional", "--field=11x5"),
+        ("continuous", "--field=11x5"),
     ],
 )
 def test_flagfile_takes_two_steps(name, line, command_folder):
     # Small and short; all else is as it stands there.
-    small = f"-n 4 -b 2 -u 4 --max_steps=2 -ns 0 -o config_{name}"
-    line = f"--flagfile={CONFIGS / name}.cfg {small} {line}"
+    small = "-d npz -i labelled.npz -n 4 -b 2 -u 4 --max_steps=2 -ns 0"
+    line = f"--flagfile={CONFIGS / name}.cfg {small} {line} -o config_{name}"
     done = run("train.py", line, command_folder)
     assert (done.returncode, done.stderr) == (0, "")
     checkpoints = checkpoint.list_checkpoints(str(command_folder / f"config_{name}"))

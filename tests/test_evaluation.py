@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def model():
-    return PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
+    return PixelCNNPP((8, 8, 3), field="11x5", nr_filters=4, nr_logistic_mix=2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_losses_are_those_of_each_image_alone_whatever_the_batch_size(
 
 def test_two_replicas_count_every_image_once(images):
     with distribution.make_strategy(2).scope():
-        model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
+        model = PixelCNNPP((8, 8, 3), field="11x5", nr_filters=4, nr_logistic_mix=2)
         evaluator = Evaluator(model, 3, tf.distribute.get_strategy())
         assert evaluator.batch_size == 4
         mean = evaluator.mean_loss(examples(images))
@@ -74,7 +74,7 @@ def test_scores_are_streamed_however_many_images_follow(model, images):
 
 def test_fewer_pixel_values_than_256_are_scored_on_the_quantized_images(images):
     model = PixelCNNPP(
-        (8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2, num_levels=32
+        (8, 8, 3), field="11x5", nr_filters=4, nr_logistic_mix=2, num_levels=32
     )
 
     class EightBit:
@@ -100,7 +100,7 @@ def test_scores_and_heat_maps_that_are_not_finite_end_in_an_error(images, tmp_pa
         def examples(self, start=0):
             return examples(images[:3])
 
-    model = PixelCNNPP((8, 8, 3), nr_resnet=1, nr_filters=4, nr_logistic_mix=2)
+    model = PixelCNNPP((8, 8, 3), field="11x5", nr_filters=4, nr_logistic_mix=2)
     for parameter in model.parameters.values():
         parameter.assign(tf.fill(parameter.shape, np.nan))
     with pytest.raises(FloatingPointError, match="bits of some images are NaN"):

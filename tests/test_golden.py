@@ -96,9 +96,11 @@ def test_sample_from_the_official_noise_is_the_official_one(golden):
 
 @pytest.fixture(scope="module")
 def official_run(golden):
-    """A train state with the golden run's settings, and its step, compiled once."""
+    """A train state with the golden run's settings, and its step, compiled once: for
+    the unconditional model with XLA as by default, for the other without."""
     config = Config.of(
         **golden.model_arguments(),
+        jit_compile=None if golden.labels is None else False,
         class_conditional=golden.labels is not None,
         batch_size=4,
         nr_gpu=1,

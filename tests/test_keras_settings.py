@@ -294,9 +294,7 @@ def test_command_line_names_settings_that_keras_cannot_read(settings, tmp_path):
     assert "Traceback" not in "".join(lines)
 
 
-def test_command_line_trains_the_same_under_any_keras_settings(
-    run_command, tmp_path, monkeypatch
-):
+def test_command_line_trains_the_same_under_any_keras_settings(run_command, tmp_path):
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}'
     )
@@ -305,9 +303,9 @@ def test_command_line_trains_the_same_under_any_keras_settings(
         "--nojit_compile"
     )
     default = command_lines.run("train.py", f"{line} -o default", tmp_path)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    told = run_command("train.py", *line.split(), "-o", tmp_path / "told")
+    settings = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"}
+    line = [ROOT / "train.py", *line.split(), "-o", tmp_path / "told"]
+    told = run_command(*line, **settings)
     found = []
     for name, done in ("default", default), ("told", told):
         assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 fixtures/version_0_1_0/expected.npz holds what that version computed from them.
 """
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import data
+from data.validation import PartSource
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.training.run import prepare
 
@@ -45,11 +47,13 @@ def test_run_gives_the_same_scores_and_samples(expected, images):
 def test_run_resumes_to_the_parameters_that_the_old_version_came_to(expected, tmp_path):
     shutil.copytree(FOLDER / "run", tmp_path / "run")
     config = checkpoint.load_config(str(tmp_path / "run"))
-    splits = [
+    config = dataclasses.replace(config, num_samples=0)
+    train, test = (
         data.load("shapes", "", split, labels=True, image_size=8)
         for split in ("train", "test")
-    ]
-    loop = prepare(config, *splits, str(tmp_path / "run"), load_params=True)
+    )
+    few = PartSource.of(test, "test", np.arange(8))
+    loop = prepare(config, train, few, str(tmp_path / "run"), load_params=True)
     loop.run()
     averages = [v.numpy().ravel() for v in loop.state.ema_parameters.values()]
     ours, theirs = np.concatenate(averages), expected["averages_at_6"]

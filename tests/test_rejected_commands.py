@@ -6,8 +6,12 @@ from command_folder import (
     GOLDEN,
     GOLDEN_FLAGS,
     GOLDEN_LABELLED,
+    LABELLED,
+    PICTURED,
+    RUN,
     SMALL,
     write_damaged_runs,
+    write_inputs,
 )
 from command_lines import contents_of, run
 
@@ -306,18 +310,23 @@ POINTER = "Pass --helpshort or --helpfull to see help on flags."
 
 
 @pytest.fixture(scope="module")
-def rejected(command_folder, resumed, other_runs):
+def rejected(npz_path, tmp_path_factory):
     """Results of REJECTED; all that is in the folder before and after."""
-    write_damaged_runs(command_folder)
-    before = contents_of(command_folder)
+    folder = tmp_path_factory.mktemp("rejected")
+    write_inputs(folder, npz_path)
+    for line in (RUN, LABELLED, PICTURED):
+        done = run("train.py", f"{line} -ns 0 --max_steps=2 --save_steps=1", folder)
+        assert done.returncode == 0, done.stderr
+    write_damaged_runs(folder)
+    before = contents_of(folder)
     firsts = {"train": f"{SMALL} -o new "}
     found = {
         (script, arguments): run(
-            f"{script}.py", firsts.get(script, "") + arguments, command_folder
+            f"{script}.py", firsts.get(script, "") + arguments, folder
         )
         for script, arguments, *_ in REJECTED
     }
-    return found, before, contents_of(command_folder)
+    return found, before, contents_of(folder)
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,15 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
     assert len(set(masks)) == len(masks)
 
 
-def test_checkpoint_of_four_replicas_resumes_on_one_and_the_other_way_round(
+def test_checkpoint_of_two_replicas_resumes_on_one_and_the_other_way_round(
     npz_path, tmp_path
 ):
     # 40 images, 8 a step: the sixth step is the first of the second epoch.
     settings = {"dropout_p": 0.0, "batch_size": 8, "jit_compile": False} | SMALLEST
     whole = run(npz_path, tmp_path / "whole", max_steps=6, **settings)
     run(npz_path, tmp_path / "parts", max_steps=2, **settings)
-    four = settings | {"nr_gpu": 4, "batch_size": 2}
-    run(npz_path, tmp_path / "parts", True, max_steps=4, **four)
+    two = settings | {"nr_gpu": 2, "batch_size": 4}
+    run(npz_path, tmp_path / "parts", True, max_steps=4, **two)
     parts = run(npz_path, tmp_path / "parts", True, max_steps=6, **settings)
     assert parts.count("epoch") == 1 and parts.count("position") == 8
     # 11 test images, of which each counts once however many the replicas take.

@@ -17,6 +17,7 @@ from pixel_cnn_pp import checkpoint, export, files
 from pixel_cnn_pp.training.metrics import RunLog
 from pixel_cnn_pp.training.preemption import ReadFailed, Stopped, StopSignals
 from pixel_cnn_pp.training.run import prepare
+from pixel_cnn_pp.training.step import TrainStep
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +88,8 @@ def test_second_process_on_a_folder_names_the_first_ones_number(tmp_path):
 
 def test_resume_waits_for_no_lock_of_its_own(run, npz_path, tmp_path):
     folder = copy_of(run, tmp_path)
-    assert resume(npz_path, folder).count("step") == 5
-    assert resume(npz_path, folder, max_steps=6).count("step") == 6
+    for _ in range(2):
+        assert resume(npz_path, folder, max_steps=4).count("step") == 4
 
 
 def test_other_images_of_the_same_number_and_shape_are_rejected(
@@ -206,10 +207,9 @@ def test_run_from_an_official_checkpoint_begins_with_a_checkpoint(
     def die(*args):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunLog, "row", die)
-        with pytest.raises(KeyboardInterrupt):
-            small_runs.run(npz_path, tmp_path / "run", **settings)
+    monkeypatch.setattr(TrainStep, "__call__", die)
+    with pytest.raises(KeyboardInterrupt):
+        small_runs.run(npz_path, tmp_path / "run", **settings)
     assert [s for s, _ in checkpoint.list_checkpoints(tmp_path / "run")] == [5]
 
 
