@@ -26,7 +26,7 @@ from pixel_cnn_pp import checkpoint
 
 # Every second step ends in a checkpoint, so that many a kill falls into its writing.
 RUN = (
-    "-d shapes --image_size=8 -n 4 -m 2 -b 256 -u 8 -ns 1 -t 1 --field=11x5 "
+    "-d shapes --image_size=8 -n 4 -m 2 -b 32 -u 8 -ns 1 -t 1 --field=11x5 "
     "--log_interval=3 --save_steps=2 --nojit_compile"
 )
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 # 40 images, 8 a step on all devices together.
 RUN = (
     "-d npz -n 4 -m 2 -u 8 -p 0 -ns 1 --field=11x5 --log_interval=1 "
-    "--save_steps=2 -t 99 --max_steps=40 --max_epochs=99 --nojit_compile"
+    "--save_steps=2 -t 99 --max_steps=20 --max_epochs=99 --nojit_compile"
 )
 
 
@@ -76,13 +76,13 @@ def test_worker_says_that_another_was_lost(run_of_two):
     last = stderr.strip().splitlines()[-1]
     assert last.startswith("error: another worker was lost at step")
     assert last.endswith("start all of them again with --resume.")
-    assert reached < 40
+    assert reached < 20
 
 
 def test_only_the_first_worker_tells_of_the_run(run_of_two):
     *_, ends = run_of_two
     assert [code for *_, code in ends] == [0, 0], ends
-    assert "step 40/40" in ends[0][0]
+    assert "step 20/20" in ends[0][0]
     assert ends[1][0] == ""
 
 
