@@ -12,7 +12,6 @@ import pytest
 import tensorflow as tf
 
 import data
-from data.validation import PartSource
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.training.run import prepare
 
@@ -52,7 +51,7 @@ def test_run_resumes_to_the_parameters_that_the_old_version_came_to(expected, tm
         data.load("shapes", "", split, labels=True, image_size=8)
         for split in ("train", "test")
     )
-    few = PartSource.of(test, "test", np.arange(8))
+    few = dataclasses.replace(test, indices=np.arange(8))
     loop = prepare(config, train, few, str(tmp_path / "run"), load_params=True)
     loop.run()
     averages = [v.numpy().ravel() for v in loop.state.ema_parameters.values()]
