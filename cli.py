@@ -11,7 +11,8 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -153,27 +154,32 @@ def DEFINE_data_set(default: str | None, help: str) -> None:
 
 
 def DEFINE_field(
-    of: type,
-    name: str,
-    help: str,
-    short_name: str | None = None,
-    choices: Sequence[str] | None = None,
-    **limits: int,
+    of: type, name: str, help: str, short_name: str | None = None, **options: Any
 ) -> None:
-    """Defines the flag of a dataclass's field, with its type and default."""
-    kind, default = typing.get_type_hints(of)[name], getattr(of, name)
+    """Defines the flag of a dataclass's field, with its type and default.
+
+    `options`: those of absl's flags, such as enum_values or another default.
+    """
+    kind = typing.get_type_hints(of)[name]
     if isinstance(kind, types.UnionType):
         kind, _ = typing.get_args(kind)  # Of int | None, int.
-    if choices is not None:
-        flags.DEFINE_enum(name, default, choices, help, short_name=short_name)
-    else:
-        define = {
-            bool: flags.DEFINE_bool,
-            int: flags.DEFINE_integer,
-            float: flags.DEFINE_float,
-            str: flags.DEFINE_string,
-        }[kind]
-        define(name, default, help, short_name=short_name, **limits)
+    define = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_enum if "enum_values" in options else flags.DEFINE_string,
+    }[kind]
+    options = {"default": getattr(of, name), **options}
+    define(name, help=help, short_name=short_name, **options)
+
+
+def check_unused(names: str, why: str) -> None:
+    """Raises ValueError where one of these flags, which have no effect, is given."""
+    for flag in (FLAGS[name] for name in names.split() if name in FLAGS):
+        if flag.value != flag.default:
+            is_list = isinstance(flag.value, list)
+            value = ",".join(flag.value) if is_list else flag.value
+            raise ValueError(f"--{flag.name}={value}: has no effect {why}.")
 
 
 def define_model_flags() -> None:

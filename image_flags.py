@@ -1,5 +1,6 @@
 """The images of evaluate.py and sample.py: the flags that name them, loading them."""
 
+import functools
 import os
 
 from absl import flags, logging
@@ -8,7 +9,6 @@ import cli  # Before TensorFlow: it sets its log level.
 import data
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import Config
-from pixel_cnn_pp.evaluation import checks
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.images import fingerprint, quantized, relabel
 
@@ -36,30 +36,27 @@ def define_flags() -> None:
         "images without train/ and test/.",
         short_name="i",
     )
-    flags.DEFINE_integer(
+    of_run = functools.partial(cli.DEFINE_field, Config, default=None)
+    of_run(
         "image_size",
-        None,
         "Side of the images in pixels, for shapes, folder and sets of "
         "tensorflow-datasets; by default that of the model.",
         lower_bound=1,
         upper_bound=data.MAX_IMAGE_SIZE,
     )
-    flags.DEFINE_bool(
+    of_run(
         "skip_bad_images",
-        None,
         "For folder: skip files that cannot be read as images, and report them; by "
         "default as in the run.",
     )
-    flags.DEFINE_float(
+    of_run(
         "test_share",
-        None,
         "For a folder of images without train/ and test/: divide it as a run with this "
         "--test_share does; by default as in the run for its images, while all of "
         "another folder are taken.",
     )
-    flags.DEFINE_string(
+    of_run(
         "tfds_split_test",
-        None,
         "For sets of tensorflow-datasets: their split that --split=test takes; by "
         "default as in the run for its --data_set, else test.",
     )
@@ -68,7 +65,7 @@ def define_flags() -> None:
         "split",
         "Which images; validation: those that the run held out by its "
         "--validation_share, which its train then lacks.",
-        choices=("train", "validation", "test"),
+        enum_values=("train", "validation", "test"),
     )
     cli.DEFINE_field(
         Tasks,
@@ -90,13 +87,6 @@ def given_settings() -> dict:
     """The SETTINGS that the command line gives."""
     given = {name: FLAGS[name].value for name in SETTINGS}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def check_no_images_named() -> None:
-    """Raises ValueError where the command line names images and none are read."""
-    for name, value in given_settings().items():
-        if name != "image_size" or FLAGS.save_dir is not None:
-            checks.check_unused(name, value, None, "complete_rows")
 
 
 def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:

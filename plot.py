@@ -5,14 +5,13 @@ Example:
 """
 
 import importlib.util
-import math
 import os
 
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import files
-from pixel_cnn_pp.training.metrics import HEADER, METRICS
+from pixel_cnn_pp.training.metrics import METRICS, read_metrics
 
 FORMATS = (".png", ".pdf", ".svg")
 TITLE = "Training curve of PixelCNN"  # In the picture's metadata.
@@ -41,38 +40,23 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
             f"--save_dir={save_dir}: has no {METRICS}; give the folder of a run of "
             "train.py."
         )
+    lines = read_metrics(path)
+    if None in lines:
+        number = lines.index(None) + 1
+        remedy = REMEDY if number == 1 else f"{REMEDY}, or delete the line"
+        raise ValueError(f"{path}: line {number} is damaged; {remedy}.")
     of_intervals, of_epochs, test = [], [], []
-    with open(path, newline="", errors="replace") as file:
-        header = next(file, "").rstrip()
-        if header and not HEADER.fullmatch(header):
-            raise ValueError(f"{path}: line 1 is damaged; {REMEDY}.")
-        columns = header.split(",")
-        for number, line in enumerate(file, 2):
-            try:
-                step, _, train_value, test_value, *_ = line.rstrip().split(",")
-                if not step.isdecimal() or len(step) > 19:
-                    raise ValueError(f"{step} is no step")
-                step = int(step)
-                if train_value:
-                    train = of_epochs if test_value else of_intervals
-                    train.append((step, _number(train_value)))
-                if test_value:
-                    test.append((step, _number(test_value)))
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}: line {number} is damaged; {REMEDY}, or delete the line."
-                ) from error
+    for step, _, train_value, test_value, *_ in lines[1:]:
+        if train_value:
+            train = of_epochs if test_value else of_intervals
+            train.append((int(step), float(train_value)))
+        if test_value:
+            test.append((int(step), float(test_value)))
     if not (of_intervals or of_epochs or test):
         raise ValueError(f"{path}: has no values yet; train longer.")
-    return {columns[2]: max(of_intervals, of_epochs, key=len), columns[3]: test}
-
-
-def _number(text: str) -> float:
-    """ValueError for what train.py does not write, such as 1_0, or cannot be shown."""
-    value = float(text)
-    if "_" in text or 1e30 < abs(value) < math.inf:
-        raise ValueError(f"{text} is no metric")
-    return value
+    _, _, train_column, test_column, *_ = lines[0]
+    train = max(of_intervals, of_epochs, key=len)
+    return {train_column: train, test_column: test}
 
 
 def make_figure(curves: dict[str, list[tuple[int, float]]]):

@@ -7,6 +7,7 @@ from absl import flags
 import cli  # Before TensorFlow: it sets its log level.
 import image_flags
 from pixel_cnn_pp import cluster, distribution
+from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.evaluation.tasks import Tasks
@@ -84,12 +85,12 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
 
 def define_compute_flags() -> None:
     """Defines the flags that say how to compute, and on which devices."""
-    flags.DEFINE_integer(
+    cli.DEFINE_field(
+        Config,
         "nr_gpu",
-        None,
         "GPUs to score and sample on; by default all, or one CPU without a GPU. "
         "Completions and heat maps use the first.",
-        short_name="g",
+        "g",
         lower_bound=1,
     )
     cli.DEFINE_field(
@@ -99,9 +100,9 @@ def define_compute_flags() -> None:
         "others in --output_dir, a folder that all of them share.",
         lower_bound=1,
     )
-    flags.DEFINE_bool(
+    cli.DEFINE_field(
+        Config,
         "jit_compile",
-        None,
         "Compile sampling, and in scoring activation, padding and gating, with XLA. By "
         "default unless the GPU is too new for it; --nojit_compile does without XLA.",
     )
@@ -114,13 +115,33 @@ def tasks_from_flags() -> Tasks:
     return Tasks(**{name: FLAGS[name].value for name in names if name in FLAGS})
 
 
+def check_unused_flags(tasks: Tasks) -> None:
+    """Raises ValueError where a flag is given on which nothing depends."""
+    is_sampled = tasks.num_samples or tasks.completes
+    # Of an official checkpoint the size of the images decides on that of the samples.
+    is_sized = tasks.needs_images or FLAGS.save_dir is None
+    of_images = "split max_images data_set data_dir skip_bad_images test_share "
+    for names, is_used, needed in (
+        ("dequantization_draws background_dir", tasks.gives_bits, "output_json"),
+        ("heatmap_max", tasks.heatmap, "heatmap"),
+        ("labels shard_images", tasks.num_samples, "num_samples"),
+        ("temperature seed", is_sampled, "num_samples"),
+        ("num_completions", tasks.completes, "complete_rows"),
+        ("scale", tasks.pictures, "num_samples"),
+        (of_images + "tfds_split_test", tasks.needs_images, "complete_rows"),
+        ("image_size", is_sized, "complete_rows"),
+    ):
+        if not is_used:
+            why = f"here; give --{needed} too, or remove the flag"
+            cli.check_unused(names, why)
+
+
 def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
     """Checks, then does what is asked for with the model and images of the flags."""
     with cli.errors_in_one_line():
         cli.check_model_flags()
         tasks.check_flags()
-        if not tasks.needs_images:
-            image_flags.check_no_images_named()
+        check_unused_flags(tasks)
         image_flags.check_output_dir(tasks.output_dir)
         index, count = cluster.position()
         cli.set_devices(FLAGS.nr_gpu, FLAGS.tf32)

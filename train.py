@@ -124,7 +124,10 @@ of_model("nr_resnet", "Residual blocks per stage.", "q")
 of_model("nr_filters", "Filters of every layer.", "n")
 of_model("nr_logistic_mix", "Logistic components of the mixture.", "m")
 of_model(
-    "resnet_nonlinearity", "Nonlinearity of the residual blocks.", "z", NONLINEARITIES
+    "resnet_nonlinearity",
+    "Nonlinearity of the residual blocks.",
+    "z",
+    enum_values=NONLINEARITIES,
 )
 of_model("dropout_p", "Dropout probability.", "p")
 
@@ -134,7 +137,7 @@ of_model(
     "Distribution of a sub-pixel: the discretized mixture of logistics; a softmax over "
     "the pixel values; or the density of the mixture at dequantized images, an upper "
     "bound on the bits/dim.",
-    choices=LIKELIHOODS,
+    enum_values=LIKELIHOODS,
 )
 of_model("energy_distance", "Train by the energy distance, not the likelihood.", "ed")
 of_model("short_cuts", "Skip connections from the downsampling to the upsampling path.")
@@ -142,7 +145,7 @@ of_model(
     "field",
     "Receptive field, columns x rows above, of a network of one stage in place of the "
     "one with --nr_resnet blocks per stage.",
-    choices=FIELDS,
+    enum_values=FIELDS,
 )
 of_model(
     "nin_blocks",
@@ -199,7 +202,7 @@ of_run(
     "Of training steps. mixed_bfloat16 computes activations in bfloat16; parameters, "
     "EMA, weight norms, output layer and likelihood stay in float32, and so do test "
     "results and samples.",
-    choices=PRECISIONS,
+    enum_values=PRECISIONS,
 )
 of_run(
     "remat",
@@ -282,16 +285,12 @@ def settings_from_flags(saved: Config | None = None) -> dict:
         settings |= {name: saved.settings()[name] for name in omitted}
     if FLAGS.official_checkpoint:
         take_from_checkpoint(settings)
-    if FLAGS.field and FLAGS["nr_resnet"].present:
-        raise ValueError(
-            f"--nr_resnet={FLAGS.nr_resnet}: --field={FLAGS.field} decides on the "
-            "number of blocks; remove one of the two."
-        )
-    if settings["likelihood"] == "softmax" and FLAGS["nr_logistic_mix"].present:
-        raise ValueError(
-            f"--nr_logistic_mix={FLAGS.nr_logistic_mix}: --likelihood=softmax has no "
-            "logistic components; remove one of the two."
-        )
+    if FLAGS.field:
+        why = f"with --field={FLAGS.field}; remove one of the two"
+        cli.check_unused("nr_resnet", why)
+    if settings["likelihood"] == "softmax":
+        why = "with --likelihood=softmax; remove one of the two"
+        cli.check_unused("nr_logistic_mix", why)
     return settings
 
 

@@ -27,11 +27,12 @@ SIGNALS = (
 )
 
 
-def num_workers() -> int:
-    """Number of workers in TF_CONFIG, 0 without it. ValueError if it is wrong."""
+def workers() -> tuple[list[str], int]:
+    """Addresses of the workers of TF_CONFIG, the chief's first, and which of them this
+    is; none without TF_CONFIG. ValueError if it is wrong."""
     text = os.environ.get("TF_CONFIG", "")
     if not text:
-        return 0
+        return [], 0
     try:
         if not isinstance(json.loads(text), dict):
             raise ValueError("it is no JSON object")
@@ -41,7 +42,7 @@ def num_workers() -> int:
         if not jobs:
             if index:
                 raise ValueError(f"task index {index} without a cluster")
-            return 0
+            return [], 0
         _check_cluster(jobs, job, index)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
@@ -49,19 +50,15 @@ def num_workers() -> int:
             '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", '
             '"index": 0}}, and without it one machine is used.'
         ) from error
-    return sum(map(len, jobs.values()))
+    addresses = [*jobs.get("chief", ()), *jobs.get("worker", ())]
+    return addresses, addresses.index(jobs[job][index])
 
 
 def position() -> tuple[int, int]:
-    """Which worker of TF_CONFIG this is, the chief being 0, and the number of workers;
+    """Which machine of TF_CONFIG this is, the chief being 0, and how many there are;
     (0, 1) without TF_CONFIG. ValueError if it is wrong."""
-    count = num_workers()
-    if not count:
-        return 0, 1
-    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    is_behind_chief = has_chief and resolver.task_type != "chief"
-    return resolver.task_id + is_behind_chief, count
+    addresses, index = workers()
+    return index, max(1, len(addresses))
 
 
 def _check_cluster(jobs: dict[str, list[str]], job: str | None, index) -> None:
@@ -96,11 +93,9 @@ def wait_for_workers(timeout: int) -> None:
     accepts. Once it has reached all others, TensorFlow's server takes over its port and
     answers the slower ones. Raises OSError that names TF_CONFIG and the address.
     """
-    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    jobs = resolver.cluster_spec().as_dict()
-    own = jobs[resolver.task_type][resolver.task_id]
-    with _listen(own):
-        for address in sorted({*itertools.chain(*jobs.values())} - {own}):
+    addresses, index = workers()
+    with _listen(addresses.pop(index)):
+        for address in sorted(addresses):
             _wait_for(address, timeout)
 
 

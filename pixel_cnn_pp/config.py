@@ -25,6 +25,28 @@ LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
 FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 PRECISIONS = ("float32", "mixed_bfloat16")
 MAX_LEVELS, MAX_CODES = 256, 4096  # Pixel values of 8 bits; codes.
+# Ranges of other numbers, and what an error says of them. Of float32 the largest is
+# 3.4e38.
+RANGES = {
+    "dropout_p": (lambda x: 0 <= x <= 0.999, "from 0 (no dropout) to 0.999"),
+    "learning_rate": (lambda x: 1e-38 < x < 3.4e38, "above 0 and finite"),
+    "lr_decay": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "polyak_decay": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "mutation_rate": (lambda x: 0 <= x <= 1, "from 0 (none) to 1, for example 0.3"),
+    "weight_decay": (
+        lambda x: 0 <= x < 3.4e38,
+        "0 (none) or more and finite, for example 10",
+    ),
+    "save_minutes": (
+        lambda x: 0 <= x < math.inf,
+        "0 (no checkpoints by time) or more, for example 30",
+    ),
+    "test_share": (lambda x: 0 < x < 1, "between 0 and 1, for example 0.1"),
+    "validation_share": (
+        lambda x: 0 <= x < 1,
+        "0 (none) or more and less than 1, for example 0.05",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +101,9 @@ class ModelConfig:
         )
         check_at_least(self, 0, "nin_blocks")
         check_at_most(self, 1000, "nr_resnet nin_blocks")
+        check_one_of(self, "resnet_nonlinearity", NONLINEARITIES)
+        check_one_of(self, "likelihood", LIKELIHOODS)
+        check_one_of(self, "field", (None, *FIELDS))
         most, why = MAX_CODES, ""
         if self.embedding_size is None:
             most = MAX_LEVELS
@@ -90,17 +115,11 @@ class ModelConfig:
             raise ValueError(
                 f"num_levels={self.num_levels}: must be from 2 to {most}{why}."
             )
-        check_one_of(self, "resnet_nonlinearity", NONLINEARITIES)
-        check_one_of(self, "likelihood", LIKELIHOODS)
-        check_one_of(self, "field", (None, *FIELDS))
-        if not 0 <= self.dropout_p <= 0.999:
-            raise ValueError(
-                f"dropout_p={self.dropout_p}: must be from 0 (no dropout) to 0.999."
-            )
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise ValueError(
                 f"image_shape={self.image_shape}: must be (H, W, C), each 1 or more."
             )
+        _check_ranges(self)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -193,40 +212,7 @@ class Config:
             )
             check_at_least(self, 0, "save_steps num_samples seed")
             check_one_of(self, "precision", PRECISIONS)
-            if not 1e-38 < self.learning_rate < 3.4e38:  # In float32.
-                raise ValueError(
-                    f"learning_rate={self.learning_rate}: must be above 0 and finite."
-                )
-            for name in ("lr_decay", "polyak_decay"):
-                if not 0 < getattr(self, name) <= 1:
-                    raise ValueError(
-                        f"{name}={getattr(self, name)}: must be above 0 and at most 1."
-                    )
-            if not 0 <= self.mutation_rate <= 1:
-                raise ValueError(
-                    f"mutation_rate={self.mutation_rate}: must be from 0 (none) to 1, "
-                    "for example 0.3."
-                )
-            if not 0 <= self.weight_decay < 3.4e38:  # In float32.
-                raise ValueError(
-                    f"weight_decay={self.weight_decay}: must be 0 (none) or more and "
-                    "finite, for example 10."
-                )
-            if not 0 <= self.save_minutes < math.inf:
-                raise ValueError(
-                    f"save_minutes={self.save_minutes}: must be 0 (no checkpoints by "
-                    "time) or more, for example 30."
-                )
-            if self.test_share is not None and not 0 < self.test_share < 1:
-                raise ValueError(
-                    f"test_share={self.test_share}: must be between 0 and 1, for "
-                    "example 0.1."
-                )
-            if not 0 <= self.validation_share < 1:
-                raise ValueError(
-                    f"validation_share={self.validation_share}: must be 0 (none) or "
-                    "more and less than 1, for example 0.05."
-                )
+            _check_ranges(self)
 
     def step_images(self, replicas: int) -> int:
         """Images of a training step on so many replicas."""
@@ -306,6 +292,14 @@ def check_class_names(names: tuple[str, ...] | None, num_labels: int | None) -> 
         raise ValueError(
             f"class_names={names}: must be one for each of num_labels={num_labels}."
         )
+
+
+def _check_ranges(config: Any) -> None:
+    """Raises ValueError if a field is out of its range in RANGES; None is allowed."""
+    for name, (is_allowed, range_text) in RANGES.items():
+        value = getattr(config, name, None)
+        if value is not None and not is_allowed(value):
+            raise ValueError(f"{name}={value}: must be {range_text}.")
 
 
 def _names(config: type) -> frozenset[str]:

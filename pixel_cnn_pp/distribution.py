@@ -1,6 +1,7 @@
 """Devices and machines: the strategy of a run, and its chief."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -19,14 +20,10 @@ class WorkerLost(Exception):
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
-def _before_the_first_step() -> str:
-    return "before the first step; start all of them again."
-
-
 @contextlib.contextmanager
 def naming_lost_workers(
     strategy: tf.distribute.Strategy,
-    details: Callable[[], str] = _before_the_first_step,
+    details: Callable = lambda: "before the first step; start all of them again.",
 ) -> Iterator[None]:
     """Within, TensorFlow's errors of a lost worker become WorkerLost, which says with
     `details` when, and what to do."""
@@ -38,6 +35,7 @@ def naming_lost_workers(
         raise WorkerLost(f"another worker was lost {details()}") from error
 
 
+DRIVER = "/proc/driver/nvidia/version"
 # Up to here XLA of TensorFlow 2.21 compiles for a GPU; for newer ones it ends the
 # process (tensorflow#111958).
 XLA_COMPUTE_CAPABILITY = (9, 0)
@@ -51,6 +49,7 @@ def show_gpus(count: int | None = None) -> None:
     GPUs that are too new for XLA.
     """
     gpus = tf.config.list_physical_devices("GPU")[:count]
+    hides_gpus = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if gpus:
         tf.config.set_visible_devices(gpus, "GPU")
         for gpu in gpus:
@@ -64,20 +63,12 @@ def show_gpus(count: int | None = None) -> None:
                 "is not used, and training and sampling are slower. --jit_compile uses "
                 "it all the same."
             )
-    elif os.path.exists(DRIVER) and not _hides_gpus():
+    elif os.path.exists(DRIVER) and not hides_gpus:
         _warn(
             "this machine has an NVIDIA driver, but TensorFlow finds no GPU that it "
             "can use: the CPU is used. `pip install 'tensorflow[and-cuda]'` installs "
             "the libraries that it needs; TF_CPP_MIN_LOG_LEVEL=0 shows which it misses."
         )
-
-
-DRIVER = "/proc/driver/nvidia/version"
-
-
-def _hides_gpus() -> bool:
-    """Whether the user hides all GPUs."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
 
 
 def _warn(message: str) -> None:
@@ -118,7 +109,7 @@ def make_strategy(
     does. Raises ValueError where there are fewer devices, OSError where another worker
     does not start within `worker_timeout` seconds or this one cannot listen.
     """
-    if cluster.num_workers():
+    if cluster.workers()[0]:
         return _multi_worker_strategy(nr_gpu, worker_timeout)
     devices = device_names(nr_gpu)
     if len(devices) == 1:
@@ -148,7 +139,8 @@ def device_names(nr_gpu: int | None) -> list[str]:
 def _multi_worker_strategy(
     nr_gpu: int | None, worker_timeout: int
 ) -> tf.distribute.Strategy:
-    there = max(len(tf.config.list_physical_devices("GPU")), 1)
+    gpus = tf.config.list_physical_devices("GPU")
+    there = max(len(gpus), 1)
     if nr_gpu not in (None, there):
         raise ValueError(
             f"--nr_gpu={nr_gpu}: this worker has {there} devices and takes them all; "
@@ -157,16 +149,13 @@ def _multi_worker_strategy(
     cluster.wait_for_workers(worker_timeout)
     # By default gradients go through the hosts.
     kind = tf.distribute.experimental.CommunicationImplementation
-    implementation = kind.NCCL if tf.config.list_physical_devices("GPU") else kind.AUTO
     options = tf.distribute.experimental.CommunicationOptions(
-        implementation=implementation
+        implementation=kind.NCCL if gpus else kind.AUTO
     )
-    return cluster.start_together(
-        lambda: tf.distribute.MultiWorkerMirroredStrategy(
-            communication_options=options
-        ),
-        worker_timeout,
+    make = functools.partial(
+        tf.distribute.MultiWorkerMirroredStrategy, communication_options=options
     )
+    return cluster.start_together(make, worker_timeout)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from small_runs import write_untrained
 
 from pixel_cnn_pp import checkpoint, cluster
-from pixel_cnn_pp.evaluation import devices, sharded
+from pixel_cnn_pp.evaluation import devices, samples, shards
 from pixel_cnn_pp.model import PixelCNNPP
 
 pytestmark = pytest.mark.slow
@@ -105,7 +105,7 @@ def test_copies_have_what_was_set_of_the_model(folder):
     model.round_kernels("bfloat16")
     model.set_jit_compile(False)
     (_, copy) = devices.copies_on(["CPU:0", "CPU:1"], model)
-    assert sharded.model_id(copy[1]) == sharded.model_id(model)
+    assert shards.model_id(copy[1]) == shards.model_id(model)
     assert copy[1].samples_with_xla is False and copy[1].fuses is False
 
 
@@ -259,14 +259,14 @@ def test_damaged_shard_is_named_in_one_line(folder, sampled, contents):
 
 def test_samples_that_the_disk_has_no_room_for_are_rejected(folder, monkeypatch):
     monkeypatch.setattr(
-        sharded.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1919})
+        samples.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1919})
     )
     error = fail("sample.py", f"{SAMPLE}full/deep", folder)
     assert "--num_samples=11: the samples take" in error and "give 9 or fewer" in error
 
 
 def test_two_commands_do_not_write_to_one_folder(folder, sampled):
-    lock = sharded.Shards(str(folder / "one"), "other", 1, {})
+    lock = shards.Shards(str(folder / "one"), "other", 1, {})
     with lock.locked(0):
         error = fail("sample.py", f"{SAMPLE}one", folder)
     assert f"--output_dir=one: process {os.getpid()} writes to it" in error

@@ -155,7 +155,7 @@ def test_gradients_of_several_machines_are_summed_by_nccl_on_gpus(
     Gpu(monkeypatch, *capabilities)
     cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker"}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster | {"index": 0}))
-    monkeypatch.setattr(distribution.cluster, "num_workers", lambda: 2)
+    monkeypatch.setattr(distribution.cluster, "workers", lambda: (["a:1", "b:1"], 0))
     monkeypatch.setattr(distribution.cluster, "wait_for_workers", lambda timeout: None)
     monkeypatch.setattr(
         distribution.cluster, "start_together", lambda make, timeout: make()

@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import types
 
 import command_lines
 import numpy as np
@@ -160,8 +161,9 @@ def test_row_without_a_test_result_is_printed_where_no_bar_shows_it(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: bar)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
     monkeypatch.setattr(absl_logging, "level_info", lambda: verbosity >= 0)
-    config = Config.of(**SMALL)
-    with metrics.RunLog(str(tmp_path), config, 0, 0, 0, 9, 4) as log:
+    config = Config.of(**SMALL, images_per_step=4)
+    state = types.SimpleNamespace(count=lambda name: 0)
+    with metrics.RunLog(str(tmp_path), config, state, 9) as log:
         for test_loss in (None, 2.0):
             log.step_done()
             log.row(3.0, test_loss, 0.1, None)

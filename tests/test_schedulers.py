@@ -10,7 +10,7 @@ import pytest
 import yaml
 from command_lines import entry_point
 
-from pixel_cnn_pp.cluster import num_workers
+from pixel_cnn_pp.cluster import position
 
 PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
 # Stands for Python: prints what it is called with.
@@ -49,7 +49,7 @@ def run_bash(tmp_path):
 
 def check_worker(config, command, index, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
-    assert num_workers() == 2
+    assert position() == (index, 2)
     assert json.loads(config)["task"]["index"] == index
     script, *arguments = command.split()
     assert script == "train.py"

@@ -1,4 +1,4 @@
-"""Checks of what evaluate.py and sample.py are asked for: files, images, labels."""
+"""Checks of what evaluate.py and sample.py are asked for: files, images, models."""
 
 import glob
 import itertools
@@ -40,12 +40,16 @@ def check_outputs(
         files.check_folder_writable("output_dir", output_dir)
         value = f"--output_dir={output_dir}"
         outputs.append((value, output_dir))
-        for name, kind in itertools.product(pictures, (".png", ".npz")):
-            path = os.path.join(output_dir, name + kind)
-            check_replaceable(value, path)
-            outputs.append((value, path))
         for name in pictures:
-            check_not_foreign(value, os.path.join(output_dir, name))
+            picture = os.path.join(output_dir, name)
+            for path in (f"{picture}.png", f"{picture}.npz"):
+                for place in written_names(path):
+                    if os.path.lexists(place) and not os.path.isfile(place):
+                        raise ValueError(
+                            f"{value}: {place} is not a file; give another folder."
+                        )
+                outputs.append((value, path))
+            check_not_foreign(value, picture)
     for (first, path), (second, other) in itertools.combinations(outputs, 2):
         if written_names(path) & written_names(other):
             raise ValueError(
@@ -78,26 +82,7 @@ def _members(npz: str) -> list[str]:
         return []
 
 
-def check_unused(name: str, value, default, needed: str) -> None:
-    """Raises ValueError where a flag is given on which nothing depends."""
-    given, default = (
-        ",".join(v) if isinstance(v, (list, tuple)) else v for v in (value, default)
-    )
-    if given != default:
-        raise ValueError(
-            f"--{name}={given}: has no effect here; give --{needed} too, or remove the "
-            "flag."
-        )
-
-
-def check_replaceable(value: str, path: str) -> None:
-    """Raises ValueError where what stands at `path` or its .new is not a file."""
-    for name in written_names(path):
-        if os.path.lexists(name) and not os.path.isfile(name):
-            raise ValueError(f"{value}: {name} is not a file; give another folder.")
-
-
-def check_images(model: PixelCNNPP, images: ImageSet) -> None:
+def check_fit(model: PixelCNNPP, images: ImageSet) -> None:
     """Raises ValueError where images or labels are not such as the model takes."""
     if images.image_shape != model.image_shape:
         raise ValueError(
@@ -123,19 +108,4 @@ def check_likelihood(model: PixelCNNPP, dequantization_draws: int | None) -> Non
         raise ValueError(
             f"--dequantization_draws={dequantization_draws}: the scores of this model "
             "are exact; remove the flag."
-        )
-
-
-def check_labels(model: PixelCNNPP, labels: Sequence[int], num_samples: int) -> None:
-    """Raises ValueError where the model cannot sample each of these labels once."""
-    value = f"--labels={','.join(map(str, labels))}"
-    if not all(0 <= label < model.num_labels for label in labels):
-        raise ValueError(
-            f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "
-            "some of these."
-        )
-    if len(labels) > num_samples:
-        raise ValueError(
-            f"{value}: --num_samples={num_samples} is fewer than the {len(labels)} "
-            f"labels; give --num_samples={len(labels)} or more."
         )

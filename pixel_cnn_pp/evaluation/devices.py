@@ -40,19 +40,19 @@ class Machine:
     def deal(
         self,
         model: PixelCNNPP,
-        prepare: Callable[[PixelCNNPP, Check], Callable[[Item], Result]],
+        make_worker: Callable[[PixelCNNPP, Check], Callable[[Item], Result]],
         items: Iterable[Item],
         num_items: int,
     ) -> Iterator[Result]:
         """The result of each item, in order; the devices take the items in turn.
 
-        Each has a copy of the model, of which `prepare` makes the function to call, and
-        a thread of its own: what an item gives does not depend on the number of
+        Each has a copy of the model, of which `make_worker` makes the function to call,
+        and a thread of its own: what an item gives does not depend on the number of
         devices. No more than one item per device waits.
         """
         devices = self.devices[:num_items]
         if len(devices) < 2:
-            yield from map(prepare(model, lambda *_: None), items)
+            yield from map(make_worker(model, lambda *_: None), items)
             return
         stopping = threading.Event()
 
@@ -65,7 +65,7 @@ class Machine:
             for device, copy in copies_on(devices, model):
                 thread = concurrent.futures.ThreadPoolExecutor(1)
                 stack.callback(thread.shutdown, cancel_futures=True)
-                places.append((thread, device, prepare(copy, check)))
+                places.append((thread, device, make_worker(copy, check)))
             stack.callback(stopping.set)  # Before the threads are waited for.
             started = collections.deque()
             for item, (thread, *task) in zip(items, itertools.cycle(places)):

@@ -118,11 +118,11 @@ def score(
     first, last = min(begin * size, n), min(end * size, n)
     examples = images.examples(start=first).take(last - first)
 
-    def prepare(model, check):
+    def make_scorer(model, check):
         return Evaluator(model, size, strategy).losses_of_batch
 
     batches = Evaluator(model, size, strategy).batches(examples)
-    for losses, labels in machine.deal(model, prepare, batches, end - begin):
+    for losses, labels in machine.deal(model, make_scorer, batches, end - begin):
         bits = bits_per_dim(losses.astype(np.float64), model.image_shape)
         check_finite(bits)
         yield bits, labels

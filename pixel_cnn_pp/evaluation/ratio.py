@@ -25,7 +25,7 @@ def log_likelihood_ratio(
     return (background_bits - bits) * (math.prod(image_shape) * math.log(2.0))
 
 
-def score(
+def score_with_background(
     model: PixelCNNPP, images: ImageSet, background: Background | None, *settings: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
     """Bits/dim [n], labels [n] or None, and bits/dim by the background model [n], or

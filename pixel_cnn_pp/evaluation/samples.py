@@ -1,6 +1,8 @@
-"""Samples and completions of images, written as a PNG grid and an NPZ."""
+"""Samples and completions of images, written as a PNG grid and NPZ files."""
 
 import dataclasses
+import os
+import shutil
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,7 +11,10 @@ import numpy as np
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import prng
 from pixel_cnn_pp.evaluation import evaluator
+from pixel_cnn_pp.evaluation.devices import Machine
+from pixel_cnn_pp.evaluation.shards import Shards
 from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.memory import GIB
 from pixel_cnn_pp.model import PixelCNNPP, Progress
 
 MAX_GRID_IMAGES = 100  # Samples in the PNG; the NPZ holds all.
@@ -31,12 +36,13 @@ class SampleSettings:
 
 
 def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None:
-    """The labels that --labels names by the model's class names, or by numbers.
+    """The labels that --labels names by the model's class names, or by numbers; by
+    default all of the model's, None if it has none.
 
-    Raises ValueError where they are neither, or the model has none.
+    Raises ValueError where they are not the model's.
     """
     if given is None:
-        return None
+        return None if model.num_labels is None else list(range(model.num_labels))
     value = f"--labels={','.join(given)}"
     if model.num_labels is None:
         raise ValueError(f"{value}: this model has no labels; remove the flag.")
@@ -46,7 +52,7 @@ def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None
     try:
         # Where classes have numbers for names, a number is a name.
         by_name = any(name.isdecimal() for name in names)
-        return [
+        found = [
             names.index(one) if by_name or one in names else int(one) for one in labels
         ]
     except ValueError as error:
@@ -55,6 +61,12 @@ def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None
             "example 0,1,2"
             + (f"; the classes are {', '.join(names)}." if names else ".")
         ) from error
+    if not all(0 <= label < model.num_labels for label in found):
+        raise ValueError(
+            f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "
+            "some of these."
+        )
+    return found
 
 
 def parse_seed(parts: Sequence[str]) -> tuple[int, int]:
@@ -93,13 +105,6 @@ def samples_grid(
     return image_ops.enlarge(grid, scale)
 
 
-def cycled_labels(
-    model: PixelCNNPP, n: int, row_labels: Sequence[int] | None
-) -> np.ndarray:
-    """Labels [n] that cycle through the model's, or through `row_labels`."""
-    return np.resize(row_labels or np.arange(model.num_labels), n)
-
-
 def save_samples(
     model: PixelCNNPP,
     n: int,
@@ -115,7 +120,7 @@ def save_samples(
     """
     arrays = {}
     if model.num_labels is not None:
-        arrays["labels"] = cycled_labels(model, n, row_labels)
+        arrays["labels"] = np.resize(row_labels or np.arange(model.num_labels), n)
     images = model.sample(
         n, arrays.get("labels"), settings.seed, settings.temperature, settings.progress
     ).numpy()
@@ -125,6 +130,76 @@ def save_samples(
         path, grid, images=images, num_levels=model.num_levels, **arrays
     )
     return shown
+
+
+def check_room(output_dir: str, n: int, image_bytes: int) -> None:
+    """Raises ValueError where the disk has no room for n images of so many bytes."""
+    written, folder = 0, os.path.abspath(output_dir)
+    if os.path.isdir(folder):
+        with os.scandir(folder) as entries:
+            written = sum(e.stat().st_size for e in entries if e.is_file())
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    room = shutil.disk_usage(folder).free + written
+    # Images of a seed have numbers below the limit.
+    most = min(room // image_bytes, prng.LIMIT - 1)
+    if n > most:
+        raise ValueError(
+            f"--num_samples={n}: the samples take {n * image_bytes / GIB:.3g} GiB, and "
+            f"there are {room / GIB:.3g} GiB for them in --output_dir={output_dir}; "
+            f"give {most} or fewer."
+        )
+
+
+def sample_shards(
+    model: PixelCNNPP, shards: Shards, settings: SampleSettings, machine: Machine
+) -> int:
+    """Samples and writes the shards of this machine that are not there yet.
+
+    A shard is sampled by one device, and what it holds follows from its number and the
+    settings alone. The machines take the shards in turn. Returns how many are those of
+    this one.
+    """
+    n, size, labels = (
+        shards.settings[name] for name in ("num_samples", "shard_images", "labels")
+    )
+    labels = None if labels is None else np.resize(labels, n)
+
+    def make_sampler(model, check):
+        def sample(number):
+            images = slice(number * size, min((number + 1) * size, n))
+            arrays = {} if labels is None else {"labels": labels[images]}
+            sampled = model.sample(
+                images.stop - images.start,
+                arrays.get("labels"),
+                settings.seed,
+                settings.temperature,
+                check,
+                images.start,
+            )
+            arrays |= {"images": sampled.numpy(), "num_levels": model.num_levels}
+            shards.write(number, **arrays)
+
+        return sample
+
+    ours = range(machine.index, shards.count, machine.count)
+    with shards.locked(machine.index):
+        missing = sorted(set(ours) & set(shards.missing()))
+        done = len(ours) - len(missing)
+        for _ in machine.deal(model, make_sampler, missing, len(missing)):
+            done += 1
+            if settings.progress is not None:
+                settings.progress(min(done * size, n), min(len(ours) * size, n))
+    return len(ours)
+
+
+def save_grid(model: PixelCNNPP, shards: Shards, path: str, scale: int) -> None:
+    """Writes path.png, the first images of the shards."""
+    number = min(-(-MAX_GRID_IMAGES // shards.settings["shard_images"]), shards.count)
+    images = np.concatenate([shards.read(i)["images"] for i in range(number)])
+    shown = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
+    grid = samples_grid(shown, scale, shards.settings["labels"])
+    image_ops.write_png(f"{path}.png", grid)
 
 
 def complete_images(

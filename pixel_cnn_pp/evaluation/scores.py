@@ -1,4 +1,4 @@
-"""Files of scores: a CSV with a row for each image, and a JSON."""
+"""Files of scores: a CSV with a row for each image, a JSON, and a shard a machine."""
 
 import contextlib
 import csv
@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.ratio import log_likelihood_ratio
+from pixel_cnn_pp.evaluation.shards import Shards
 from pixel_cnn_pp.files import open_atomic
 
 SCORES = ("bits_per_dim",)
@@ -74,3 +76,29 @@ def write_scores(
         with open_atomic(output_json) as file:
             json.dump(content, file)
     return scores
+
+
+def write_shard(parts: Iterable[tuple], machine: Machine, shards: Shards) -> None:
+    """Writes the shard of this machine, if it is not there yet: bits/dim float64 [n],
+    labels [n] where the images have any, and `background`, the bits/dim by a background
+    model [n] where there is one. `parts`: tuples of these, read only if needed."""
+    with shards.locked(machine.index):
+        if machine.index not in shards.missing():
+            return
+        bits, labels, background = [np.zeros(0)], [], []
+        for some, of_some, others in parts:
+            bits.append(some)
+            labels += [] if of_some is None else [of_some]
+            background += [] if others is None else [others]
+        arrays = {"bits": bits, "labels": labels, "background": background}
+        arrays = {name: np.concatenate(some) for name, some in arrays.items() if some}
+        shards.write(machine.index, **arrays)
+
+
+def read_shards(shards: Shards) -> Iterator[tuple]:
+    """bits/dim [n], labels [n] or None, and bits/dim by the background model [n] or
+    None, of each machine that had a batch, in the images' order."""
+    for number in range(shards.count):
+        arrays = shards.read(number)
+        if len(arrays["bits"]):
+            yield arrays["bits"], arrays.get("labels"), arrays.get("background")

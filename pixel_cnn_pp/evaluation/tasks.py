@@ -11,19 +11,18 @@ import numpy as np
 from tqdm import tqdm
 
 from pixel_cnn_pp import cluster, memory
-from pixel_cnn_pp.evaluation import (
-    checks,
-    evaluator,
-    heatmap,
-    ratio,
-    samples,
-    scores,
-    sharded,
-)
+from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, ratio, samples, scores
 from pixel_cnn_pp.evaluation.devices import ONE, Machine
 from pixel_cnn_pp.evaluation.mask import read_mask
 from pixel_cnn_pp.evaluation.ratio import Background
-from pixel_cnn_pp.images import ImageSet, check_png_size, first_rows, scale_to_see
+from pixel_cnn_pp.evaluation.shards import Shards, model_id
+from pixel_cnn_pp.images import (
+    ImageSet,
+    check_png_size,
+    fingerprint,
+    first_rows,
+    scale_to_see,
+)
 from pixel_cnn_pp.model import PixelCNNPP
 
 FIRST_IMAGES = 8  # Completed or mapped where --max_images is not given.
@@ -80,8 +79,13 @@ class Tasks:
         return writes_scores or not self.pictures
 
     @property
+    def gives_bits(self) -> bool:
+        """Whether bits of images are computed."""
+        return self.is_scored or self.heatmap
+
+    @property
     def needs_images(self) -> bool:
-        return self.is_scored or self.completes or self.heatmap
+        return self.gives_bits or self.completes
 
     def check_flags(self) -> None:
         """Raises ValueError or OSError for what is wrong with any model and images."""
@@ -90,7 +94,7 @@ class Tasks:
                 "--output_dir: give the folder for the PNG and NPZ files, for example "
                 "--output_dir=pictures."
             )
-        if self.is_scored and not self.output_dir and cluster.num_workers() > 1:
+        if self.is_scored and not self.output_dir and cluster.position()[1] > 1:
             raise ValueError(
                 "TF_CONFIG: the scores of several machines come together in files; "
                 "give --output_dir, a folder that all of them share."
@@ -103,24 +107,6 @@ class Tasks:
                 f"{self.inpaint_mask}: both say which pixels are kept; give one of the "
                 "two."
             )
-        is_sampled = self.num_samples or self.completes
-        is_scored = self.is_scored or self.heatmap
-        for name, is_used, needed in (
-            ("dequantization_draws", is_scored, "output_json"),
-            ("background_dir", is_scored, "output_json"),
-            ("heatmap_max", self.heatmap, "heatmap"),
-            ("labels", self.num_samples, "num_samples"),
-            ("shard_images", self.num_samples, "num_samples"),
-            ("temperature", is_sampled, "num_samples"),
-            ("seed", is_sampled, "num_samples"),
-            ("num_completions", self.completes, "complete_rows"),
-            ("split", self.needs_images, "complete_rows"),
-            ("max_images", self.needs_images, "complete_rows"),
-            ("scale", self.pictures, "num_samples"),
-        ):
-            if not is_used:
-                default = getattr(Tasks, name)
-                checks.check_unused(name, getattr(self, name), default, needed)
         if self.heatmap and importlib.util.find_spec("matplotlib") is None:
             raise ValueError(
                 "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
@@ -139,14 +125,14 @@ class Tasks:
     ) -> None:
         """Raises ValueError for what is wrong with these models or images."""
         if images is not None:
-            checks.check_images(model, images)
-        if self.is_scored or self.heatmap:
+            checks.check_fit(model, images)
+        if self.gives_bits:
             checks.check_likelihood(model, self.dequantization_draws)
             n = min(self.batch_size, self.max_images or math.inf, images.num_images)
             memory.check_batch("batch_size", n, model.config)
             if background is not None:
                 ratio.check_background(self.background_dir, model, background.model)
-                checks.check_images(*background)
+                checks.check_fit(*background)
                 memory.check_batch("batch_size", n, background.model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
@@ -158,10 +144,14 @@ class Tasks:
                 size, flag = self.num_samples, "num_samples"
             image_bytes = memory.image_bytes(model.config)
             memory.check_samples(size, image_bytes, flag=flag)
-            sharded.check_room(self.output_dir, self.num_samples, image_bytes)
+            samples.check_room(self.output_dir, self.num_samples, image_bytes)
             labels = samples.parse_labels(self.labels, model)
-            if labels is not None:
-                checks.check_labels(model, labels, self.num_samples)
+            if self.labels is not None and len(labels) > self.num_samples:
+                raise ValueError(
+                    f"--labels={','.join(self.labels)}: --num_samples="
+                    f"{self.num_samples} is fewer than the {len(labels)} labels; give "
+                    f"--num_samples={len(labels)} or more."
+                )
             shown = min(self.num_samples, samples.MAX_GRID_IMAGES)
             check_png_size(model.image_shape, shown, self._scale(model))
         if self.completes:
@@ -235,15 +225,9 @@ class Tasks:
             seed, scale = samples.parse_seed(self.seed), self._scale(model)
             yield samples.SampleSettings(seed, self.temperature, show, scale)
 
-    def _row_labels(self, model: PixelCNNPP) -> list[int] | None:
-        """The labels that samples cycle through, None without any."""
-        labels = samples.parse_labels(self.labels, model)
-        if labels is None and model.num_labels is not None:
-            labels = list(range(model.num_labels))
-        return labels
-
     def _sample(self, model: PixelCNNPP) -> None:
-        labels, path = self._row_labels(model), self._path("samples")
+        labels = samples.parse_labels(self.labels, model)
+        path = self._path("samples")
         with self._settings(model) as settings:
             samples.save_samples(model, self.num_samples, path, settings, labels)
         self._print_samples(model, labels, f"{path}.npz")
@@ -258,19 +242,26 @@ class Tasks:
         print(f"{self.num_samples} samples{rows}: {path}.png, {npz}")
 
     def _sample_shards(self, model: PixelCNNPP, machine: Machine) -> None:
-        labels, folder = self._row_labels(model), self.output_dir
+        labels = samples.parse_labels(self.labels, model)
         with self._settings(model) as settings:
-            shards = sharded.shards_of_samples(
-                model, self.num_samples, self.shard_images, folder, settings, labels
-            )
-            ours = sharded.save_samples(model, shards, settings, machine)
+            job = {
+                "model": model_id(model),
+                "num_samples": self.num_samples,
+                "shard_images": self.shard_images,
+                "seed": settings.seed,
+                "temperature": self.temperature,
+                "labels": labels,
+            }
+            count = -(-self.num_samples // self.shard_images)
+            shards = Shards(self.output_dir, "samples", count, job, ("images",))
+            ours = samples.sample_shards(model, shards, settings, machine)
         if not machine.is_chief:
-            print(f"{len(ours)} of {shards.count} files of samples: {folder}")
+            print(f"{ours} of {count} files of samples: {self.output_dir}")
             return
         shards.wait(self.worker_timeout)
-        sharded.save_grid(model, shards, self._path("samples"), self._scale(model))
-        last = shards.path(shards.count - 1)
-        self._print_samples(model, labels, f"{shards.path(0)} to {last}")
+        samples.save_grid(model, shards, self._path("samples"), self._scale(model))
+        npz = f"{shards.path(0)} to {shards.path(count - 1)}"
+        self._print_samples(model, labels, npz)
 
     def _complete(self, model: PixelCNNPP, images: ImageSet) -> None:
         path = self._path("completions")
@@ -314,19 +305,30 @@ class Tasks:
         background: Background | None,
     ) -> None:
         settings = self.batch_size, self.max_images, machine
-        parts = ratio.score(model, images, background, *settings)
+        parts = ratio.score_with_background(model, images, background, *settings)
         if machine.count == 1:
             self._write_scores(model, images, parts, background)
             return
-        shards = sharded.shards_of_scores(
-            model, images, self.split, *settings, self.output_dir, background
-        )
-        sharded.save_scores(parts, machine, shards)
+        n = images.num_images
+        job = {
+            "model": model_id(model),
+            "split": self.split,
+            "images": fingerprint(images),
+            "num_images": min(self.max_images or n, n),
+            "batch_size": self.batch_size,
+            "precision": model.precision,
+            "dequantization_draws": getattr(model.objective, "num_draws", None),
+            "machines": machine.count,
+        }
+        if background is not None:
+            job["background"] = model_id(background.model)
+        shards = Shards(self.output_dir, "scores", machine.count, job, ("bits",))
+        scores.write_shard(parts, machine, shards)
         if not machine.is_chief:
             print(f"scores of this machine: {shards.path(machine.index)}")
             return
         shards.wait(self.worker_timeout)
-        self._write_scores(model, images, sharded.read_scores(shards), background)
+        self._write_scores(model, images, scores.read_shards(shards), background)
         shards.remove()
 
     def _write_scores(self, model, images: ImageSet, parts, background) -> None:

@@ -51,9 +51,8 @@ class Loop:
         self.writer = checkpoint.BackgroundWriter()
         self.saved_at = time.monotonic()  # When the last checkpoint was made.
         self.train_step = TrainStep(state, config, strategy)
-        self.images_per_step = self.train_step.images_per_step
         # Images that all replicas hold together.
-        self.images_at_a_time = self.images_per_step // config.accumulate
+        self.images_at_a_time = config.images_per_step // config.accumulate
         self.evaluator = evaluator.Evaluator(
             state.ema_model,
             self.images_at_a_time,
@@ -72,15 +71,8 @@ class Loop:
             self.lock.acquire()
             self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
             checkpoint.set_aside_newer(self.save_dir, self.state.count("step"))
-        log = RunLog(
-            self.save_dir if self.is_chief else None,
-            self.config,
-            self.state.count("step"),
-            self.state.count("epoch"),
-            self.state.count("rows"),
-            self._last_step(),
-            self.images_per_step,
-        )
+        folder = self.save_dir if self.is_chief else None
+        log = RunLog(folder, self.config, self.state, self._last_step())
         names_lost = distribution.naming_lost_workers(
             self.strategy,
             lambda: f"at step {log.step}; start all of them again with --resume.",
@@ -147,13 +139,12 @@ class Loop:
 
     def _last_step(self) -> int:
         """The step at which max_epochs or max_steps ends the run."""
-        epochs_left = self.config.max_epochs - self.state.count("epoch")
-        steps_left = epochs_left * (
-            self.train_images.num_images // self.images_per_step
-        )
-        steps_left -= self.state.count("position") // self.images_per_step
-        last_step = self.state.count("step") + steps_left
-        return min(last_step, self.config.max_steps or last_step)
+        config, count = self.config, self.state.count
+        epochs_left = config.max_epochs - count("epoch")
+        steps_left = epochs_left * (config.num_images // config.images_per_step)
+        steps_left -= count("position") // config.images_per_step
+        last_step = count("step") + steps_left
+        return min(last_step, config.max_steps or last_step)
 
     def _has_steps_left(self) -> bool:
         step, epoch = self.state.count("step"), self.state.count("epoch")
@@ -165,14 +156,14 @@ class Loop:
         return self.state.count("closed_step") == self.state.count("step")
 
     def _epoch_is_over(self) -> bool:
-        left = self.train_images.num_images - self.state.count("position")
-        return left < self.images_per_step
+        left = self.config.num_images - self.state.count("position")
+        return left < self.config.images_per_step
 
     def _batches(self):
         """The rest of the epoch's batches, the last incomplete one dropped."""
         epoch, position = self.state.count("epoch"), self.state.count("position")
         examples = self.train_images.examples(epoch, self.config.seed, position)
-        batches = examples.batch(self.images_per_step, drop_remainder=True)
+        batches = examples.batch(self.config.images_per_step, drop_remainder=True)
         with self._reading():
             yield from distribution.distribute(batches.prefetch(2), self.strategy)
 

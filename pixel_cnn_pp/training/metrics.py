@@ -17,37 +17,25 @@ from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import open_atomic, tensorflow_path
 from pixel_cnn_pp.likelihood import bits_per_dim
+from pixel_cnn_pp.training.state import TrainState
 
 METRICS = "metrics.csv"
-# Its first line; later versions may add columns.
-HEADER = re.compile(r"step,epoch,train_(\w+),(test|validation)_\1(,.*)?")
+# Its first line; then a step, an epoch and four numbers as `RunLog.row` writes them.
+_HEADER = re.compile(r"step,epoch,train_(\w+),(test|validation)_\1,\w+,\w+")
+_NUMBER = r"-?\d+(\.\d+)?(e[+-]\d\d)?|-?inf|nan"
+_ROW = re.compile(rf"\d{{1,19}},\d{{1,19}}(,({_NUMBER})?){{4}}", re.ASCII)
 
 
-def columns(config: Config) -> list[str]:
-    """The columns of metrics.csv."""
-    name = "energy_distance" if config.model.energy_distance else "bits_per_dim"
-    return [
-        "step",
-        "epoch",
-        f"train_{name}",
-        f"{config.held_out}_{name}",
-        "learning_rate",
-        "images_per_sec",
-    ]
-
-
-def read_rows(path: str) -> list[list[str]]:
-    """The rows of metrics.csv that are whole, without its header."""
+def read_metrics(path: str) -> list[list[str] | None]:
+    """The values in each line of metrics.csv, the header first, None for a damaged
+    line; nothing where there is no file."""
     if not os.path.exists(path):
         return []
-    with open(path, newline="", errors="replace") as file:
-        rows = [line.rstrip("\r\n").split(",") for line in file if "\0" not in line]
-    length = len(columns(Config()))
+    with open(path, errors="replace") as file:
+        lines = [line.rstrip("\n") for line in file]
     return [
-        row
-        for row in rows
-        # A step has few digits; int() takes no more than thousands.
-        if len(row) == length and row[0].isdecimal() and len(row[0]) < 20
+        line.split(",") if (_ROW if number else _HEADER).fullmatch(line) else None
+        for number, line in enumerate(lines)
     ]
 
 
@@ -68,36 +56,27 @@ class RunLog:
     or validation images are printed. Without one, or with --verbosity=0 or more, every
     row is printed.
 
-    Opened with the step that the run resumes from and the number of rows at that step:
-    later rows of an earlier process are removed, because their steps are done again.
+    Opened with the state that the run resumes from, which counts its rows: later rows
+    of an earlier process are removed, because their steps are done again.
     """
 
     def __init__(
-        self,
-        save_dir: str | None,
-        config: Config,
-        step: int,
-        epoch: int,
-        rows: int,
-        last_step: int,
-        images_per_step: int,
+        self, save_dir: str | None, config: Config, state: TrainState, last_step: int
     ):
-        """`images_per_step`: images of a step on all replicas together.
+        """Without a `save_dir` nothing is written: another worker of the run does it.
 
-        Without a `save_dir` nothing is written: another worker of the run does it.
+        The counters of `state` are read here alone: reading one waits for the device.
         """
-        self.config = config.model
-        self.step = self._first_step = step
-        self.epoch = epoch
-        self.rows = rows
+        self.config = config
+        self.step = self._first_step = state.count("step")
+        self.epoch = state.count("epoch")
+        self.rows = state.count("rows")
         self.last_step = last_step
-        self.columns = columns(config)
-        self.held_out = config.held_out
-        self.unit = "energy distance" if config.model.energy_distance else "bits/dim"
-        self._images_per_step = images_per_step
+        # The newest training loss and speed, as they are shown.
+        self._train = self._train_step = self._speed = None
         self.bar = tqdm(
             total=last_step,
-            initial=step,
+            initial=self.step,
             unit="step",
             dynamic_ncols=True,
             disable=not (save_dir and sys.stderr and sys.stderr.isatty()),
@@ -109,9 +88,7 @@ class RunLog:
         if save_dir is not None:
             self._path = os.path.join(save_dir, METRICS)
             self._remove_later_rows()
-            self.events = Events(os.path.join(save_dir, "logs"), config, step)
-        # The newest training loss and speed, as they are shown.
-        self._train = self._train_step = self._speed = None
+            self.events = Events(os.path.join(save_dir, "logs"), config, self.step)
         self.restart_clock()
 
     def __enter__(self):
@@ -125,9 +102,16 @@ class RunLog:
             self._file.close()
             self.events.close()
 
+    def _columns(self) -> list[str]:
+        held_out = self.config.held_out
+        is_energy = self.config.model.energy_distance
+        name = "energy_distance" if is_energy else "bits_per_dim"
+        losses = [f"train_{name}", f"{held_out}_{name}"]
+        return ["step", "epoch", *losses, "learning_rate", "images_per_sec"]
+
     def _remove_later_rows(self) -> None:
-        earlier = [row for row in read_rows(self._path) if int(row[0]) <= self.step]
-        kept = earlier[: self.rows]
+        rows = filter(None, read_metrics(self._path)[1:])
+        kept = [row for row in rows if int(row[0]) <= self.step][: self.rows]
         if len(kept) < self.rows:
             logging.warning(
                 "%s: is missing or damaged; %s of its %s rows up to step %s are lost.",
@@ -137,7 +121,7 @@ class RunLog:
                 self.step,
             )
         with open_atomic(self._path, newline="") as file:
-            csv.writer(file).writerows([self.columns, *kept])
+            csv.writer(file).writerows([self._columns(), *kept])
 
     def step_done(self) -> None:
         self.step += 1
@@ -159,7 +143,7 @@ class RunLog:
         Exact once the device has done the steps.
         """
         seconds = time.perf_counter() - self._since
-        speed = self._timed_steps * self._images_per_step / seconds or None
+        speed = self._timed_steps * self.config.images_per_step / seconds or None
         self._speed = speed or self._speed
         self.restart_clock()
         return speed
@@ -187,7 +171,8 @@ class RunLog:
         texts = ["" if value is None else f"{value:.8g}" for value in values]
         csv.writer(self._file).writerow([self.step, self.epoch, *texts])
         self._file.flush()
-        self.events.scalars(self.step, dict(zip(self.columns[2:], values, strict=True)))
+        names = self._columns()[2:]
+        self.events.scalars(self.step, dict(zip(names, values, strict=True)))
         if held_out is not None or self.prints_all or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
             with tqdm.external_write_mode():
@@ -202,17 +187,22 @@ class RunLog:
         """Loss per image as it is shown: bits/dim, or energy distance per pixel."""
         if loss is None:
             return None
-        shape = self.config.image_shape
-        if self.config.energy_distance:
-            return loss / (shape[0] * shape[1])
-        return bits_per_dim(loss, shape)
+        model = self.config.model
+        if model.energy_distance:
+            return loss / (model.image_shape[0] * model.image_shape[1])
+        return bits_per_dim(loss, model.image_shape)
 
     def _shown(self, train: float | None, held_out: float | None) -> list[str]:
-        parts = [f"train {train:.4f} {self.unit}"] if train is not None else []
-        if held_out is not None:
-            parts.append(f"{self.held_out} {held_out:.4f} {self.unit}")
+        is_energy = self.config.model.energy_distance
+        unit = "energy distance" if is_energy else "bits/dim"
+        values = {"train": train, self.config.held_out: held_out}
+        parts = [
+            f"{name} {value:.4f} {unit}"
+            for name, value in values.items()
+            if value is not None
+        ]
         if self._speed:
-            images_left = (self.last_step - self.step) * self._images_per_step
+            images_left = (self.last_step - self.step) * self.config.images_per_step
             seconds = min(round(images_left / self._speed), 10**12)
             time_left = timedelta(seconds=seconds)
             parts += [f"{self._speed:.1f} images/s", f"{time_left} left"]

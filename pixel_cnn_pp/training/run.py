@@ -14,7 +14,7 @@ from pixel_cnn_pp.files import FolderLock, check_folder_writable
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.prng import INITIALIZATION
 from pixel_cnn_pp.training.loop import Loop
-from pixel_cnn_pp.training.metrics import HEADER, METRICS, read_rows, say
+from pixel_cnn_pp.training.metrics import METRICS, read_metrics, say
 from pixel_cnn_pp.training.optimizer import start_ema
 from pixel_cnn_pp.training.resume import changes_since, check_same_run
 from pixel_cnn_pp.training.state import TrainState, seed_for
@@ -120,17 +120,15 @@ def run_id(config: Config) -> int:
 
 def check_no_rows(save_dir: str) -> None:
     """Raises ValueError if the metrics of a run are there, but no checkpoint."""
-    path = os.path.join(save_dir, METRICS)
-    if os.path.isfile(path) and os.path.getsize(path):
-        with open(path, errors="replace") as file:
-            if not HEADER.fullmatch(next(file, "").rstrip()):
-                raise ValueError(
-                    f"--save_dir={save_dir}: its {METRICS} is not of a run; give "
-                    "another folder."
-                )
-    if rows := read_rows(path):
+    header, *rows = read_metrics(os.path.join(save_dir, METRICS)) or [[]]
+    if header is None:
         raise ValueError(
-            f"--save_dir={save_dir}: {METRICS} has rows up to step {rows[-1][0]}, but "
+            f"--save_dir={save_dir}: its {METRICS} is not of a run; give another "
+            "folder."
+        )
+    if whole := [row for row in rows if row]:
+        raise ValueError(
+            f"--save_dir={save_dir}: {METRICS} has rows up to step {whole[-1][0]}, but "
             f"there is no checkpoint; put {checkpoint.FOLDER}/ back (is a disk not "
             "mounted?), or train in another folder."
         )
