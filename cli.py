@@ -133,7 +133,9 @@ class _PathParser(flags.ArgumentParser):
         return os.path.expanduser(argument)
 
 
-def DEFINE_path(name: str, default: str | None, help: str, short_name=None) -> None:
+def DEFINE_path(
+    name: str, help: str, short_name: str | None = None, default: str | None = None
+) -> None:
     """Defines a flag that is a path."""
     flags.DEFINE(_PathParser(), name, default, help, short_name=short_name)
 
@@ -184,15 +186,9 @@ def check_unused(names: str, why: str) -> None:
 
 def define_model_flags() -> None:
     """Defines the flags that name a trained model. The entry point adopts them."""
-    DEFINE_path(
-        "save_dir",
-        None,
-        "Folder of a run of train.py, whose model is used.",
-        short_name="o",
-    )
+    DEFINE_path("save_dir", "Folder of a run of train.py, whose model is used.", "o")
     DEFINE_path(
         "official_checkpoint",
-        None,
         "TF1 checkpoint of openai/pixel-cnn, the path up to .ckpt, in place of "
         "--save_dir.",
     )

@@ -45,12 +45,10 @@ cli.DEFINE_field(
 )
 cli.DEFINE_path(
     "output_json",
-    None,
     "Write bits_per_dim, num_images and bits_per_dim_per_image to this file.",
 )
 cli.DEFINE_path(
     "scores_csv",
-    None,
     "Write a row for each image to this file: its file name (of folder, relative to "
     "the folder of the split) or its number from 0, its label if it has one, its "
     "bits/dim. A name that begins with =, +, - or @ gets a ' in front, so that no "
@@ -58,7 +56,6 @@ cli.DEFINE_path(
 )
 cli.DEFINE_path(
     "background_dir",
-    None,
     "Folder of a run with --mutation_rate on the same images, a background model: adds "
     "its bits/dim and log_likelihood_ratio, log p - log p_background in nats, to the "
     "scores, and subtracts its bits from those of --heatmap. A low ratio means OOD.",

@@ -12,9 +12,7 @@ import data
 from pixel_cnn_pp import export
 
 cli.define_model_flags()
-cli.DEFINE_path(
-    "export_dir", None, "New folder for the SavedModel, like MODEL/1; needed."
-)
+cli.DEFINE_path("export_dir", "New folder for the SavedModel, like MODEL/1; needed.")
 flags.DEFINE_integer(
     "image_size",
     32,

@@ -31,7 +31,6 @@ def define_flags() -> None:
     cli.DEFINE_data_set(None, "The images; by default those of the run.")
     cli.DEFINE_path(
         "data_dir",
-        None,
         "Where the images are; by default as in the run. For folder also a folder of "
         "images without train/ and test/.",
         short_name="i",

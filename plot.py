@@ -15,12 +15,10 @@ from pixel_cnn_pp.training.metrics import METRICS, read_metrics
 
 FORMATS = (".png", ".pdf", ".svg")
 TITLE = "Training curve of PixelCNN"  # In the picture's metadata.
-REMEDY = "resume the run (--resume), which repairs it"
 
-cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
+cli.DEFINE_path("save_dir", "Folder of a run of train.py.", "o")
 cli.DEFINE_path(
     "output",
-    None,
     "Picture to write, .png, .pdf or .svg; by default curve.png in --save_dir.",
 )
 FLAGS = flags.FLAGS
@@ -43,8 +41,11 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
     lines = read_metrics(path)
     if None in lines:
         number = lines.index(None) + 1
-        remedy = REMEDY if number == 1 else f"{REMEDY}, or delete the line"
-        raise ValueError(f"{path}: line {number} is damaged; {remedy}.")
+        or_delete = ", or delete the line" if number > 1 else ""
+        raise ValueError(
+            f"{path}: line {number} is damaged; resume the run (--resume), which "
+            f"repairs it{or_delete}."
+        )
     of_intervals, of_epochs, test = [], [], []
     for step, _, train_value, test_value, *_ in lines[1:]:
         if train_value:

@@ -50,7 +50,6 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
     )
     cli.DEFINE_path(
         "inpaint_mask",
-        None,
         "PNG of the size of the images, black and white: the white pixels of the first "
         "--max_images images (8 by default) are kept, the black ones sampled. Pixels "
         "are sampled in raster order, so a black pixel is sampled given the rows above "
@@ -59,7 +58,7 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
     cli.DEFINE_field(
         Tasks, "num_completions", "Completions of each image.", lower_bound=1
     )
-    cli.DEFINE_path("output_dir", None, output_dir)
+    cli.DEFINE_path("output_dir", output_dir)
     cli.DEFINE_field(
         Tasks,
         "scale",

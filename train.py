@@ -73,7 +73,6 @@ cli.DEFINE_data_set(
 )
 cli.DEFINE_path(
     "data_dir",
-    None,
     "Where the images are: for npz the file; for folder the folder with train/ and "
     "test/, or with images and --test_share; for cifar the folder of the original "
     "archive or of tensorflow-datasets; for sets of tensorflow-datasets the folder it "
@@ -221,7 +220,7 @@ of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
 
 # Output.
 cli.DEFINE_path(
-    "save_dir", "save", "Folder of the run: checkpoints, samples, metrics.", "o"
+    "save_dir", "Folder of the run: checkpoints, samples, metrics.", "o", "save"
 )
 of_run("save_interval", "Epochs between checkpoints and samples.", "t")
 of_run("save_steps", "Steps between additional checkpoints; 0 for none.")
@@ -242,7 +241,6 @@ flags.DEFINE_bool("load_params", False, "Resume the run in --save_dir.", short_n
 flags.DEFINE_alias("resume", "load_params")
 cli.DEFINE_path(
     "official_checkpoint",
-    None,
     "Start from this TF1 checkpoint of openai/pixel-cnn (the path up to .ckpt), with "
     "the architecture and the number of steps that it has.",
 )

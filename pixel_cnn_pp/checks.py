@@ -1,9 +1,9 @@
-"""Checks of fields of a dataclass, and of arguments: types, bounds, allowed values."""
+"""Checks of fields of a dataclass, and of arguments: types, allowed values."""
 
 import numbers
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,9 @@ def check_types(config) -> None:
             is_plain = isinstance(kind, type) and not typing.get_origin(kind)
             expected = kind.__name__ if is_plain else str(kind)
             raise ValueError(f"{name}={value!r}: must be {expected}.")
-        if isinstance(value, int):
-            check_at_most(config, 2**63 - 1 if name == "run_id" else 2**31 - 1, name)
+        limit = 2**63 if name == "run_id" else 2**31
+        if isinstance(value, int) and value >= limit:
+            raise ValueError(f"{name}={value}: must be at most {limit - 1}.")
 
 
 def _is_a(value, kind) -> bool:
@@ -52,28 +53,15 @@ def _is_a(value, kind) -> bool:
     return isinstance(value, kind)
 
 
-def check_at_least(config, bound: int, names: str) -> None:
-    """Raises ValueError if one of the fields is below `bound`; None is allowed."""
-    for name in names.split():
-        value = getattr(config, name)
-        if value is not None and value < bound:
-            raise ValueError(f"{name}={value}: must be {bound} or more.")
+def check_rules(config, rules: dict[str, tuple[Callable, str]]) -> None:
+    """Raises ValueError for the first field whose value its rule does not allow.
 
-
-def check_at_most(config, bound: int, names: str) -> None:
-    """Raises ValueError if one of the fields is above `bound`; None is allowed."""
-    for name in names.split():
-        value = getattr(config, name)
-        if value is not None and value > bound:
-            raise ValueError(f"{name}={value}: must be at most {bound}.")
-
-
-def check_one_of(config, name: str, allowed: tuple) -> None:
-    """Raises ValueError if a field has none of the allowed values."""
-    value = getattr(config, name)
-    if value not in allowed:
-        names = ", ".join(one for one in allowed if one is not None)
-        raise ValueError(f"{name}={value}: must be one of {names}.")
+    A rule: whether a value is allowed, and what the field must be. None is allowed.
+    """
+    for name, (is_allowed, rule) in rules.items():
+        value = getattr(config, name, None)
+        if value is not None and not is_allowed(value):
+            raise ValueError(f"{name}={value}: must be {rule}.")
 
 
 def check_integer(name: str, value, low: int, high: int) -> None:

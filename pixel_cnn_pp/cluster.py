@@ -1,6 +1,5 @@
 """The workers of TF_CONFIG: checks, and the wait for all of them."""
 
-import contextlib
 import itertools
 import json
 import os
@@ -11,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -25,6 +25,19 @@ SIGNALS = (
     signal.SIGUSR2,
     signal.SIGXCPU,
 )
+
+
+def handle_signals(handler: Callable | signal.Handlers) -> dict[int, Any]:
+    """Sets the handler of SIGNALS, in the main thread alone; returns those before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {signum: signal.signal(signum, handler) for signum in SIGNALS}
+
+
+def restore_signals(handlers: dict[int, Any]) -> None:
+    """Sets the handlers that `handle_signals` returned."""
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
 
 
 def workers() -> tuple[list[str], int]:
@@ -164,15 +177,16 @@ def start_together(make: Callable, timeout: int) -> tf.distribute.Strategy:
     watcher = subprocess.Popen(
         [sys.executable, "-ISc", _WATCHER, str(timeout), line], stdin=subprocess.PIPE
     )
+    before = handle_signals(signal.SIG_DFL)
     try:
-        with _default_actions():
-            return make()
+        return make()
     except tf.errors.OpError as error:
         raise OSError(
             f"TF_CONFIG: the workers could not start together "
             f"({error.message.splitlines()[0]}); start train.py on all again."
         ) from error
     finally:
+        restore_signals(before)
         watcher.kill()
         watcher.communicate()
 
@@ -184,17 +198,3 @@ if not select.select([0], [], [], float(seconds))[0]:
     print(line, file=sys.stderr, flush=True)
     os.kill(os.getppid(), signal.SIGKILL)
 """
-
-
-@contextlib.contextmanager
-def _default_actions() -> Iterator[None]:
-    """Within, signals that ask a process to end do so at once."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for signum in SIGNALS:
-            before[signum] = signal.signal(signum, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -6,16 +6,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pixel_cnn_pp.checks import (
-    as_tuple,
-    check_at_least,
-    check_at_most,
-    check_one_of,
-    check_types,
-)
+from pixel_cnn_pp.checks import as_tuple, check_rules, check_types
 from pixel_cnn_pp.files import open_atomic
 
 # Allowed values of the settings that are names.
@@ -25,9 +19,33 @@ LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
 FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 PRECISIONS = ("float32", "mixed_bfloat16")
 MAX_LEVELS, MAX_CODES = 256, 4096  # Pixel values of 8 bits; codes.
-# Ranges of other numbers, and what an error says of them. Of float32 the largest is
-# 3.4e38.
-RANGES = {
+
+
+def _one_of(names: Iterable[str]) -> tuple[Callable, str]:
+    return lambda name: name in names, f"one of {', '.join(names)}"
+
+
+# What settings must be, apart from their types. The largest float32 is 3.4e38.
+RULES = {
+    **dict.fromkeys(
+        "nr_filters nr_logistic_mix num_labels embedding_size batch_size "
+        "init_batch_size max_epochs max_steps max_bad_steps accumulate save_interval "
+        "log_interval nr_gpu image_size worker_timeout".split(),
+        (lambda x: x >= 1, "1 or more"),
+    ),
+    **dict.fromkeys(
+        "save_steps num_samples seed".split(), (lambda x: x >= 0, "0 or more")
+    ),
+    "image_shape": (
+        lambda shape: len(shape) == 3 and min(shape) >= 1,
+        "(H, W, C), each 1 or more",
+    ),
+    "nr_resnet": (lambda x: 1 <= x <= 1000, "from 1 to 1000"),
+    "nin_blocks": (lambda x: 0 <= x <= 1000, "from 0 to 1000"),
+    "resnet_nonlinearity": _one_of(NONLINEARITIES),
+    "likelihood": _one_of(LIKELIHOODS),
+    "field": _one_of(FIELDS),
+    "precision": _one_of(PRECISIONS),
     "dropout_p": (lambda x: 0 <= x <= 0.999, "from 0 (no dropout) to 0.999"),
     "learning_rate": (lambda x: 1e-38 < x < 3.4e38, "above 0 and finite"),
     "lr_decay": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
@@ -96,14 +114,11 @@ class ModelConfig:
     def __post_init__(self):
         object.__setattr__(self, "image_shape", as_tuple(self.image_shape))
         check_types(self)
-        check_at_least(
-            self, 1, "nr_resnet nr_filters nr_logistic_mix num_labels embedding_size"
-        )
-        check_at_least(self, 0, "nin_blocks")
-        check_at_most(self, 1000, "nr_resnet nin_blocks")
-        check_one_of(self, "resnet_nonlinearity", NONLINEARITIES)
-        check_one_of(self, "likelihood", LIKELIHOODS)
-        check_one_of(self, "field", (None, *FIELDS))
+        check_rules(self, RULES)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Rejects settings that have no meaning beside each other."""
         most, why = MAX_CODES, ""
         if self.embedding_size is None:
             most = MAX_LEVELS
@@ -115,15 +130,6 @@ class ModelConfig:
             raise ValueError(
                 f"num_levels={self.num_levels}: must be from 2 to {most}{why}."
             )
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise ValueError(
-                f"image_shape={self.image_shape}: must be (H, W, C), each 1 or more."
-            )
-        _check_ranges(self)
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
-        """Rejects settings that have no meaning beside each other."""
         if self.nin_blocks and self.field is None:
             raise ValueError(
                 f"nin_blocks={self.nin_blocks}: belongs to a network with a small "
@@ -203,16 +209,7 @@ class Config:
         with _flag_names():
             check_types(self)
             check_class_names(self.class_names, self.model.num_labels)
-            check_at_least(
-                self,
-                1,
-                "batch_size init_batch_size max_epochs max_steps max_bad_steps "
-                "accumulate save_interval log_interval nr_gpu image_size "
-                "worker_timeout",
-            )
-            check_at_least(self, 0, "save_steps num_samples seed")
-            check_one_of(self, "precision", PRECISIONS)
-            _check_ranges(self)
+            check_rules(self, RULES)
 
     def step_images(self, replicas: int) -> int:
         """Images of a training step on so many replicas."""
@@ -292,14 +289,6 @@ def check_class_names(names: tuple[str, ...] | None, num_labels: int | None) -> 
         raise ValueError(
             f"class_names={names}: must be one for each of num_labels={num_labels}."
         )
-
-
-def _check_ranges(config: Any) -> None:
-    """Raises ValueError if a field is out of its range in RANGES; None is allowed."""
-    for name, (is_allowed, range_text) in RANGES.items():
-        value = getattr(config, name, None)
-        if value is not None and not is_allowed(value):
-            raise ValueError(f"{name}={value}: must be {range_text}.")
 
 
 def _names(config: type) -> frozenset[str]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 # Script, arguments (those of train after SMALL and `-o new`), then the value and the
 # remedy that the one line on stderr must name.
 REJECTED = [
-    ("train", "-q -1", "--nr_resnet=-1", "must be 1 or more"),
+    ("train", "-q -1", "--nr_resnet=-1", "must be from 1 to 1000"),
     ("train", "-b 0", "--batch_size=0", "must be 1 or more"),
     ("train", "--nr_filters=0", "--nr_filters=0", "must be 1 or more"),
     ("train", "-l nan", "--learning_rate=nan", "must be above 0"),
@@ -29,7 +29,7 @@ REJECTED = [
     ("train", "-b 30 --accumulate=2", "--batch_size=30 --accumulate=2", "give a sm"),
     ("train", f"-b {10**30}", f"--batch_size={10**30}", "at most 2147483647"),
     ("train", f"{FIELD} -ns {10**9}", "--num_samples=1000000000", "or fewer"),
-    ("train", f"-q {10**9}", "--nr_resnet=1000000000", "must be at most 1000"),
+    ("train", f"-q {10**9}", "--nr_resnet=1000000000", "from 1 to 1000"),
     ("train", f"-n {10**9}", "nr_filters=1000000000", "give smaller ones"),
     ("train", f"-m {10**9}", "nr_logistic_mix=1000000000", "give smaller ones"),
     ("train", f"--max_steps={2**63}", f"--max_steps={2**63}", "at most 2147483647"),

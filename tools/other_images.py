@@ -17,7 +17,7 @@ import cli  # Before TensorFlow: it sets its log level.
 from data import shapes
 from pixel_cnn_pp.files import check_folder_writable, open_atomic
 
-cli.DEFINE_path("output_dir", None, "Folder for the files.")
+cli.DEFINE_path("output_dir", "Folder for the files.")
 flags.DEFINE_integer(
     "image_size", 16, "Side of the images in pixels.", lower_bound=8, upper_bound=512
 )

@@ -19,8 +19,8 @@ import cli  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.files import check_folder_writable
 
-cli.DEFINE_path("save_dir", None, "Folder of a run of train.py.", short_name="o")
-cli.DEFINE_path("output_dir", None, "New folder for the model.")
+cli.DEFINE_path("save_dir", "Folder of a run of train.py.", "o")
+cli.DEFINE_path("output_dir", "New folder for the model.")
 flags.DEFINE_list(
     "class_names",
     None,

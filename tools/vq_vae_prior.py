@@ -29,9 +29,9 @@ from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.evaluation.samples import tile_rows
 from pixel_cnn_pp.files import check_folder_writable, open_atomic
 
-cli.DEFINE_path("data", None, "An npz of images as train.py -d npz takes it.")
-cli.DEFINE_path("decode", None, "A samples.npz that sample.py wrote.")
-cli.DEFINE_path("output_dir", None, "Folder of the codes, the decoder and pictures.")
+cli.DEFINE_path("data", "An npz of images as train.py -d npz takes it.")
+cli.DEFINE_path("decode", "A samples.npz that sample.py wrote.")
+cli.DEFINE_path("output_dir", "Folder of the codes, the decoder and pictures.")
 flags.DEFINE_integer("num_codes", 128, "Vectors in the codebook.", 2, 4096)
 flags.DEFINE_integer("epochs", 3, "Passes over the training images.", 1)
 flags.DEFINE_integer("seed", 1, "Seed of the weights and of the order of images.", 0)

@@ -2,12 +2,11 @@
 
 import re
 import signal
-import threading
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from pixel_cnn_pp.cluster import SIGNALS
+from pixel_cnn_pp import cluster
 
 
 class Stopped(KeyboardInterrupt):
@@ -36,7 +35,7 @@ class Diverged(Exception):
 
 
 class StopSignals:
-    """Handles SIGNALS within a `with` block, in the main thread alone.
+    """Handles cluster.SIGNALS within a `with` block, in the main thread alone.
 
     A signal raises Stopped at the next `check`, or at once if `may_stop_at_once`. A
     second one ends the process at once. With several workers, `any_of` tells all of
@@ -47,17 +46,13 @@ class StopSignals:
         self.any_of = any_of
         self.received: int | None = None
         self.may_stop_at_once = True
-        self._before = {}
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for signum in SIGNALS:
-                self._before[signum] = signal.signal(signum, self._receive)
+        self._before = cluster.handle_signals(self._receive)
         return self
 
     def __exit__(self, *_):
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+        cluster.restore_signals(self._before)
 
     def _receive(self, signum, _):
         if self.received == signum == signal.SIGXCPU:  # It comes every second.

@@ -163,9 +163,7 @@ def prepare(
         image_ops.quantized(images, config.model.num_levels)
         for images in (train_images, held_out_images)
     )
-    config = with_images(config, train_images, held_out_images, replicas)
-    if distribution.are_several(strategy):
-        check_same_images(config, strategy)
+    config = with_images(config, train_images, held_out_images, strategy)
     is_chief = distribution.is_chief(strategy)
     if is_chief:
         print_images(config, train_images, held_out_images, save_dir, strategy)
@@ -192,29 +190,30 @@ def prepare(
         )
 
 
-def check_same_images(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Raises ValueError, on all workers, where they have read different images."""
-    names = "num_images", "class_names", "fingerprint", "held_out_fingerprint"
-    found = repr([getattr(config, name) for name in names])
-    if not distribution.are_alike(strategy, found):
+def with_images(
+    config: Config,
+    train: ImageSet,
+    held_out: ImageSet,
+    strategy: tf.distribute.Strategy,
+) -> Config:
+    """The config with what follows from the images and the number of replicas.
+
+    Raises ValueError, on all workers, where they have read different images.
+    """
+    of_images = {
+        "num_images": train.num_images,
+        "class_names": train.class_names,
+        "fingerprint": image_ops.fingerprint(train, config.seed),
+        "held_out_fingerprint": image_ops.fingerprint(held_out),
+    }
+    are_several = distribution.are_several(strategy)
+    if are_several and not distribution.are_alike(strategy, repr(of_images)):
         raise ValueError(
             f"--data_dir={config.data_dir}: another worker of TF_CONFIG has other "
             "images there; give all of them the same."
         )
-
-
-def with_images(
-    config: Config, train: ImageSet, held_out: ImageSet, replicas: int
-) -> Config:
-    """The config with what follows from the images and the number of replicas."""
-    return dataclasses.replace(
-        config,
-        num_images=train.num_images,
-        images_per_step=config.step_images(replicas),
-        class_names=train.class_names,
-        fingerprint=image_ops.fingerprint(train, config.seed),
-        held_out_fingerprint=image_ops.fingerprint(held_out),
-    )
+    images_per_step = config.step_images(strategy.num_replicas_in_sync)
+    return dataclasses.replace(config, images_per_step=images_per_step, **of_images)
 
 
 def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]:
