@@ -22,6 +22,8 @@ Flags by topic:
   devices     --nr_gpu --worker_timeout --jit_compile --tf32
 """
 
+import functools
+
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
@@ -29,6 +31,7 @@ import task_flags
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
+of_tasks = functools.partial(cli.DEFINE_field, Tasks)
 task_flags.define_flags(
     num_samples="Number of images to sample, as sample.py does, instead of scoring; "
     "with --output_json or --scores_csv as well as scoring. In train.py it is the "
@@ -36,8 +39,7 @@ task_flags.define_flags(
     output_dir="Folder for the PNG and NPZ of --num_samples, --complete_rows, "
     "--inpaint_mask and --heatmap, which need it.",
 )
-cli.DEFINE_field(
-    Tasks,
+of_tasks(
     "batch_size",
     "Images at a time on each GPU; results depend on it by rounding at most.",
     "b",
@@ -60,23 +62,20 @@ cli.DEFINE_path(
     "its bits/dim and log_likelihood_ratio, log p - log p_background in nats, to the "
     "scores, and subtracts its bits from those of --heatmap. A low ratio means OOD.",
 )
-cli.DEFINE_field(
-    Tasks,
+of_tasks(
     "dequantization_draws",
     "For --likelihood=mix_logistic_continuous: the upper bound on the bits/dim of an "
     "image is the mean over so many dequantizations; 8 by default.",
     lower_bound=1,
     upper_bound=1000,
 )
-cli.DEFINE_field(
-    Tasks,
+of_tasks(
     "heatmap",
     "Show the bits of each pixel, all its channels together, of the first --max_images "
     "images (8 by default), instead of scoring. Needs matplotlib: "
     "pip install -e '.[plots]'.",
 )
-cli.DEFINE_field(
-    Tasks,
+of_tasks(
     "heatmap_max",
     "Bits per pixel at which the colours of --heatmap end, so that several compare; by "
     "default 99 % of the pixels shown stay below it.",

@@ -15,6 +15,9 @@ from pixel_cnn_pp.images import fingerprint, quantized, relabel
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
 flags.disclaim_key_flags()
+of_tasks = functools.partial(cli.DEFINE_field, Tasks)
+# By default as in the run.
+of_run = functools.partial(cli.DEFINE_field, Config, default=None)
 # Arguments of data.load that have a flag here and are known of a run.
 SETTINGS = (
     "data_set",
@@ -35,7 +38,6 @@ def define_flags() -> None:
         "images without train/ and test/.",
         short_name="i",
     )
-    of_run = functools.partial(cli.DEFINE_field, Config, default=None)
     of_run(
         "image_size",
         "Side of the images in pixels, for shapes, folder and sets of "
@@ -59,15 +61,13 @@ def define_flags() -> None:
         "For sets of tensorflow-datasets: their split that --split=test takes; by "
         "default as in the run for its --data_set, else test.",
     )
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks(
         "split",
         "Which images; validation: those that the run held out by its "
         "--validation_share, which its train then lacks.",
         enum_values=("train", "validation", "test"),
     )
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks(
         "max_images",
         "Use only the first N images; by default all, or 8 for --complete_rows, "
         "--inpaint_mask and --heatmap.",

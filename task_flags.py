@@ -1,6 +1,7 @@
 """What evaluate.py and sample.py share beside the images: other flags, the tasks."""
 
 import dataclasses
+import functools
 
 from absl import flags
 
@@ -15,6 +16,8 @@ from pixel_cnn_pp.evaluation.tasks import Tasks
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
 flags.disclaim_key_flags()
+of_tasks = functools.partial(cli.DEFINE_field, Tasks)
+of_run = functools.partial(cli.DEFINE_field, Config)
 
 
 def define_flags(num_samples: str, output_dir: str) -> None:
@@ -26,9 +29,8 @@ def define_flags(num_samples: str, output_dir: str) -> None:
 
 
 def define_sampling_flags(num_samples: str, output_dir: str) -> None:
-    cli.DEFINE_field(Tasks, "num_samples", num_samples, "ns", lower_bound=1)
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks("num_samples", num_samples, "ns", lower_bound=1)
+    of_tasks(
         "shard_images",
         "More samples than this are written in files samples-00000.npz, … of so many "
         "images each. Every device samples a file at a time. Run again after a kill, "
@@ -41,8 +43,7 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
         "For --num_samples of a class-conditional model: the class names or numbers to "
         "cycle through, for example cat,dog or 3,5; by default all.",
     )
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks(
         "complete_rows",
         "Number of rows to keep of the first --max_images images (8 by default); the "
         "rest is sampled.",
@@ -55,20 +56,16 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
         "are sampled in raster order, so a black pixel is sampled given the rows above "
         "and what is left of it: kept pixels below or to the right have no influence.",
     )
-    cli.DEFINE_field(
-        Tasks, "num_completions", "Completions of each image.", lower_bound=1
-    )
+    of_tasks("num_completions", "Completions of each image.", lower_bound=1)
     cli.DEFINE_path("output_dir", output_dir)
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks(
         "scale",
         "Side in PNG pixels of each pixel of the images; by default an image becomes "
         "at least 128 PNG pixels large. An NPZ has the images as they are.",
         lower_bound=1,
         upper_bound=64,
     )
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks(
         "temperature",
         "Of samples and completions, above 0: 1 samples from the model, less keeps "
         "closer to the most probable images.",
@@ -84,23 +81,20 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
 
 def define_compute_flags() -> None:
     """Defines the flags that say how to compute, and on which devices."""
-    cli.DEFINE_field(
-        Config,
+    of_run(
         "nr_gpu",
         "GPUs to score and sample on; by default all, or one CPU without a GPU. "
         "Completions and heat maps use the first.",
         "g",
         lower_bound=1,
     )
-    cli.DEFINE_field(
-        Tasks,
+    of_tasks(
         "worker_timeout",
         "Seconds that the first machine of TF_CONFIG waits for the next file of the "
         "others in --output_dir, a folder that all of them share.",
         lower_bound=1,
     )
-    cli.DEFINE_field(
-        Config,
+    of_run(
         "jit_compile",
         "Compile sampling, and in scoring activation, padding and gating, with XLA. By "
         "default unless the GPU is too new for it; --nojit_compile does without XLA.",
@@ -119,7 +113,6 @@ def check_unused_flags(tasks: Tasks) -> None:
     is_sampled = tasks.num_samples or tasks.completes
     # Of an official checkpoint the size of the images decides on that of the samples.
     is_sized = tasks.needs_images or FLAGS.save_dir is None
-    of_images = "split max_images data_set data_dir skip_bad_images test_share "
     for names, is_used, needed in (
         ("dequantization_draws background_dir", tasks.gives_bits, "output_json"),
         ("heatmap_max", tasks.heatmap, "heatmap"),
@@ -127,12 +120,16 @@ def check_unused_flags(tasks: Tasks) -> None:
         ("temperature seed", is_sampled, "num_samples"),
         ("num_completions", tasks.completes, "complete_rows"),
         ("scale", tasks.pictures, "num_samples"),
-        (of_images + "tfds_split_test", tasks.needs_images, "complete_rows"),
+        (
+            "split max_images data_set data_dir skip_bad_images test_share "
+            "tfds_split_test",
+            tasks.needs_images,
+            "complete_rows",
+        ),
         ("image_size", is_sized, "complete_rows"),
     ):
         if not is_used:
-            why = f"here; give --{needed} too, or remove the flag"
-            cli.check_unused(names, why)
+            cli.check_unused(names, f"here; give --{needed} too, or remove the flag")
 
 
 def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
@@ -142,10 +139,9 @@ def run_tasks(tasks: Tasks, precision: str = "float32") -> None:
         tasks.check_flags()
         check_unused_flags(tasks)
         image_flags.check_output_dir(tasks.output_dir)
-        index, count = cluster.position()
+        position = cluster.position()
         cli.set_devices(FLAGS.nr_gpu, FLAGS.tf32)
-        devices = distribution.device_names(FLAGS.nr_gpu)
-        machine = Machine(devices, index, count)
+        machine = Machine(distribution.device_names(FLAGS.nr_gpu), *position)
         images, size = None, (FLAGS.image_size or 32,) * 2
         other = background = None
         if tasks.background_dir is not None:

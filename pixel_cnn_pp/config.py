@@ -208,8 +208,13 @@ class Config:
         object.__setattr__(self, "class_names", as_tuple(self.class_names))
         with _flag_names():
             check_types(self)
-            check_class_names(self.class_names, self.model.num_labels)
             check_rules(self, RULES)
+            names, num_labels = self.class_names, self.model.num_labels
+            if names is not None and len(names) != (num_labels or 0):
+                raise ValueError(
+                    f"class_names={names}: must be one for each of "
+                    f"num_labels={num_labels}."
+                )
 
     def step_images(self, replicas: int) -> int:
         """Images of a training step on so many replicas."""
@@ -281,14 +286,6 @@ def model_hash(values: dict) -> str:
     names = (MODEL_SETTINGS | {"class_names"}) & set(values)
     text = json.dumps({name: values[name] for name in names}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def check_class_names(names: tuple[str, ...] | None, num_labels: int | None) -> None:
-    """Raises ValueError if there is not one name for each label."""
-    if names is not None and len(names) != (num_labels or 0):
-        raise ValueError(
-            f"class_names={names}: must be one for each of num_labels={num_labels}."
-        )
 
 
 def _names(config: type) -> frozenset[str]:

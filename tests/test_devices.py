@@ -11,7 +11,7 @@ import tensorflow as tf
 from small_runs import write_untrained
 
 from pixel_cnn_pp import checkpoint, cluster
-from pixel_cnn_pp.evaluation import devices, samples, shards
+from pixel_cnn_pp.evaluation import checks, devices, shards
 from pixel_cnn_pp.model import PixelCNNPP
 
 pytestmark = pytest.mark.slow
@@ -259,7 +259,7 @@ def test_damaged_shard_is_named_in_one_line(folder, sampled, contents):
 
 def test_samples_that_the_disk_has_no_room_for_are_rejected(folder, monkeypatch):
     monkeypatch.setattr(
-        samples.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1919})
+        checks.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1919})
     )
     error = fail("sample.py", f"{SAMPLE}full/deep", folder)
     assert "--num_samples=11: the samples take" in error and "give 9 or fewer" in error

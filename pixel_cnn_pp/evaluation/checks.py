@@ -3,11 +3,13 @@
 import glob
 import itertools
 import os
+import shutil
 import zipfile
 from collections.abc import Sequence
 
-from pixel_cnn_pp import files
+from pixel_cnn_pp import files, prng
 from pixel_cnn_pp.images import ImageSet
+from pixel_cnn_pp.memory import GIB
 from pixel_cnn_pp.model import PixelCNNPP
 
 # How files of scores begin, by flag.
@@ -43,11 +45,7 @@ def check_outputs(
         for name in pictures:
             picture = os.path.join(output_dir, name)
             for path in (f"{picture}.png", f"{picture}.npz"):
-                for place in written_names(path):
-                    if os.path.lexists(place) and not os.path.isfile(place):
-                        raise ValueError(
-                            f"{value}: {place} is not a file; give another folder."
-                        )
+                check_replaceable(value, path)
                 outputs.append((value, path))
             check_not_foreign(value, picture)
     for (first, path), (second, other) in itertools.combinations(outputs, 2):
@@ -56,6 +54,13 @@ def check_outputs(
                 f"{second}: collides with {first} (a file ends in .new until it is "
                 "whole); give another file."
             )
+
+
+def check_replaceable(value: str, path: str) -> None:
+    """Raises ValueError where what stands at `path` or its .new is not a file."""
+    for name in written_names(path):
+        if os.path.lexists(name) and not os.path.isfile(name):
+            raise ValueError(f"{value}: {name} is not a file; give another folder.")
 
 
 def check_not_foreign(value: str, path: str) -> None:
@@ -80,6 +85,25 @@ def _members(npz: str) -> list[str]:
             return archive.namelist()
     except zipfile.BadZipFile:
         return []
+
+
+def check_room(output_dir: str, n: int, image_bytes: int) -> None:
+    """Raises ValueError where the disk has no room for n images of so many bytes."""
+    written, folder = 0, os.path.abspath(output_dir)
+    if os.path.isdir(folder):
+        with os.scandir(folder) as entries:
+            written = sum(e.stat().st_size for e in entries if e.is_file())
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    room = shutil.disk_usage(folder).free + written
+    # Images of a seed have numbers below the limit.
+    most = min(room // image_bytes, prng.LIMIT - 1)
+    if n > most:
+        raise ValueError(
+            f"--num_samples={n}: the samples take {n * image_bytes / GIB:.3g} GiB, and "
+            f"there are {room / GIB:.3g} GiB for them in --output_dir={output_dir}; "
+            f"give {most} or fewer."
+        )
 
 
 def check_fit(model: PixelCNNPP, images: ImageSet) -> None:

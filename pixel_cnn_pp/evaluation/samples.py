@@ -1,8 +1,6 @@
 """Samples and completions of images, written as a PNG grid and NPZ files."""
 
 import dataclasses
-import os
-import shutil
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,7 +12,6 @@ from pixel_cnn_pp.evaluation import evaluator
 from pixel_cnn_pp.evaluation.devices import Machine
 from pixel_cnn_pp.evaluation.shards import Shards
 from pixel_cnn_pp.images import ImageSet
-from pixel_cnn_pp.memory import GIB
 from pixel_cnn_pp.model import PixelCNNPP, Progress
 
 MAX_GRID_IMAGES = 100  # Samples in the PNG; the NPZ holds all.
@@ -130,25 +127,6 @@ def save_samples(
         path, grid, images=images, num_levels=model.num_levels, **arrays
     )
     return shown
-
-
-def check_room(output_dir: str, n: int, image_bytes: int) -> None:
-    """Raises ValueError where the disk has no room for n images of so many bytes."""
-    written, folder = 0, os.path.abspath(output_dir)
-    if os.path.isdir(folder):
-        with os.scandir(folder) as entries:
-            written = sum(e.stat().st_size for e in entries if e.is_file())
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    room = shutil.disk_usage(folder).free + written
-    # Images of a seed have numbers below the limit.
-    most = min(room // image_bytes, prng.LIMIT - 1)
-    if n > most:
-        raise ValueError(
-            f"--num_samples={n}: the samples take {n * image_bytes / GIB:.3g} GiB, and "
-            f"there are {room / GIB:.3g} GiB for them in --output_dir={output_dir}; "
-            f"give {most} or fewer."
-        )
 
 
 def sample_shards(

@@ -144,7 +144,7 @@ class Tasks:
                 size, flag = self.num_samples, "num_samples"
             image_bytes = memory.image_bytes(model.config)
             memory.check_samples(size, image_bytes, flag=flag)
-            samples.check_room(self.output_dir, self.num_samples, image_bytes)
+            checks.check_room(self.output_dir, self.num_samples, image_bytes)
             labels = samples.parse_labels(self.labels, model)
             if self.labels is not None and len(labels) > self.num_samples:
                 raise ValueError(

@@ -147,9 +147,7 @@ class Loop:
         return min(last_step, config.max_steps or last_step)
 
     def _has_steps_left(self) -> bool:
-        step, epoch = self.state.count("step"), self.state.count("epoch")
-        in_steps = self.config.max_steps is None or step < self.config.max_steps
-        return in_steps and epoch < self.config.max_epochs
+        return self.state.count("step") < self._last_step()
 
     def _is_finished(self) -> bool:
         """Whether the newest row, checkpoint and samples are of this step."""
@@ -184,10 +182,10 @@ class Loop:
         if log.step % config.log_interval == 0:
             self._report(log, "interval")
             self._clear("interval_loss", "interval_images")
-        if self._saves_at(log.step) and not self._epoch_is_over():
-            # That of the last step is written with the last row.
-            if log.step != config.max_steps:
-                self._save(log)
+        # That of the last step, or of an epoch's, is written with its row.
+        is_due = self._saves_at(log.step) and log.step != config.max_steps
+        if is_due and not self._epoch_is_over():
+            self._save(log)
         self.writer.check()
 
     def _saves_at(self, step: int) -> bool:
@@ -297,15 +295,15 @@ class Loop:
             log.show_state(f"sampling {done}/{n}")
 
         show_progress(0, n)
-        seed = prng.fold_in(seed_for(config, prng.SAMPLES), log.step).numpy()
+        seed = seed_for(config, prng.SAMPLES, log.step).numpy()
         path = self._samples_path(log.step)
         scale = image_ops.scale_to_see(config.model.image_shape)
         settings = samples.SampleSettings(seed, progress=show_progress, scale=scale)
         shown = samples.save_samples(model, n, path, settings)
-        if log.events.are_written:
+        if log.events:
             log.events.grid(log.step, "samples", shown)
             log.show_state("completing")
-            seed = prng.fold_in(seed_for(config, prng.COMPLETIONS), log.step).numpy()
+            seed = seed_for(config, prng.COMPLETIONS, log.step).numpy()
             shape, most = config.model.image_shape, COMPLETED
             keep = image_ops.first_rows(shape[0] // 2, shape)
             # No more than the samples: a larger batch might have to be compiled.

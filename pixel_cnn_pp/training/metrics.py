@@ -88,7 +88,13 @@ class RunLog:
         if save_dir is not None:
             self._path = os.path.join(save_dir, METRICS)
             self._remove_later_rows()
-            self.events = Events(os.path.join(save_dir, "logs"), config, self.step)
+            if importlib.util.find_spec("tensorboard"):
+                self.events = Events(os.path.join(save_dir, "logs"), config, self.step)
+            else:
+                logging.warning(
+                    "no TensorBoard events are written: tensorboard is not installed; "
+                    "`pip install tensorboard` adds it."
+                )
         self.restart_clock()
 
     def __enter__(self):
@@ -100,6 +106,7 @@ class RunLog:
         self.bar.close()
         if self._file:
             self._file.close()
+        if self.events:
             self.events.close()
 
     def _columns(self) -> list[str]:
@@ -171,8 +178,9 @@ class RunLog:
         texts = ["" if value is None else f"{value:.8g}" for value in values]
         csv.writer(self._file).writerow([self.step, self.epoch, *texts])
         self._file.flush()
-        names = self._columns()[2:]
-        self.events.scalars(self.step, dict(zip(names, values, strict=True)))
+        if self.events:
+            names = self._columns()[2:]
+            self.events.scalars(self.step, dict(zip(names, values, strict=True)))
         if held_out is not None or self.prints_all or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
             with tqdm.external_write_mode():
@@ -210,17 +218,10 @@ class RunLog:
 
 
 class Events:
-    """TensorBoard events of a run, where tensorboard is installed."""
+    """TensorBoard events of a run."""
 
     def __init__(self, folder: str, config: Config, step: int):
         """The settings are logged at `step`, the one that the run resumes from."""
-        self._writer = None
-        if importlib.util.find_spec("tensorboard") is None:
-            logging.warning(
-                "no TensorBoard events are written: tensorboard is not installed; "
-                "`pip install tensorboard` adds it."
-            )
-            return
         os.makedirs(folder, exist_ok=True)
         self._writer = tf.summary.create_file_writer(tensorflow_path(folder))
         rows = [f"| {name} | {value} |" for name, value in config.settings().items()]
@@ -228,27 +229,20 @@ class Events:
         with self._writer.as_default(step):
             tf.summary.text("config", table)
 
-    @property
-    def are_written(self) -> bool:
-        return self._writer is not None
-
     def scalars(self, step: int, values: dict[str, float | None]) -> None:
         """Values by name; None is skipped."""
-        if self._writer:
-            with self._writer.as_default(step):
-                for name, value in values.items():
-                    if value is not None:
-                        tf.summary.scalar(name, value)
+        with self._writer.as_default(step):
+            for name, value in values.items():
+                if value is not None:
+                    tf.summary.scalar(name, value)
 
     def grid(
         self, step: int, name: str, images: np.ndarray, columns: int | None = None
     ) -> None:
         """A grid of uint8 [N, H, W, C]."""
-        if self._writer:
-            with self._writer.as_default(step):
-                grid = image_ops.visible(image_ops.tile(images, columns))
-                tf.summary.image(name, grid[None])
+        with self._writer.as_default(step):
+            grid = image_ops.visible(image_ops.tile(images, columns))
+            tf.summary.image(name, grid[None])
 
     def close(self) -> None:
-        if self._writer:
-            self._writer.close()
+        self._writer.close()

@@ -8,8 +8,10 @@ from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.training.optimizer import Adam
 
 
-def seed_for(config: Config, purpose: int) -> tf.Tensor:
-    return tf.constant([config.seed, purpose], tf.int32)
+def seed_for(config: Config, purpose: int, step=None) -> tf.Tensor:
+    """The seed of a purpose, and unless it is None of a step, int32 [2]."""
+    seed = tf.constant([config.seed, purpose], tf.int32)
+    return seed if step is None else prng.fold_in(seed, tf.cast(step, tf.int32))
 
 
 class TrainState:

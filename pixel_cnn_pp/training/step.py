@@ -138,9 +138,9 @@ class TrainStep:
         counters = self.state.counters
         with tf.device(prng.HOST):
             step = tf.identity(counters["step"])
-            seed = self.seed_at(step, prng.DROPOUT)
+            seed = seed_for(self.config, prng.DROPOUT, step)
         if self.config.mutation_rate:
-            mutation_seed = self.seed_at(step, prng.MUTATION)
+            mutation_seed = seed_for(self.config, prng.MUTATION, step)
             batch = self.strategy.run(self.mutated, args=(batch, mutation_seed))
         of_replica = functools.partial(self.replica_gradients, self.trace_gradients())
         parts = self.strategy.run(of_replica, args=(batch, seed, stop))
@@ -156,9 +156,6 @@ class TrainStep:
     @property
     def images_per_step(self) -> int:
         return self.config.step_images(self.strategy.num_replicas_in_sync)
-
-    def seed_at(self, step, purpose: int) -> tf.Tensor:
-        return prng.fold_in(seed_for(self.config, purpose), tf.cast(step, tf.int32))
 
     # Loss and gradients of a replica.
 
