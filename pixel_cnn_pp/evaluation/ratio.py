@@ -27,17 +27,19 @@ def log_likelihood_ratio(
 
 def score_with_background(
     model: PixelCNNPP, images: ImageSet, background: Background | None, *settings: Any
-) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
-    """Bits/dim [n], labels [n] or None, and bits/dim by the background model [n], or
-    None without one, of each batch in order. `settings`: those of `evaluator.score`.
-    """
-    parts = evaluator.score(model, images, *settings)
-    if background is None:
-        yield from ((bits, labels, None) for bits, labels in parts)
-        return
-    others = evaluator.score(*background, *settings)
-    for (bits, labels), (background_bits, _) in zip(parts, others, strict=True):
-        yield bits, labels, background_bits
+) -> Iterator[dict[str, np.ndarray]]:
+    """The scores of each batch in order: bits, the bits/dim [n]; labels [n], where the
+    images have any; background, the bits/dim by the background model [n], where there
+    is one. `settings`: those of `evaluator.score`."""
+    if background is not None:
+        others = evaluator.score(*background, *settings)
+    for bits, labels in evaluator.score(model, images, *settings):
+        part = {"bits": bits}
+        if labels is not None:
+            part["labels"] = labels
+        if background is not None:
+            part["background"], _ = next(others)
+        yield part
 
 
 def check_background(folder: str, model: PixelCNNPP, background: PixelCNNPP) -> None:

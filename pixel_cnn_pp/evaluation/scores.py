@@ -44,7 +44,7 @@ def open_csv(path: str, columns: Sequence[str] = SCORES) -> Iterator[Callable]:
 
 
 def write_scores(
-    parts: Iterable[tuple],
+    parts: Iterable[dict[str, np.ndarray]],
     names: Iterator[str],
     image_shape: tuple[int, int, int],
     columns: Sequence[str],
@@ -53,22 +53,25 @@ def write_scores(
 ) -> dict[str, list[float]]:
     """Writes and returns the scores of all images, by column.
 
-    `parts` in order: bits/dim [n], labels [n] or None, and where the columns are
-    RATIO_SCORES the bits/dim by the background model [n], else None.
+    `parts`: those of `ratio.score_with_background`, with a background model where the
+    columns are RATIO_SCORES.
     """
     scores = {column: [] for column in columns}
     with contextlib.ExitStack() as stack:
         write_rows = None
         if scores_csv is not None:
             write_rows = stack.enter_context(open_csv(scores_csv, columns))
-        for bits, labels, others in parts:
+        for part in parts:
+            bits, background = part["bits"], part.get("background")
             found = [bits]
-            if others is not None:
-                found += [others, log_likelihood_ratio(bits, others, image_shape)]
+            if background is not None:
+                ratio = log_likelihood_ratio(bits, background, image_shape)
+                found += [background, ratio]
             for column, some in zip(columns, found, strict=True):
                 scores[column] += some.tolist()
             if write_rows is not None:
-                write_rows(itertools.islice(names, len(bits)), labels, *found)
+                of_part = itertools.islice(names, len(bits))
+                write_rows(of_part, part.get("labels"), *found)
     if output_json is not None:
         content = {"num_images": len(scores["bits_per_dim"])}
         for column, values in scores.items():
@@ -78,27 +81,21 @@ def write_scores(
     return scores
 
 
-def write_shard(parts: Iterable[tuple], machine: Machine, shards: Shards) -> None:
-    """Writes the shard of this machine, if it is not there yet: bits/dim float64 [n],
-    labels [n] where the images have any, and `background`, the bits/dim by a background
-    model [n] where there is one. `parts`: tuples of these, read only if needed."""
+def write_shard(
+    parts: Iterable[dict[str, np.ndarray]], machine: Machine, shards: Shards
+) -> None:
+    """Writes the shard of this machine, if it is not there yet: the arrays of all
+    parts, which are computed only if needed."""
     with shards.locked(machine.index):
-        if machine.index not in shards.missing():
-            return
-        bits, labels, background = [np.zeros(0)], [], []
-        for some, of_some, others in parts:
-            bits.append(some)
-            labels += [] if of_some is None else [of_some]
-            background += [] if others is None else [others]
-        arrays = {"bits": bits, "labels": labels, "background": background}
-        arrays = {name: np.concatenate(some) for name, some in arrays.items() if some}
-        shards.write(machine.index, **arrays)
+        if machine.index in shards.missing():
+            parts = list(parts) or [{"bits": np.zeros(0)}]
+            arrays = {
+                name: np.concatenate([p[name] for p in parts]) for name in parts[0]
+            }
+            shards.write(machine.index, **arrays)
 
 
-def read_shards(shards: Shards) -> Iterator[tuple]:
-    """bits/dim [n], labels [n] or None, and bits/dim by the background model [n] or
-    None, of each machine that had a batch, in the images' order."""
-    for number in range(shards.count):
-        arrays = shards.read(number)
-        if len(arrays["bits"]):
-            yield arrays["bits"], arrays.get("labels"), arrays.get("background")
+def read_shards(shards: Shards) -> Iterator[dict[str, np.ndarray]]:
+    """A part of each machine that had a batch, in the images' order."""
+    parts = map(shards.read, range(shards.count))
+    return (part for part in parts if len(part["bits"]))
