@@ -99,9 +99,8 @@ def load_images(with_labels: bool, needs_labels: bool = False) -> data.Source:
     # The settings of the run apply to its data set only.
     ours = config if "data_set" not in given else Config()
     settings = {name: getattr(ours, name) for name in SETTINGS} | given
-    is_same_set = data.main_name(settings["data_set"]) == data.main_name(
-        config.data_set
-    )
+    now, then = map(data.main_name, (settings["data_set"], config.data_set))
+    is_same_set = now == then
     if "tfds_split_test" not in given and is_same_set:
         settings["tfds_split_test"] = config.tfds_split_test
     if "image_size" not in given:
@@ -139,14 +138,13 @@ def load(settings: dict, needs_labels: bool, with_labels: bool) -> data.Source:
     """`data.load`, with labels if they are needed, or wanted and there."""
     settings = dict(settings)
     source = [settings.pop(name) for name in ("data_set", "data_dir", "split")]
-    if needs_labels or not (with_labels and data.has_labels(*source)):
-        return data.load(*source, labels=needs_labels, **settings)
+    labels = needs_labels or (with_labels and data.has_labels(*source))
     try:
-        return data.load(*source, labels=True, **settings)
+        return data.load(*source, labels=labels, **settings)
     except ValueError:
-        if not data.is_of_tfds(source[0]):
+        # The labels of test images may not be published.
+        if needs_labels or not labels or not data.is_of_tfds(source[0]):
             raise
-        # Those of test images may not be published.
         return data.load(*source, labels=False, **settings)
 
 

@@ -295,19 +295,16 @@ def settings_from_flags(saved: Config | None = None) -> dict:
 def load_splits(config: Config) -> tuple[data.Source, data.Source]:
     """The training images, and those to score after each epoch: the validation images
     where some are held out, else the test images."""
-
-    def load(split: str) -> data.Source:
-        return data.load(
-            config.data_set,
-            FLAGS.data_dir or config.data_dir,
-            split,
-            labels=config.class_conditional,
-            image_size=config.image_size,
-            skip_bad_images=config.skip_bad_images,
-            test_share=config.test_share,
-            tfds_split_test=config.tfds_split_test,
-        )
-
+    load = functools.partial(
+        data.load,
+        config.data_set,
+        FLAGS.data_dir or config.data_dir,
+        labels=config.class_conditional,
+        image_size=config.image_size,
+        skip_bad_images=config.skip_bad_images,
+        test_share=config.test_share,
+        tfds_split_test=config.tfds_split_test,
+    )
     train = load("train")
     if config.validation_share:
         return data.divide(train, config.validation_share, config.seed)

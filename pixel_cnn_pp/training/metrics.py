@@ -72,6 +72,11 @@ class RunLog:
         self.epoch = state.count("epoch")
         self.rows = state.count("rows")
         self.last_step = last_step
+        is_energy = config.model.energy_distance
+        self.unit = "energy distance" if is_energy else "bits/dim"
+        name = "energy_distance" if is_energy else "bits_per_dim"
+        losses = [f"train_{name}", f"{config.held_out}_{name}"]
+        self.columns = ["step", "epoch", *losses, "learning_rate", "images_per_sec"]
         # The newest training loss and speed, as they are shown.
         self._train = self._train_step = self._speed = None
         self.bar = tqdm(
@@ -109,13 +114,6 @@ class RunLog:
         if self.events:
             self.events.close()
 
-    def _columns(self) -> list[str]:
-        held_out = self.config.held_out
-        is_energy = self.config.model.energy_distance
-        name = "energy_distance" if is_energy else "bits_per_dim"
-        losses = [f"train_{name}", f"{held_out}_{name}"]
-        return ["step", "epoch", *losses, "learning_rate", "images_per_sec"]
-
     def _remove_later_rows(self) -> None:
         rows = filter(None, read_metrics(self._path)[1:])
         kept = [row for row in rows if int(row[0]) <= self.step][: self.rows]
@@ -128,7 +126,7 @@ class RunLog:
                 self.step,
             )
         with open_atomic(self._path, newline="") as file:
-            csv.writer(file).writerows([self._columns(), *kept])
+            csv.writer(file).writerows([self.columns, *kept])
 
     def step_done(self) -> None:
         self.step += 1
@@ -179,8 +177,8 @@ class RunLog:
         csv.writer(self._file).writerow([self.step, self.epoch, *texts])
         self._file.flush()
         if self.events:
-            names = self._columns()[2:]
-            self.events.scalars(self.step, dict(zip(names, values, strict=True)))
+            scalars = dict(zip(self.columns[2:], values, strict=True))
+            self.events.scalars(self.step, scalars)
         if held_out is not None or self.prints_all or logging.level_info():
             begin = [f"step {self.step}/{self.last_step}", f"epoch {self.epoch}"]
             with tqdm.external_write_mode():
@@ -201,11 +199,9 @@ class RunLog:
         return bits_per_dim(loss, model.image_shape)
 
     def _shown(self, train: float | None, held_out: float | None) -> list[str]:
-        is_energy = self.config.model.energy_distance
-        unit = "energy distance" if is_energy else "bits/dim"
         values = {"train": train, self.config.held_out: held_out}
         parts = [
-            f"{name} {value:.4f} {unit}"
+            f"{name} {value:.4f} {self.unit}"
             for name, value in values.items()
             if value is not None
         ]
