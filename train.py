@@ -220,7 +220,7 @@ of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
 
 # Output.
 cli.DEFINE_path(
-    "save_dir", "Folder of the run: checkpoints, samples, metrics.", "o", "save"
+    "save_dir", "Folder of the run: checkpoints, samples, metrics.", "o", default="save"
 )
 of_run("save_interval", "Epochs between checkpoints and samples.", "t")
 of_run("save_steps", "Steps between additional checkpoints; 0 for none.")

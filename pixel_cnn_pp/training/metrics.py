@@ -31,12 +31,12 @@ def read_metrics(path: str) -> list[list[str] | None]:
     line; nothing where there is no file."""
     if not os.path.exists(path):
         return []
+    lines = []
     with open(path, errors="replace") as file:
-        lines = [line.rstrip("\n") for line in file]
-    return [
-        line.split(",") if (_ROW if number else _HEADER).fullmatch(line) else None
-        for number, line in enumerate(lines)
-    ]
+        for text in file:
+            text, pattern = text.rstrip("\n"), _ROW if lines else _HEADER
+            lines.append(text.split(",") if pattern.fullmatch(text) else None)
+    return lines
 
 
 def say(line: str) -> None:
