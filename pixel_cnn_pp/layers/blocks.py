@@ -69,8 +69,26 @@ def make_embedding(config: ModelConfig, make: LayerFactory) -> Dense | None:
     return make(Dense, config.num_levels, config.embedding_size)
 
 
+class ComposedLayer(Float32Layer):
+    """A layer that `make`s its weight-normalised layers, and runs them in `forward`.
+
+    Args:
+        seed: of the initial weights.
+        make: the factory of its layers, by default its own.
+    """
+
+    def __init__(self, seed: int = 0, make: LayerFactory | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.make = make or LayerFactory(seed)
+        self.built = True  # The factory builds each layer as it makes it.
+
+    def get_config(self):
+        return super().get_config() | {"seed": self.seed}
+
+
 @register
-class GatedResnet(Float32Layer):
+class GatedResnet(ComposedLayer):
     """The official `gated_resnet`: x + a · σ(b), with a, b from two shifted convs.
 
     Args:
@@ -81,8 +99,6 @@ class GatedResnet(Float32Layer):
         skip_channels: channels of the skip connection `a`; 0 for none.
         num_labels: L, length of the condition `h`; None for none.
         dropout_p: share of the inner activations that training drops.
-        seed: of the initial weights.
-        make: the factory of its layers, by default its own.
     """
 
     settings = (
@@ -93,7 +109,6 @@ class GatedResnet(Float32Layer):
         "skip_channels",
         "num_labels",
         "dropout_p",
-        "seed",
     )
 
     def __init__(
@@ -105,8 +120,6 @@ class GatedResnet(Float32Layer):
         skip_channels: int = 0,
         num_labels: int | None = None,
         dropout_p: float = 0.0,
-        seed: int = 0,
-        make: LayerFactory | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -117,19 +130,18 @@ class GatedResnet(Float32Layer):
         self.skip_channels = skip_channels
         self.num_labels = num_labels
         self.dropout_p = dropout_p
-        self.seed = seed
-        make = make or LayerFactory(seed)
         conv, _ = CONVS[stream]
         widening = NONLINEARITIES[nonlinearity].widening
         wide, size = widening * nr_filters, self.filter_size
-        self.conv_1 = make(conv, wide, nr_filters, filter_size=size)
+        self.conv_1 = self.make(conv, wide, nr_filters, filter_size=size)
         self.nin = self.conditional = None
         if skip_channels:
-            self.nin = make(Dense, widening * skip_channels, nr_filters)
-        self.conv_2 = make(conv, wide, 2 * nr_filters, filter_size=size, init_scale=0.1)
+            self.nin = self.make(Dense, widening * skip_channels, nr_filters)
+        self.conv_2 = self.make(
+            conv, wide, 2 * nr_filters, filter_size=size, init_scale=0.1
+        )
         if num_labels:
-            self.conditional = make(ConditionalWeights, num_labels, 2 * nr_filters)
-        self.built = True
+            self.conditional = self.make(ConditionalWeights, num_labels, 2 * nr_filters)
 
     def call(self, x, a=None, h=None, dropout_seed=None, training=False):
         """As `forward`; in training without `dropout_seed` the masks are random."""
@@ -173,7 +185,7 @@ class GatedResnet(Float32Layer):
 
 
 @register
-class ShiftedInput(Float32Layer):
+class ShiftedInput(ComposedLayer):
     """Input layer of a stream: the sum of convs of the image, each output shifted.
 
     The output is shifted, not the image, so its first row or column holds zeros, not
@@ -185,11 +197,9 @@ class ShiftedInput(Float32Layer):
         filter_size: of the conv of 'u'.
         nr_filters: F, channels of the output.
         channels: of its input, the channel of ones included.
-        seed: of the initial weights.
-        make: the factory of its layers, by default its own.
     """
 
-    settings = ("stream", "filter_size", "nr_filters", "channels", "seed")
+    settings = ("stream", "filter_size", "nr_filters", "channels")
 
     def __init__(
         self,
@@ -197,8 +207,6 @@ class ShiftedInput(Float32Layer):
         filter_size: tuple[int, int],
         nr_filters: int,
         channels: int,
-        seed: int = 0,
-        make: LayerFactory | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -206,8 +214,6 @@ class ShiftedInput(Float32Layer):
         self.filter_size = tuple(filter_size)
         self.nr_filters = nr_filters
         self.channels = channels
-        self.seed = seed
-        make = make or LayerFactory(seed)
         parts = [(DownShiftedConv2D, self.filter_size, down_shift)]
         if stream == "ul":
             parts = [
@@ -215,12 +221,11 @@ class ShiftedInput(Float32Layer):
                 (DownRightShiftedConv2D, (2, 1), right_shift),
             ]
         convs = [
-            make(conv, channels, nr_filters, filter_size=size)
+            self.make(conv, channels, nr_filters, filter_size=size)
             for conv, size, _ in parts
         ]
         set_layers(self, "convs", convs)
         self.shifts = [shift for *_, shift in parts]
-        self.built = True
 
     def call(self, x):
         return self.forward(call_layer, x)

@@ -8,8 +8,8 @@ from keras import ops
 
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.activations import activate
-from pixel_cnn_pp.layers.base import Float32Layer, register, set_layers
-from pixel_cnn_pp.layers.blocks import GatedResnet
+from pixel_cnn_pp.layers.base import register, set_layers
+from pixel_cnn_pp.layers.blocks import ComposedLayer, GatedResnet
 from pixel_cnn_pp.layers.convolution import Dense, LayerFactory, LayerRunner, call_layer
 
 
@@ -28,33 +28,21 @@ def make_head(
 
 
 @register
-class ParametersHead(Float32Layer):
+class ParametersHead(ComposedLayer):
     """nin(elu(ul)): the parameters of the pixels' distributions.
 
     Args:
         nr_filters: F, channels of ul.
         units: D, parameters of a pixel.
-        seed: of the initial weights.
-        make: the factory of its layers, by default its own.
     """
 
-    settings = ("nr_filters", "units", "seed")
+    settings = ("nr_filters", "units")
 
-    def __init__(
-        self,
-        nr_filters: int,
-        units: int,
-        seed: int = 0,
-        make: LayerFactory | None = None,
-        **kwargs,
-    ):
+    def __init__(self, nr_filters: int, units: int, **kwargs):
         super().__init__(**kwargs)
         self.nr_filters = nr_filters
         self.units = units
-        self.seed = seed
-        make = make or LayerFactory(seed)
-        self.nin = make(Dense, nr_filters, units)
-        self.built = True
+        self.nin = self.make(Dense, nr_filters, units)
 
     def call(self, ul, x=None):
         return self.forward(call_layer, ul, x)
@@ -65,7 +53,7 @@ class ParametersHead(Float32Layer):
 
 
 @register
-class ChannelsHead(Float32Layer):
+class ChannelsHead(ComposedLayer):
     """Head that is autoregressive over the channels of the pixel.
 
     The parameters of channel c come from features of its own: those of channel c − 1
@@ -77,27 +65,21 @@ class ChannelsHead(Float32Layer):
         nr_filters: F, channels of ul.
         parameter_channels: [D], the channel of each parameter of the distribution.
         nonlinearity: a key of NONLINEARITIES.
-        seed: of the initial weights.
-        make: the factory of its layers, by default its own.
     """
 
-    settings = ("nr_filters", "parameter_channels", "nonlinearity", "seed")
+    settings = ("nr_filters", "parameter_channels", "nonlinearity")
 
     def __init__(
         self,
         nr_filters: int,
         parameter_channels: Sequence[int],
         nonlinearity: str = "concat_elu",
-        seed: int = 0,
-        make: LayerFactory | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.nr_filters = nr_filters
         self.parameter_channels = tuple(int(channel) for channel in parameter_channels)
         self.nonlinearity = nonlinearity
-        self.seed = seed
-        make = make or LayerFactory(seed)
         # Position of each parameter when those of the channels are concatenated.
         self.positions = np.argsort(
             np.argsort(parameter_channels, kind="stable"), kind="stable"
@@ -105,13 +87,11 @@ class ChannelsHead(Float32Layer):
         resnets, nins = [], []
         for c, units in enumerate(np.bincount(parameter_channels)):
             if c:
-                resnets.append(
-                    GatedResnet("ul", (1, 1), nr_filters, nonlinearity, c, make=make)
-                )
-            nins.append(make(Dense, nr_filters, int(units)))
+                resnet = "ul", (1, 1), nr_filters, nonlinearity, c
+                resnets.append(GatedResnet(*resnet, make=self.make))
+            nins.append(self.make(Dense, nr_filters, int(units)))
         set_layers(self, "resnets", resnets)
         set_layers(self, "nins", nins)
-        self.built = True
 
     def call(self, ul, x):
         return self.forward(call_layer, ul, x)
@@ -130,39 +110,27 @@ class ChannelsHead(Float32Layer):
 
 
 @register
-class EnergyHead(Float32Layer):
+class EnergyHead(ComposedLayer):
     """Head of the energy distance: noise in, samples in [-1, 1] out.
 
     Args:
         nr_filters: F, channels of ul.
         channels: C of the samples.
-        seed: of the initial weights.
-        make: the factory of its layers, by default its own.
     """
 
     width = 64
     noise_channels = 4
 
-    settings = ("nr_filters", "channels", "seed")
+    settings = ("nr_filters", "channels")
 
-    def __init__(
-        self,
-        nr_filters: int,
-        channels: int,
-        seed: int = 0,
-        make: LayerFactory | None = None,
-        **kwargs,
-    ):
+    def __init__(self, nr_filters: int, channels: int, **kwargs):
         super().__init__(**kwargs)
         self.nr_filters = nr_filters
         self.channels = channels
-        self.seed = seed
-        make = make or LayerFactory(seed)
-        self.nin_ul = make(Dense, nr_filters, self.width)
-        self.nin_noise = make(Dense, self.noise_channels, self.width)
-        self.nin_inner = make(Dense, 2 * self.width, self.width)
-        self.nin_out = make(Dense, 2 * self.width, channels, init_scale=0.1)
-        self.built = True
+        self.nin_ul = self.make(Dense, nr_filters, self.width)
+        self.nin_noise = self.make(Dense, self.noise_channels, self.width)
+        self.nin_inner = self.make(Dense, 2 * self.width, self.width)
+        self.nin_out = self.make(Dense, 2 * self.width, channels, init_scale=0.1)
 
     def call(self, ul, noise):
         return self.forward(call_layer, ul, noise)
