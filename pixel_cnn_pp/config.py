@@ -18,7 +18,7 @@ LIKELIHOODS = ("mix_logistic", "softmax", "mix_logistic_continuous")
 # (gated resnets, rows of the first kernel of u) of the networks with a small field.
 FIELDS = {"11x5": (2, 1), "15x8": (3, 2)}
 PRECISIONS = ("float32", "mixed_bfloat16")
-MAX_LEVELS, MAX_CODES = 256, 4096  # Pixel values of 8 bits; codes.
+MAX_PIXEL_VALUES, MAX_CODES = 256, 4096  # The largest num_levels.
 
 
 def _one_of(names: Iterable[str]) -> tuple[Callable, str]:
@@ -121,7 +121,7 @@ class ModelConfig:
         """Rejects settings that have no meaning beside each other."""
         most, why = MAX_CODES, ""
         if self.embedding_size is None:
-            most = MAX_LEVELS
+            most = MAX_PIXEL_VALUES
             why = (
                 ", the number of values of 8 bits; "
                 f"up to {MAX_CODES} codes need embedding_size, for example 64"

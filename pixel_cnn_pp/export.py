@@ -195,13 +195,13 @@ class Serving:
         return {"log_prob": -nats, "bits_per_dim": bits}
 
     def _check_images(self, images):
-        shape, levels = self.model.image_shape, self.model.num_levels
+        shape, num_levels = self.model.image_shape, self.model.num_levels
         images = _check_shape(images, [None, *shape], "images")
-        if levels == 256:
+        if num_levels == 256:
             return images
         bounds = tf.stack([tf.reduce_min(images), tf.reduce_max(images)])
-        rule = f"must have pixel values from 0 to {levels - 1}"
-        fits = (bounds[0] >= 0) & (bounds[1] < levels)
+        rule = f"must have pixel values from 0 to {num_levels - 1}"
+        fits = (bounds[0] >= 0) & (bounds[1] < num_levels)
         return _check(images, fits, "images", rule, bounds)
 
     def _check_labels_of(self, images, labels):

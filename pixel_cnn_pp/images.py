@@ -23,7 +23,7 @@ class ImageSet(Protocol):
 
     image_shape is (H, W, C); num_labels is the number of classes L and class_names are
     their names, None without labels; pixel values are 0 … num_levels − 1, 256 of them
-    for ordinary images, and of `level_dtype`.
+    for ordinary images, and of `pixel_dtype`.
     """
 
     image_shape: tuple[int, int, int]
@@ -89,7 +89,7 @@ def fingerprint(images: ImageSet, seed: int = 0, labels: bool = True) -> str:
     return digest.hexdigest()[:16]
 
 
-def level_dtype(num_levels: int) -> np.dtype:
+def pixel_dtype(num_levels: int) -> np.dtype:
     """Type of pixel values: uint8, or int32 for more than 256 of them."""
     return np.dtype(np.uint8 if num_levels <= 256 else np.int32)
 
@@ -140,11 +140,16 @@ def to_float(images: tf.Tensor, num_levels: int = 256) -> tf.Tensor:
     return (tf.cast(images, tf.float32) - half) / half
 
 
-def to_levels(x: tf.Tensor, num_levels: int = 256) -> tf.Tensor:
-    """Float [-1, 1] to the nearest pixel value, `level_dtype` in 0 … num_levels − 1."""
+def to_pixel_values(x: tf.Tensor, num_levels: int = 256) -> tf.Tensor:
+    """Float [-1, 1] to the nearest pixel value, `pixel_dtype` in 0 … num_levels − 1."""
     half = (num_levels - 1) / 2
-    levels = tf.round((tf.clip_by_value(x, -1.0, 1.0) + 1.0) * half)
-    return tf.cast(levels, level_dtype(num_levels))
+    values = tf.round((tf.clip_by_value(x, -1.0, 1.0) + 1.0) * half)
+    return tf.cast(values, pixel_dtype(num_levels))
+
+
+def round_to_bin(x: tf.Tensor, num_levels: int) -> tf.Tensor:
+    """Float to the nearest pixel value, as float in [-1, 1]: the centre of its bin."""
+    return to_float(to_pixel_values(x, num_levels), num_levels)
 
 
 def to_8_bit(images: np.ndarray, num_levels: int = 256) -> np.ndarray:

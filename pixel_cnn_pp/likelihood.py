@@ -17,12 +17,6 @@ def bits_per_dim(nats: tf.Tensor | float, image_shape: tuple[int, int, int]):
     return nats / (math.log(2.0) * math.prod(image_shape))
 
 
-def round_to_levels(x: tf.Tensor, num_levels: int) -> tf.Tensor:
-    """Moves each value of [-1, 1] to the centre of its bin."""
-    half = (num_levels - 1) / 2
-    return (ops.round((x + 1.0) * half) - half) / half
-
-
 def _pairs(channels: int) -> list[tuple[int, int]]:
     """The pairs (later, earlier) of channels: (1, 0), (2, 0), (2, 1), …"""
     return [(c, j) for c in range(channels) for j in range(c)]
@@ -63,14 +57,13 @@ class DiscretizedMixLogistic(Likelihood):
         self.channels = channels
         self.nr_logistic_mix = nr_logistic_mix
         self.num_levels = num_levels
-        self.pairs = _pairs(channels)
-        # The channel that each parameter belongs to; the logits count to the first.
-        blocks = [0]
+        # Blocks of K parameters: what they are, and the channel that they belong to.
+        pairs = [("coefficient", c, j) for c, j in _pairs(channels)]
+        self.layout: list[tuple] = [("logit", 0)]
         for c in range(channels):
-            blocks += [c, c]
-            if c < len(self.pairs):
-                blocks.append(self.pairs[c][0])
-        blocks += [c for c, _ in self.pairs[channels:]]
+            self.layout += [("mean", c), ("log_scale", c), *pairs[c : c + 1]]
+        self.layout += pairs[channels:]
+        blocks = [c for _, c, *_ in self.layout]
         self.parameter_channels = np.repeat(blocks, nr_logistic_mix)
         self.num_parameters = len(self.parameter_channels)
         # Uniform numbers per sampled pixel.
@@ -81,21 +74,15 @@ class DiscretizedMixLogistic(Likelihood):
     ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor], list[list[tf.Tensor]]]:
         """l [..., D] → logits [..., K]; means, log-scales [C] of [..., K]; coefficients
         [c][j] of [..., K] for j < c. In float32, whatever l is."""
-        l = ops.cast(l, "float32")
-        blocks = iter(
-            ops.split(l, self.num_parameters // self.nr_logistic_mix, axis=-1)
-        )
-        logits = next(blocks)
-        means, log_scales, coefficients = [], [], []
-        for c in range(self.channels):
-            means.append(next(blocks))
-            log_scales.append(ops.maximum(next(blocks), -7.0))
-            if c < len(self.pairs):
-                coefficients.append(ops.tanh(next(blocks)))
-        coefficients += [ops.tanh(block) for block in blocks]
-        of = dict(zip(self.pairs, coefficients, strict=True))
-        rows = [[of[c, j] for j in range(c)] for c in range(self.channels)]
-        return logits, means, log_scales, rows
+        blocks = ops.split(ops.cast(l, "float32"), len(self.layout), axis=-1)
+        block = dict(zip(self.layout, blocks, strict=True))
+        channels = range(self.channels)
+        means = [block["mean", c] for c in channels]
+        log_scales = [ops.maximum(block["log_scale", c], -7.0) for c in channels]
+        coefficients = [
+            [ops.tanh(block["coefficient", c, j]) for j in range(c)] for c in channels
+        ]
+        return block["logit", 0], means, log_scales, coefficients
 
     def log_prob(
         self, x: tf.Tensor, l: tf.Tensor, offsets: tf.Tensor | None = None
@@ -103,7 +90,7 @@ class DiscretizedMixLogistic(Likelihood):
         """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1] under
         parameters l [N, H, W, D]. Salimans et al. 2017, eq. 2.
 
-        `offsets`, [N, H, W, C] in levels, are where a density is measured.
+        `offsets`, [N, H, W, C] in pixel values, are where a density is measured.
         """
         logits, means, log_scales, coefficients = self.unpack(l)
         x = ops.cast(x, "float32")[..., None]  # [N, H, W, C, 1]
@@ -113,11 +100,11 @@ class DiscretizedMixLogistic(Likelihood):
         ]
         means = ops.stack(means, axis=-2)  # [N, H, W, C, K]
         log_scales = ops.stack(log_scales, axis=-2)  # [N, H, W, C, K]
-        per_channel = self._log_prob_of_level(x, means, log_scales, offsets)
+        per_channel = self._log_prob_of_bin(x, means, log_scales, offsets)
         joint = ops.sum(per_channel, axis=-2) + ops.log_softmax(logits)  # [N, H, W, K]
         return ops.logsumexp(joint, axis=-1)
 
-    def _log_prob_of_level(self, x, means, log_scales, offsets):
+    def _log_prob_of_bin(self, x, means, log_scales, offsets):
         """Of the bin around x; `offsets` are for a density alone."""
         half_width = 1.0 / (self.num_levels - 1)
         inv_stdv = ops.exp(-log_scales)
@@ -169,28 +156,30 @@ class DiscretizedMixLogistic(Likelihood):
             scale = temperature * ops.exp(select(log_scales[c]))
             value = select(means[c]) + scale * logistic[..., c]
             value += sum(select(a) * x[j] for j, a in enumerate(coefficients[c]))
-            value = ops.clip(value, -1.0, 1.0)
-            x.append(round_to_levels(value, self.num_levels) if quantize else value)
+            if quantize:
+                x.append(image_ops.round_to_bin(value, self.num_levels))
+            else:
+                x.append(ops.clip(value, -1.0, 1.0))
         return ops.stack(x, axis=-1)
 
 
 class ContinuousMixLogistic(DiscretizedMixLogistic):
     """The density of the same mixture at uniformly dequantized pixels.
 
-    A pixel's level v is measured at v + o, o uniform in (−½, ½) for each sub-pixel; the
+    A pixel value v is measured at v + o, o uniform in (−½, ½) for each sub-pixel; the
     network and the later channels' means see v. By Jensen's inequality the mean over o
-    of the log-density, in units of levels, is at most the log-probability of v: the
-    loss estimates an upper bound on the nats of the discrete image.
+    of the log-density, in units of pixel values, is at most the log-probability of v:
+    the loss estimates an upper bound on the nats of the discrete image.
     """
 
     # Dequantizations of an image in evaluation; training takes one a step.
     num_draws = 8
 
-    def _log_prob_of_level(self, x, means, log_scales, offsets):
-        levels_per_unit = (self.num_levels - 1) / 2
-        x = x + ops.expand_dims(offsets, -1) / levels_per_unit
+    def _log_prob_of_bin(self, x, means, log_scales, offsets):
+        half_range = (self.num_levels - 1) / 2  # Pixel values per unit of x.
+        x = x + ops.expand_dims(offsets, -1) / half_range
         centered = (x - means) * ops.exp(-log_scales)
-        return _log_density(centered, log_scales) - math.log(levels_per_unit)
+        return _log_density(centered, log_scales) - math.log(half_range)
 
     def log_prob_per_pixel(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
         """The mean over `num_draws` evenly spread offsets o, [N, H, W].
@@ -217,7 +206,7 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
 
 
 class Softmax(Likelihood):
-    """A softmax over the levels of each sub-pixel. Salimans et al. 2017, section 3.4.1.
+    """A softmax over the values of each sub-pixel. Salimans et al. 2017, section 3.4.1.
 
     The logits depend linearly on the earlier sub-pixels of the pixel. The parameters
     l [N, H, W, D] hold blocks of `num_levels`: the logits of each channel, then the
@@ -235,7 +224,7 @@ class Softmax(Likelihood):
         self.noise_size = channels
 
     def logits(self, c: int, blocks: list[tf.Tensor], x: list[tf.Tensor]) -> tf.Tensor:
-        """Those of channel c, [..., levels], given the sub-pixels x [c] of [...]."""
+        """Those of channel c, [..., num_levels], given its pixel's earlier ones, x."""
         coefficients = blocks[self.channels + c * (c - 1) // 2 :]
         return blocks[c] + sum(coefficients[j] * x[j][..., None] for j in range(c))
 
@@ -249,9 +238,9 @@ class Softmax(Likelihood):
         x = ops.unstack(ops.cast(x, "float32"), axis=-1)
         total = 0.0
         for c, value in enumerate(x):
-            level = ops.cast(image_ops.to_levels(value, self.num_levels), "int32")
+            target = image_ops.to_pixel_values(value, self.num_levels)
             total -= ops.sparse_categorical_crossentropy(
-                level, self.logits(c, blocks, x), from_logits=True
+                ops.cast(target, "int32"), self.logits(c, blocks, x), from_logits=True
             )
         return total
 
@@ -260,7 +249,7 @@ class Softmax(Likelihood):
     ) -> tf.Tensor:
         """Pixels [..., C] in [-1, 1] from parameters l [..., D].
 
-        u [..., C] in (0, 1) is where the cumulative probability of the level is met.
+        u [..., C] in (0, 1) is where the cumulative probability of the value is met.
         The temperature divides the logits.
         """
         blocks = self._blocks(l)
@@ -270,8 +259,8 @@ class Softmax(Likelihood):
             up_to = ops.cumsum(p, axis=-1)
             # The sum of all is not quite 1 in float32, and must not be passed.
             below = up_to < u[..., c : c + 1] * up_to[..., -1:]
-            level = ops.sum(ops.cast(below, "int32"), axis=-1)
-            x.append(image_ops.to_float(level, self.num_levels))
+            value = ops.sum(ops.cast(below, "int32"), axis=-1)
+            x.append(image_ops.to_float(value, self.num_levels))
         return ops.stack(x, axis=-1)
 
 
@@ -294,7 +283,7 @@ class EnergyDistance:
         self.half_range = (num_levels - 1) / 2
 
     def _distance(self, x, y):
-        """Σ over pixels of ‖x − y‖^1.5 in units of levels: [..., N]."""
+        """Σ over pixels of ‖x − y‖^1.5 in units of pixel values: [..., N]."""
         squares = ops.sum(ops.square(self.half_range * (x - y)), axis=-1)
         return ops.sum(ops.power(1e-10 + squares, 0.75), axis=(-2, -1))
 

@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 from pixel_cnn_pp.config import ModelConfig
-from pixel_cnn_pp.images import level_dtype
+from pixel_cnn_pp.images import pixel_dtype
 from pixel_cnn_pp.topology import topology
 
 FLOAT = 4  # Bytes.
@@ -31,7 +31,7 @@ def _output_size(config: ModelConfig) -> int:
 
 def image_bytes(config: ModelConfig) -> int:
     """Bytes of an image."""
-    return math.prod(config.image_shape) * level_dtype(config.num_levels).itemsize
+    return math.prod(config.image_shape) * pixel_dtype(config.num_levels).itemsize
 
 
 def check_parameters(config: ModelConfig, copies: int = 1) -> None:

@@ -23,7 +23,7 @@ from pixel_cnn_pp.layers.convolution import (
 from pixel_cnn_pp.layers.custom_gradient import recomputed
 from pixel_cnn_pp.layers.heads import make_head
 from pixel_cnn_pp.layers.weight_norm import kernels_of
-from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood, round_to_levels
+from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood
 from pixel_cnn_pp.topology import IMAGE, topology
 
 
@@ -47,7 +47,7 @@ class Network(keras.Model):
         self.image_shape = config.image_shape
         self.num_labels = config.num_labels
         self.num_levels = config.num_levels
-        self.image_dtype = image_ops.level_dtype(config.num_levels)
+        self.image_dtype = image_ops.pixel_dtype(config.num_levels)
         self.energy_distance = config.energy_distance
         self.topology = topology(config)
         self.coarsest = max(block.stride for block in self.topology)
@@ -126,7 +126,7 @@ class Network(keras.Model):
         if self.embedding is None:
             return image
         codes, ones = image[..., 0], image[..., 1:]
-        codes = image_ops.to_levels(codes, self.num_levels)
+        codes = image_ops.to_pixel_values(codes, self.num_levels)
         one_hot = ops.one_hot(codes, self.num_levels, dtype="float32")
         return ops.concatenate([run(self.embedding, one_hot) * ones, ones], axis=-1)
 
@@ -256,7 +256,7 @@ class Network(keras.Model):
         """
         if self.energy_distance:
             x = self.head.forward(run, ul, 2.0 * u - 1.0)[0]
-            return round_to_levels(x, self.num_levels)
+            return image_ops.round_to_bin(x, self.num_levels)
         # A channel's sample depends on the channels before it alone, so each pass of a
         # head that sees them gets one more channel right.
         channels = self.image_shape[-1]

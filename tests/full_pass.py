@@ -26,4 +26,4 @@ def sample_images(model, n, labels=None, seed=(0, 0), temperature=1.0):
                 tf.range(height * width) == i * width + j, [height, width]
             )
             x = tf.where(here[..., None], pixel, x)
-    return images.to_levels(x, model.num_levels)
+    return images.to_pixel_values(x, model.num_levels)

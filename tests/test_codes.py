@@ -14,7 +14,7 @@ from small_models import SMALL, initialized, random_images
 import data
 from pixel_cnn_pp import PixelCNNPP, checkpoint, export
 from pixel_cnn_pp.config import Config, ModelConfig, model_hash
-from pixel_cnn_pp.images import quantized, to_float, to_levels
+from pixel_cnn_pp.images import quantized, to_float, to_pixel_values
 
 CODES = {"likelihood": "softmax", "embedding_size": 5}
 MANY = CODES | {"num_levels": 300}
@@ -200,7 +200,7 @@ def test_config_without_the_setting_is_one_of_pixel_values():
 @pytest.mark.parametrize("num_levels", [257, 4096])
 def test_all_codes_survive_the_way_to_floats_and_back(num_levels):
     codes = np.arange(num_levels, dtype=np.int32)
-    back = to_levels(to_float(codes, num_levels), num_levels)
+    back = to_pixel_values(to_float(codes, num_levels), num_levels)
     np.testing.assert_array_equal(back, codes)
 
 

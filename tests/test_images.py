@@ -17,7 +17,7 @@ def test_0_255_and_127_go_to_minus_1_1_and_just_below_0():
 @pytest.mark.parametrize("num_levels", [2, 5, 256])
 def test_all_pixel_values_survive_the_way_to_floats_and_back(num_levels):
     values = np.arange(num_levels, dtype=np.uint8)
-    back = images.to_levels(images.to_float(values, num_levels), num_levels)
+    back = images.to_pixel_values(images.to_float(values, num_levels), num_levels)
     np.testing.assert_array_equal(back, values)
 
 

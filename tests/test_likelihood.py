@@ -158,7 +158,7 @@ def test_samples_have_the_frequencies_that_log_prob_says(channels):
     l = parameters(distribution, (1,), seed=5)
     u = prng.uniform([n, distribution.noise_size], tf.constant([3, 4]))
     x = distribution.sample(np.repeat(l, n, axis=0), u)
-    drawn = images.to_levels(x, num_levels).numpy()
+    drawn = images.to_pixel_values(x, num_levels).numpy()
     np.testing.assert_allclose(images.to_float(drawn, num_levels), x, atol=1e-6)
     for colour in itertools.product(range(num_levels), repeat=channels):
         one = np.array(colour, np.uint8).reshape(1, 1, 1, -1)

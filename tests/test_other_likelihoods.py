@@ -58,7 +58,7 @@ def test_softmax_samples_have_the_frequencies_that_log_prob_says():
     l = parameters(distribution, (1,), seed=5)
     u = prng.uniform([n, distribution.noise_size], tf.constant([3, 4]))
     x = distribution.sample(np.repeat(l, n, axis=0), u)
-    drawn = images.to_levels(x, num_levels).numpy()
+    drawn = images.to_pixel_values(x, num_levels).numpy()
     np.testing.assert_allclose(images.to_float(drawn, num_levels), x, atol=1e-6)
     for colour in itertools.product(range(num_levels), repeat=3):
         one = images.to_float(np.array(colour, np.uint8).reshape(1, 1, 1, 3), 4)
@@ -80,7 +80,7 @@ def test_softmax_never_samples_pixel_values_without_probability():
     l = parameters(distribution, (1000,))
     l[:, 200:] = -200.0
     ends = np.full((1000, 1), 1 - 2.0**-24, np.float32)
-    levels = images.to_levels(distribution.sample(l, ends), 256).numpy()
+    levels = images.to_pixel_values(distribution.sample(l, ends), 256).numpy()
     assert levels.max() == 199
 
 

@@ -105,4 +105,4 @@ class Sampler:
 
         start = (tf.constant(0), net.start())
         _, cache = tf.while_loop(lambda i, _: i < height, sample_row, start)
-        return image_ops.to_levels(net.image(cache), network.num_levels)
+        return image_ops.to_pixel_values(net.image(cache), network.num_levels)
