@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable
+from pixel_cnn_pp.images import first_rows
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import MIN_TEMPERATURE, Sampler
@@ -175,16 +176,11 @@ class Serving:
             fits = tf.equal(temperature, 1.0)
             rule = "must be 1 for a model trained with the energy distance"
         temperature = _check(temperature, fits, "temperature", rule)
-        height, width, _ = self.model.image_shape
-        keep = tf.broadcast_to(
-            tf.range(height)[:, None] < rows, [tf.shape(images)[0], height, width]
-        )
+        keep = first_rows(rows, self.model.image_shape)
+        keep = tf.broadcast_to(keep, tf.shape(images)[:3])
         first = tf.constant(0)
-        return {
-            "images": self.sampler.sample(
-                images, keep, labels, seed, temperature, first
-            )
-        }
+        inputs = images, keep, labels, seed, temperature, first
+        return {"images": self.sampler.sample(*inputs)}
 
     def _log_prob(self, images, labels=None):
         images = self._check_images(images)

@@ -65,11 +65,8 @@ class TrainableNetwork(Network):
                 )
         if not self.is_initialized():
             images, labels = self._parts(first_batch())
-            self.initialize(
-                image_ops.to_float(self.check_images(images), self.num_levels),
-                None if labels is None else self.check_labels(labels, len(images)),
-                (self.seed, prng.INITIALIZATION),
-            )
+            x = image_ops.to_float(self.check_images(images), self.num_levels)
+            self.initialize(x, labels, (self.seed, prng.INITIALIZATION))
 
     def make_train_function(self, force: bool = False):
         """As keras.Model's; makes the optimizer's variables first, or the step would be
@@ -177,7 +174,7 @@ class TrainableNetwork(Network):
         images = tf.ensure_shape(images, [None, *self.image_shape])
         checks = [_check_range("pixel values", images, self.num_levels)]
         if labels is None or self.num_labels is None:
-            self.condition(labels)  # Raises if there should be labels, or none.
+            self.check_conditional(labels)
         else:
             if not labels.dtype.is_integer or labels.shape.rank != 1:
                 raise ValueError(f"labels {_described(labels)}: must be integers [N].")

@@ -165,10 +165,9 @@ def in_range(values: tf.Tensor, count: int) -> tf.Tensor:
     return (values >= 0) & (values < count)
 
 
-def first_rows(rows: int, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """True in the first `rows` rows, bool [H, W]."""
-    height, width, _ = image_shape
-    return np.repeat(np.arange(height)[:, None] < rows, width, axis=1)
+def first_rows(rows: int | tf.Tensor, image_shape: tuple[int, int, int]):
+    """True in the first `rows` rows, bool [H, W]; a tensor if `rows` is one, int32."""
+    return rows > np.indices(image_shape[:2], np.int32)[0]
 
 
 def tile(images: np.ndarray, columns: int | None = None, border: int = 1) -> np.ndarray:

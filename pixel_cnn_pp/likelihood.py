@@ -57,7 +57,8 @@ class DiscretizedMixLogistic(Likelihood):
         self.channels = channels
         self.nr_logistic_mix = nr_logistic_mix
         self.num_levels = num_levels
-        # Blocks of K parameters: what they are, and the channel that they belong to.
+        # What the blocks of K parameters are, and the channel that they belong to; the
+        # logits count to the first.
         pairs = [("coefficient", c, j) for c, j in _pairs(channels)]
         self.layout: list[tuple] = [("logit", 0)]
         for c in range(channels):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pixel_cnn_pp import distribution, prng
 from pixel_cnn_pp import images as image_ops
-from pixel_cnn_pp.checks import check_integer
+from pixel_cnn_pp.checks import as_tuple, check_integer
 from pixel_cnn_pp.config import PRECISIONS, ModelConfig
 from pixel_cnn_pp.fit import TrainableNetwork
 from pixel_cnn_pp.layers import fusion
@@ -74,17 +74,18 @@ class PixelCNNPP(TrainableNetwork):
     def from_config(cls, config: dict) -> "PixelCNNPP":
         """A new model with these arguments, and what was set since."""
         config = dict(config)
-        since = config.pop("set_since", None)
+        since = config.pop("set_since", {})
         model = cls(**config)
-        if since is not None:
-            if since["jit_compile"] is not None:
-                model.set_jit_compile(since["jit_compile"])
-            model.set_remat(since["remat"])
-            model.round_kernels(since["kernels"])
-            if since["dequantization_draws"] is not None:
-                model.set_dequantization_draws(since["dequantization_draws"])
-            names = since["class_names"]
-            model.class_names = None if names is None else tuple(names)
+        setters = {
+            "jit_compile": model.set_jit_compile,
+            "remat": model.set_remat,
+            "kernels": model.round_kernels,
+            "dequantization_draws": model.set_dequantization_draws,
+        }
+        for name, setter in setters.items():
+            if since.get(name) is not None:
+                setter(since[name])
+        model.class_names = as_tuple(since.get("class_names"))
         return model
 
     # What a traced function reads as a Python value is set here, so that a change takes
@@ -300,9 +301,7 @@ class PixelCNNPP(TrainableNetwork):
         self.check_temperature(temperature)
         seed = self.last_seed = prng.new_seed() if seed is None else prng.seed_of(seed)
         n, most = len(images), self.sampler.batch_sizes[-1]
-        if labels is not None:
-            labels = self.check_labels(labels, n)
-        self.condition(labels)  # Checks that there are labels if and only if needed.
+        labels = self.check_labels(labels, n)
         labels = np.zeros([n], np.int32) if labels is None else labels
         batches = []
         for first in range(0, n, most):

@@ -89,12 +89,8 @@ class Network(keras.Model):
 
     def condition(self, labels: npt.ArrayLike | None) -> tf.Tensor | None:
         """Labels, int [N], as one-hot rows h [N, L], NaN for labels out of range;
-        ValueError if the model needs labels and there are none, or takes none."""
-        if (labels is None) != (self.num_labels is None):
-            raise ValueError(
-                f"labels={labels}: a model with num_labels={self.num_labels} "
-                + ("needs labels." if labels is None else "takes none.")
-            )
+        ValueError as of `check_conditional`."""
+        self.check_conditional(labels)
         if labels is None:
             return None
         h = ops.one_hot(labels, self.num_labels, dtype="float32")
@@ -138,7 +134,7 @@ class Network(keras.Model):
         `seed`, int32 [2], turns dropout on.
         """
         run = run or self.runner()
-        if labels is not None and tf.executing_eagerly():
+        if tf.executing_eagerly():
             labels = self.check_labels(labels, len(x))
         h = self.condition(labels)
         height, width = x.shape[1:3]
@@ -297,10 +293,7 @@ class Network(keras.Model):
         """Both as tensors; ValueError if they cannot be scored."""
         self.check_has_likelihood()
         images = self.check_images(images)
-        if labels is not None:
-            labels = self.check_labels(labels, len(images))
-        self.condition(labels)  # Checks that there are labels if and only if needed.
-        return images, labels
+        return images, self.check_labels(labels, len(images))
 
     def check_images(self, images: npt.ArrayLike) -> tf.Tensor:
         """Images [N, H, W, C], uint8 or any integers where there are more than 256
@@ -329,11 +322,22 @@ class Network(keras.Model):
             return dtype == np.uint8
         return np.issubdtype(dtype, np.integer)
 
-    def check_labels(self, labels: npt.ArrayLike, n: int) -> tf.Tensor:
-        """Labels of n images as int32 [n]; ValueError if they do not fit."""
+    def check_conditional(self, labels: npt.ArrayLike | None) -> None:
+        """Raises ValueError if the model needs labels and there are none, or takes
+        none."""
+        if (labels is None) != (self.num_labels is None):
+            raise ValueError(
+                f"labels={labels!r:.60}: a model with num_labels={self.num_labels} "
+                + ("needs labels." if labels is None else "takes none.")
+            )
+
+    def check_labels(self, labels: npt.ArrayLike | None, n: int) -> tf.Tensor | None:
+        """Labels of n images as int32 [n], None for a model that takes none; ValueError
+        if they do not fit."""
+        self.check_conditional(labels)
+        if labels is None:
+            return None
         labels = as_array("labels", labels)
-        if self.num_labels is None:
-            raise ValueError("labels: num_labels=None, so leave them out.")
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"labels {labels.dtype} {list(labels.shape)}: {n} images take integers "
