@@ -137,6 +137,12 @@ def _remove(pattern: str) -> None:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
+def open_reader(prefix: str):
+    """TensorFlow's reader of a checkpoint, of any path."""
+    folder, name = os.path.split(prefix)
+    return tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
+
+
 def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
     """Sets each variable of the groups from a checkpoint; other groups may lie in it.
 
@@ -146,8 +152,7 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
     Raises ValueError that lists what is missing in the checkpoint, unknown to these
     groups, or of another shape.
     """
-    folder, name = os.path.split(prefix)
-    reader = tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
+    reader = open_reader(prefix)
     shapes = reader.get_variable_to_shape_map()
     keys = {_name(key): key for key in shapes if key.partition("/")[0] in groups}
     if absent := sorted(set(groups) - {key.partition("/")[0] for key in shapes}):

@@ -122,17 +122,6 @@ def is_address(path: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
-def check_local(flag: str, path: str) -> None:
-    """Raises ValueError if a path is empty or an address."""
-    if not path:
-        raise ValueError(f"--{flag}=: is empty; give a path, for example --{flag}=out.")
-    if is_address(path):
-        raise ValueError(
-            f"--{flag}={path}: is an address, and only local files are written; give a "
-            f"path, for example --{flag}=out, and copy it afterwards."
-        )
-
-
 def check_holds(value: str, path: str, mark: bytes, kind: str) -> None:
     """Raises ValueError where a file at `path` is not of that kind: the pattern `mark`
     is not at its start or end. So files of other programs are not overwritten.
@@ -155,7 +144,13 @@ def check_holds(value: str, path: str, mark: bytes, kind: str) -> None:
 
 def check_folder_writable(flag: str, folder: str) -> None:
     """Raises ValueError if a folder cannot be made or written to."""
-    check_local(flag, folder)
+    if not folder:
+        raise ValueError(f"--{flag}=: is empty; give a path, for example --{flag}=out.")
+    if is_address(folder):
+        raise ValueError(
+            f"--{flag}={folder}: is an address, and only local files are written; give "
+            f"a path, for example --{flag}=out, and copy it afterwards."
+        )
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):  # The folders below it will be made.
         existing = os.path.dirname(existing)

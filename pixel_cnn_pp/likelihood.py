@@ -217,8 +217,7 @@ class Softmax(Likelihood):
     def __init__(self, channels: int, num_levels: int = 256):
         self.channels = channels
         self.num_levels = num_levels
-        self.pairs = _pairs(channels)
-        blocks = [*range(channels), *(c for c, _ in self.pairs)]
+        blocks = [*range(channels), *(c for c, _ in _pairs(channels))]
         self.parameter_channels = np.repeat(blocks, num_levels)
         self.num_parameters = len(self.parameter_channels)
         # Uniform numbers per sampled pixel.

@@ -67,8 +67,8 @@ def check_batch(
     if tf.config.list_physical_devices("GPU"):
         return
     height, width, _ = config.image_shape
-    maps = sum(b.stride**-2 for b in topology(config)) if training else 4
-    floats = height * width * (maps * config.nr_filters + _output_size(config))
+    feature_maps = sum(b.stride**-2 for b in topology(config)) if training else 4
+    floats = height * width * (feature_maps * config.nr_filters + _output_size(config))
     most = int(machine_bytes() / (floats * FLOAT))
     if images > most:
         remedy = f"--{flag}={most} or less" if most else "a smaller model or images"

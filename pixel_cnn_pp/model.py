@@ -103,13 +103,13 @@ class PixelCNNPP(TrainableNetwork):
             raise ValueError(
                 f"precision={precision}: must be one of {', '.join(PRECISIONS)}."
             )
-        self.map_dtype = "float32" if precision == "float32" else "bfloat16"
+        self.activation_dtype = "float32" if precision == "float32" else "bfloat16"
         self._retrace()
 
     @property
     def precision(self) -> str:
         """See `set_precision`."""
-        return "float32" if self.map_dtype == "float32" else "mixed_bfloat16"
+        return "float32" if self.activation_dtype == "float32" else "mixed_bfloat16"
 
     def set_jit_compile(self, jit_compile: bool) -> None:
         """True: XLA compiles sampling, and activation, padding and gating in scoring

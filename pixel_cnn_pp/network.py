@@ -52,7 +52,7 @@ class Network(keras.Model):
         self.topology = topology(config)
         self.coarsest = max(block.stride for block in self.topology)
         # Height and width of the feature maps of the finest stage, padding included.
-        self.map_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
+        self.padded_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
         make = LayerFactory(seed)
         self.embedding = make_embedding(config, make)
         blocks = [make_block(block, make, config) for block in self.topology]
@@ -74,7 +74,7 @@ class Network(keras.Model):
             for weight in layer.trainable_weights
         }
         self.built = True
-        self.map_dtype = "float32"
+        self.activation_dtype = "float32"
         self.remat = False
 
     def save_own_variables(self, store):
@@ -146,16 +146,16 @@ class Network(keras.Model):
             x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
 
         # The image and the residual sums stay in float32: bfloat16 is too coarse.
-        def run_on_maps(layer, x, *prepare):
-            return run(layer, ops.cast(x, self.map_dtype), *prepare)
+        def run_in_dtype(layer, x, *prepare):
+            return run(layer, ops.cast(x, self.activation_dtype), *prepare)
 
-        maps: list[tf.Tensor] = []
+        outputs: list[tf.Tensor] = []
         num_blocks = len(self.topology)
         seeds = [None] * num_blocks if seed is None else prng.split(seed, num_blocks)
         for index, block in enumerate(self.topology):
-            inputs = [x if block.x == IMAGE else maps[block.x]]
-            inputs += [maps[a] for a in block.a]
-            run_layer = run if block.x == IMAGE else run_on_maps
+            inputs = [x if block.x == IMAGE else outputs[block.x]]
+            inputs += [outputs[a] for a in block.a]
+            run_layer = run if block.x == IMAGE else run_in_dtype
 
             def run_block(x, *a, index=index, run_layer=run_layer):
                 a = ops.concatenate(a, axis=-1) if a else None
@@ -164,8 +164,8 @@ class Network(keras.Model):
             if self.remat and block.kind == "gated_resnet" and run is call_layer:
                 variables = self.blocks[index].trainable_variables
                 run_block = recomputed(run_block, variables)
-            maps.append(ops.cast(run_block(*inputs), "float32"))
-        ul = maps[-1]
+            outputs.append(ops.cast(run_block(*inputs), "float32"))
+        ul = outputs[-1]
         return ul[:, :height, :width] if below or right else ul
 
     def call(

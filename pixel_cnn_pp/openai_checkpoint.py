@@ -5,8 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pixel_cnn_pp.checkpoint import check_fit
-from pixel_cnn_pp.files import tensorflow_path
+from pixel_cnn_pp.checkpoint import check_fit, open_reader
 from pixel_cnn_pp.model import PixelCNNPP
 
 _AVERAGE = "/ExponentialMovingAverage"
@@ -15,8 +14,7 @@ _AVERAGE = "/ExponentialMovingAverage"
 def _open(prefix: str):
     prefix = os.fspath(prefix)
     try:
-        folder, name = os.path.split(prefix)
-        return tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
+        return open_reader(prefix)
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f"--official_checkpoint={prefix}: no readable TF1 checkpoint; give the "

@@ -18,7 +18,7 @@ def empty_cache(network: Network, n: tf.Tensor) -> Cache:
     """The cache before the first pixel: an empty image, all activations zero."""
     height, width, channels = network.image_shape
     top, left, right = image_margins(network)
-    right += network.map_shape[1] - width
+    right += network.padded_shape[1] - width
     image = tf.zeros([n, height, width, channels])
     image = tf.concat([image, tf.ones_like(image[..., :1])], axis=-1)
     image = tf.pad(image, [[0, 0], [top, 0], [left, right], [0, 0]])
@@ -26,7 +26,7 @@ def empty_cache(network: Network, n: tf.Tensor) -> Cache:
     for index in range(len(network.topology)):
         shapes |= cache_shapes(network, index)
     for layout in row_layouts(network).values():
-        columns = layout.margin + network.map_shape[1] // layout.stride
+        columns = layout.margin + network.padded_shape[1] // layout.stride
         channels = sum(count for _, count in layout.channels.values())
         shapes[layout.row] = (1, columns, channels)
         shapes[layout.left] = (1, layout.margin, channels)
@@ -40,15 +40,15 @@ def cache_shapes(network: Network, index: int) -> dict[str, tuple[int, int, int]
     'NAME/rows': the last rows of the input of a conv that its kernel spans, for u with
     the row of this step, for ul without it;
     'NAME/precomputed': the part of an output of ul that is computed for a row at once;
-    'NAME/map': the output of a deconv, which is read more often than computed.
+    'NAME/output': the output of a deconv, which is read more often than computed.
     """
     block, layer = network.topology[index], network.blocks[index]
-    width = network.map_shape[1] // block.stride
+    width = network.padded_shape[1] // block.stride
     if block.kind == "input":
         precomputed = {f"{layer.name}/precomputed": (1, width, layer.nr_filters)}
         return precomputed if block.stream == "ul" else {}
     if block.kind == "deconv":
-        return {f"{layer.name}/map": (layer.strides[0], width, layer.units)}
+        return {f"{layer.name}/output": (layer.strides[0], width, layer.units)}
     shapes = {}
     for conv in convs_of(network, index):
         rows, columns, in_channels, _ = conv.V.shape

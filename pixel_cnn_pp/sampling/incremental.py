@@ -51,8 +51,8 @@ class IncrementalPass:
     ) -> tuple[tf.Tensor, Cache]:
         """The input of the head for pixel (i, j): ul [N, 1, 1, F]."""
         after = dict(cache)
-        maps = PixelStep(self.folded, i, j).run(self.tree, after)
-        return maps[len(self.network.topology) - 1], keep_shapes(cache, after)
+        outputs = PixelStep(self.folded, i, j).run(self.tree, after)
+        return outputs[len(self.network.topology) - 1], keep_shapes(cache, after)
 
     def set_pixel(self, cache: Cache, i, j, pixel: tf.Tensor) -> Cache:
         """Sets pixel (i, j), [N, 1, 1, C] in [-1, 1], of the image."""

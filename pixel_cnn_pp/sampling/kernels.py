@@ -23,10 +23,10 @@ def fold_kernels(network: Network) -> Kernels:
     latter go below 'pixel' of the block's first conv: one product yields the sum. All
     are stored in the type that the network's kernels are rounded to.
     """
-    kernels = {}
-    for name, kernel in kernels_of(network.linear_layers).items():
-        kernels[f"{name}/kernel"] = kernel
+    kernels, whole = {}, kernels_of(network.linear_layers)
     for layer in network.linear_layers:
+        kernel = tf.cast(whole[layer.name], layer.rounded_to)
+        kernels[f"{layer.name}/kernel"] = kernel
         kernels[f"{layer.name}/b"] = tf.convert_to_tensor(layer.b.value)
 
     def pop(layer):
@@ -51,10 +51,6 @@ def fold_kernels(network: Network) -> Kernels:
             key = f"{layer.conv_1.name}/pixel"
             kernels[f"{layer.nin.name}/row"] = row
             kernels[key] = tf.concat([kernels[key], pixel], axis=0)
-    for layer in network.linear_layers:
-        for part in ("kernel", "row", "pixel"):
-            if (key := f"{layer.name}/{part}") in kernels:
-                kernels[key] = tf.cast(kernels[key], layer.rounded_to)
     return kernels
 
 

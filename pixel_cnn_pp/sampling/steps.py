@@ -34,7 +34,7 @@ class _Step(abc.ABC):
 
     @abc.abstractmethod
     def columns(self, stride: int) -> tuple[int | tf.Tensor, int]:
-        """First column, and number of columns, of this step in a map at `stride`."""
+        """First column, and number of columns, of this step at `stride`."""
 
     @abc.abstractmethod
     def runs_here(self, stride: int) -> tf.Tensor:
@@ -50,33 +50,33 @@ class _Step(abc.ABC):
         """Stores what is kept of the inputs at a stride, after its last block."""
 
     @abc.abstractmethod
-    def run_block(self, index: int, maps: dict, cache: Cache) -> tf.Tensor | None:
+    def run_block(self, index: int, outputs: dict, cache: Cache) -> tf.Tensor | None:
         """Runs block `index`; returns its feature map at this row or pixel, or None: a
-        deconv writes to the cache, and one stream has no map in the other's step."""
+        deconv writes to the cache, and one stream has none in the other's step."""
 
     def run(
         self, tree: list, cache: Cache, stride: int = 1, finer: dict | None = None
     ) -> dict[int, tf.Tensor | None]:
         """Runs the blocks in order; returns their feature maps. Changes the cache.
 
-        tree: see `nest`; stride: where it runs; finer: the maps at the finer stride.
+        tree: see `nest`; stride: where it runs; finer: those at the finer stride.
         Blocks at a coarser stride are in a loop of one iteration or none: unlike the
         branch of a conditional, the body of a loop writes into the cache in place.
         """
-        maps: dict[int, tf.Tensor | None] = dict(finer or {})
+        outputs: dict[int, tf.Tensor | None] = dict(finer or {})
         for item in tree:
             if isinstance(item, int):
-                maps[item] = self.run_block(item, maps, cache)
+                outputs[item] = self.run_block(item, outputs, cache)
                 continue
             coarser_stride, indices, coarser = item
             for index in indices:
                 block = self.topology[index]
-                if block.kind == "conv" and block.x in maps:
-                    self.store_input(index, self.blocks[index], maps[block.x], cache)
+                if block.kind == "conv" and block.x in outputs:
+                    self.store_input(index, self.blocks[index], outputs[block.x], cache)
 
             def body(count, before, tree=coarser, stride=coarser_stride, outer=cache):
                 after = outer | before
-                self.run(tree, after, stride, maps)
+                self.run(tree, after, stride, outputs)
                 return count + 1, keep_shapes(before, after)
 
             keys = [k for index in indices for k in cache_shapes(self.network, index)]
@@ -91,14 +91,14 @@ class _Step(abc.ABC):
             )
             cache |= changed
         self.store_row(stride, cache)
-        return maps
+        return outputs
 
-    def read_inputs(self, indices, maps: dict, cache: Cache) -> tf.Tensor:
+    def read_inputs(self, indices, outputs: dict, cache: Cache) -> tf.Tensor:
         """The feature maps of one or more blocks here, concatenated."""
         inputs = [
             self.read_deconv(index, cache)
             if self.topology[index].kind == "deconv"
-            else maps[index]
+            else outputs[index]
             for index in indices
         ]
         return inputs[0] if len(inputs) == 1 else ops.concatenate(inputs, axis=-1)
@@ -108,7 +108,7 @@ class _Step(abc.ABC):
         return [a for a in self.topology[index].a if self.topology[a].stream == stream]
 
     def read(self, values: tf.Tensor, row, stride: int) -> tf.Tensor:
-        """The columns of this step in one row of a cached map."""
+        """The columns of this step in one row of a cached feature map."""
         column, count = self.columns(stride)
         size = [self.folded.n, 1, count, values.shape[-1]]
         return tf.slice(values, [0, row, column, 0], size)
@@ -117,7 +117,7 @@ class _Step(abc.ABC):
         """The cached output of a deconv here."""
         block, layer = self.topology[index], self.blocks[index]
         row = self.i // block.stride % layer.strides[0]
-        return self.read(cache[f"{layer.name}/map"], row, block.stride)
+        return self.read(cache[f"{layer.name}/output"], row, block.stride)
 
     def run_input(self, layer: ShiftedInput, cache: Cache, above: bool) -> tf.Tensor:
         """The convs of an input layer that see only rows above, or the others."""
@@ -145,7 +145,7 @@ class RowStep(_Step):
     """Runs u on a row; precomputes what ul gets from it and from the rows above."""
 
     def columns(self, stride):
-        return 0, self.network.map_shape[1] // stride
+        return 0, self.network.padded_shape[1] // stride
 
     def runs_here(self, stride):
         return self.i % stride == 0
@@ -170,18 +170,18 @@ class RowStep(_Step):
         if layout := self.layouts.get(stride):
             cache[layout.left] = tf.zeros_like(cache[layout.left])
 
-    def run_block(self, index, maps, cache):
+    def run_block(self, index, outputs, cache):
         block, layer = self.topology[index], self.blocks[index]
         if block.stream == "ul":
-            self.precompute(index, maps, cache)
+            self.precompute(index, outputs, cache)
             return None
         if block.kind == "input":
             return self.run_input(layer, cache, above=True)
         if block.kind == "conv":
             return self.folded.run_plain(layer, cache[f"{layer.name}/rows"])
-        x = self.read_inputs([block.x], maps, cache)
+        x = self.read_inputs([block.x], outputs, cache)
         if block.kind == "deconv":
-            cache[f"{layer.name}/map"] = layer.crop(self.folded.run_plain(layer, x))
+            cache[f"{layer.name}/output"] = layer.crop(self.folded.run_plain(layer, x))
             return None
 
         def run_layer(part, x, prepare=pad):
@@ -191,10 +191,10 @@ class RowStep(_Step):
                 x = cache[f"{part.name}/rows"]
             return self.folded.run_plain(part, x)
 
-        a = self.read_inputs(block.a, maps, cache) if block.a else None
+        a = self.read_inputs(block.a, outputs, cache) if block.a else None
         return layer.forward(run_layer, x, a, self.folded.projected(layer))
 
-    def precompute(self, index: int, maps: dict, cache: Cache) -> None:
+    def precompute(self, index: int, outputs: dict, cache: Cache) -> None:
         """The part of a block of ul that depends on u and on the rows above."""
         block, layer = self.topology[index], self.blocks[index]
         if block.kind == "input":
@@ -205,7 +205,7 @@ class RowStep(_Step):
         if block.kind == "gated_resnet":
             for conv in (layer.conv_1, layer.conv_2):
                 self.store_input(index, conv, None, cache)
-            a = self.read_inputs(self.skip_connections(index, "u"), maps, cache)
+            a = self.read_inputs(self.skip_connections(index, "u"), outputs, cache)
             kernel = self.folded.kernel(layer.nin, "row")
             from_u = layer.nin.linear(layer.activate(a), kernel)
             from_u += self.folded.bias(layer.nin)
@@ -247,7 +247,7 @@ class PixelStep(_Step):
             left = ops.concatenate([cache[layout.left], x], axis=2)
             cache[layout.left] = left[:, :, 1:]
 
-    def run_block(self, index, maps, cache):
+    def run_block(self, index, outputs, cache):
         block, layer = self.topology[index], self.blocks[index]
         if block.stream == "u":
             return None
@@ -255,15 +255,15 @@ class PixelStep(_Step):
             precomputed = self.read(cache[f"{layer.name}/precomputed"], 0, 1)
             return precomputed + self.run_input(layer, cache, above=False)
         if block.kind == "conv":
-            return self.run_conv(index, layer, [maps[block.x]], cache)
-        x = self.read_inputs([block.x], maps, cache)
+            return self.run_conv(index, layer, [outputs[block.x]], cache)
+        x = self.read_inputs([block.x], outputs, cache)
         if block.kind == "deconv":
-            key, column = f"{layer.name}/map", self.j // block.stride
+            key, column = f"{layer.name}/output", self.j // block.stride
             y = self.run_deconv(layer, x)
             cache[key] = ops.slice_update(cache[key], [0, 0, column, 0], y)
             return None
         from_ul = self.skip_connections(index, "ul")
-        a = self.read_inputs(from_ul, maps, cache) if from_ul else x[..., :0]
+        a = self.read_inputs(from_ul, outputs, cache) if from_ul else x[..., :0]
 
         def run_layer(part, x, prepare=pad):
             if part is layer.nin:
