@@ -230,14 +230,8 @@ class Network(keras.Model):
         """Loss of each of the images [N, H, W, C]: nats, or energy distance. [N]
 
         `seed`, int32 [2], as in `call`. Differentiable; does not check pixel values.
-        ValueError for images of another type than `image_dtype`.
+        ValueError for images that are no integers.
         """
-        images = tf.convert_to_tensor(images)
-        if not self.takes(images.dtype.as_numpy_dtype):
-            raise ValueError(
-                f"images {images.dtype.name} {images.shape.as_list()}: must be "
-                f"{self.image_dtype}."
-            )
         x = image_ops.to_float(images, self.num_levels)
         output = self(x, labels, training=training, seed=seed)
         loss_seed = prng.fold_in(seed, 2) if training and seed is not None else None

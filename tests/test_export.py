@@ -111,40 +111,16 @@ def test_saved_model_holds_each_parameter_once(exported):
     assert 4 * floats <= values < 4 * floats + 100 * len(model.parameters) + 4000
 
 
-@pytest.mark.slow
-def test_saved_model_cli_runs_it(exported, tmp_path):
-    model, folder = exported
-    which = "labels=[2]" if model.num_labels else "num_images=1"
-    command = [
-        *("-c", "from tensorflow.python.tools.saved_model_cli import main; main()"),
-        *("run", "--dir", folder, "--tag_set", "serve", "--signature_def", "sample"),
-        *("--input_exprs", f"seed=[1, 2];temperature=1.0;{which}"),
-        *("--outdir", tmp_path),
-    ]
-    ran = child_processes.run(*command)
-    assert ran.returncode == 0, ran.stderr
-    labels = [2] if model.num_labels else None
-    expected = model.sample(1, labels, seed=(1, 2))
-    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
+@pytest.fixture(scope="module")
+def model():
+    return initialized((6, 5, 3), field="11x5")
 
 
-@pytest.mark.slow
-def test_energy_distance_model_has_no_log_prob_and_samples_at_1_only(tmp_path):
-    model = initialized((6, 5, 3), field="11x5", energy_distance=True)
-    export.export(model, str(tmp_path / "model"))
-    inputs = {"num_images": (1, "int32"), "seed": ([0, 0], "int32")}
-    names, refused = client(
-        tmp_path / "model", [("sample", inputs | {"temperature": (0.5, "float32")})]
-    )
-    assert names == ["complete", "sample", "serving_default"]
-    assert "temperature must be 1" in refused
-
-
-def test_folder_that_holds_something_is_rejected_and_left_alone(tmp_path):
+def test_folder_that_holds_something_is_rejected_and_left_alone(model, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").write_text("kept")
     with pytest.raises(FileExistsError, match="--export_dir=.*model: exists already"):
-        export.export(initialized((6, 5, 3), field="11x5"), str(tmp_path / "model"))
+        export.export(model, str(tmp_path / "model"))
     assert [p.name for p in (tmp_path / "model").iterdir()] == ["mine"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
@@ -188,7 +164,9 @@ def test_second_export_to_one_folder_names_the_process_of_the_first(tmp_path):
         assert os.listdir(folder) == ["lock"]
 
 
-def test_export_that_another_process_finished_meanwhile_is_kept(tmp_path, monkeypatch):
+def test_export_that_another_process_finished_meanwhile_is_kept(
+    model, tmp_path, monkeypatch
+):
     path, checks = tmp_path / "model", []
     check_export_dir = export.check_export_dir
 
@@ -200,18 +178,19 @@ def test_export_that_another_process_finished_meanwhile_is_kept(tmp_path, monkey
 
     monkeypatch.setattr(export, "check_export_dir", finish_another)
     with pytest.raises(FileExistsError, match="exists already"):
-        export.export(initialized((6, 5, 3), field="11x5"), str(path))
+        export.export(model, str(path))
     assert len(checks) == 1
     assert (path / "saved_model.pb").read_text() == "the other's"
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_export_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+def test_export_on_a_full_disk_is_one_line_and_leaves_nothing(
+    model, tmp_path, monkeypatch
+):
     def fail(_, folder, *__):
         os.makedirs(folder)
         raise tf.errors.ResourceExhaustedError(None, None, "x; No space left\n[[node]]")
 
-    model = initialized((6, 5, 3), field="11x5")
     with monkeypatch.context() as patch:
         full = OSError(errno.ENOSPC, "No space left")
         patch.setattr(os, "write", unittest.mock.Mock(side_effect=full))

@@ -213,7 +213,7 @@ def test_energy_distance_model_samples_and_rejects_a_likelihood():
         (lambda m: m.initialize(np.full((2, 8, 8, 3), np.nan)), "values up to ±nan"),
         (lambda m: m.initialize(np.zeros((0, 8, 8, 3))), r"x \[0, 8, 8, 3\]"),
         (lambda m: m.initialize(np.zeros((2, 8, 9, 3))), r"x \[2, 8, 9, 3\]"),
-        (lambda m: m.image_loss(np.zeros((2, 8, 8, 3))), "images float64 .* uint8"),
+        (lambda m: m.image_loss(np.zeros((2, 8, 8, 3))), "images float64: must be int"),
         (lambda m: m.sample(1, temperature=0.0), "temperature=0.0"),
     ],
 )

@@ -145,16 +145,14 @@ def test_dropout_zeroes_a_share_p_and_keeps_the_mean(p):
 
 
 def test_dropout_mask_follows_from_the_seed_alone_with_and_without_xla():
-    def mask(seed, jit):
-        def drop():
-            return activations.activate_and_drop(tf.ones([999]), "elu", 0.5, seed)
+    def drop(seed):
+        return activations.activate_and_drop(tf.ones([999]), "elu", 0.5, seed)
 
-        return tf.function(drop, jit_compile=jit)().numpy()
-
-    one = mask(tf.constant([1, 2]), False)
-    np.testing.assert_array_equal(one, mask(tf.constant([1, 2]), False))
-    np.testing.assert_array_equal(one, mask(tf.constant([1, 2]), True))
-    assert np.mean(one == mask(tf.constant([1, 3]), False)) < 0.6
+    plain, with_xla = (tf.function(drop, jit_compile=jit) for jit in (False, True))
+    one = plain(tf.constant([1, 2])).numpy()
+    np.testing.assert_array_equal(one, plain(tf.constant([1, 2])))
+    np.testing.assert_array_equal(one, with_xla(tf.constant([1, 2])))
+    assert np.mean(one == plain(tf.constant([1, 3]))) < 0.6
 
 
 def test_gradient_is_fused_where_the_forward_pass_was_whenever_it_is_asked_for():
@@ -207,20 +205,18 @@ def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtyp
             )
         return *parts, *tape.gradient(loss, (x, ab))
 
-    def traced(fuses):
+    def run(fuses):
+        @tf.function(autograph=False)
         def within(x, ab):
             with fusion.fusing(fuses):
                 return work(x, ab)
 
-        return tf.function(within, autograph=False)
-
-    for fuses in (True, False):
-        graph = traced(fuses).get_concrete_function(x, ab).graph
+        graph = within.get_concrete_function(x, ab).graph
         assert bool(kernels_of_xla(graph.as_graph_def())) == fuses
+        return within(x, ab)
+
     rounding = 1e-5 if dtype == tf.float32 else 2e-2
-    for fused, plain, eager in zip(
-        traced(True)(x, ab), traced(False)(x, ab), work(x, ab), strict=True
-    ):
+    for fused, plain, eager in zip(run(True), run(False), work(x, ab), strict=True):
         assert fused.dtype == plain.dtype
         for found in (fused, eager):
             found, expected = (tf.cast(t, tf.float32).numpy() for t in (found, plain))
@@ -228,16 +224,16 @@ def test_fused_activations_and_gates_are_the_plain_ones_gradients_too(name, dtyp
             assert error <= rounding * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("seed", [(0, 0), (1, 2), (-5, 7), (2**31 - 1, -(2**31))])
 @pytest.mark.parametrize("jit", [False, True])
-def test_random_bits_are_those_of_the_stateless_philox_of_tensorflow(seed, jit):
-    seed = tf.constant(seed)
+def test_random_bits_are_those_of_the_stateless_philox_of_tensorflow(jit):
+    bits = tf.function(prng.bits, jit_compile=jit)
     for shape in ([1], [3, 5], [1001]):
-        expected = tf.random.stateless_uniform(
-            shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
-        )
-        ours = tf.function(prng.bits, jit_compile=jit)(shape, seed)
-        np.testing.assert_array_equal(ours, expected)
+        for seed in ((0, 0), (1, 2), (-5, 7), (2**31 - 1, -(2**31))):
+            seed = tf.constant(seed)
+            expected = tf.random.stateless_uniform(
+                shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+            )
+            np.testing.assert_array_equal(bits(shape, seed), expected)
 
 
 @pytest.mark.parametrize("nonlinearity", ["concat_elu", "elu", "relu"])

@@ -131,7 +131,7 @@ def test_mean_density_over_a_bin_is_its_probability_and_mean_log_density_below_i
 
 @pytest.fixture(scope="module")
 def continuous():
-    return initialized((5, 4, 3), likelihood="mix_logistic_continuous")
+    return initialized((5, 4, 3), likelihood="mix_logistic_continuous", field="11x5")
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_bound_of_an_image_depends_on_no_other_image_and_repeats(continuous):
     ids=["mix_logistic", "softmax", "continuous"],
 )
 def test_pixels_sum_to_log_prob_and_know_nothing_of_later_pixels(changes):
-    model = initialized((5, 4, 3), **changes)
+    model = initialized((5, 4, 3), field="11x5", **changes)
     given = random_images(2, model)
     labels = np.array([0, 2]) if model.num_labels else None
     pixels = model.log_prob_per_pixel(given, labels).numpy()

@@ -46,7 +46,10 @@ def test_variant_trains_samples_completes_scores_and_is_exported(
         of = {"labels": tf.constant(labels, tf.int32)}
     np.testing.assert_array_equal(served["sample"](**how, **of)["images"], drawn)
     if variant.get("energy_distance"):
-        assert "log_prob" not in served
+        assert sorted(served) == ["complete", "sample", "serving_default"]
+        how["temperature"] = tf.constant(0.5)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="temperature must be"):
+            served["sample"](**how, **of)
         with pytest.raises(ValueError, match="has no likelihood"):
             checks.check_likelihood(model, None)
         return
