@@ -1,5 +1,7 @@
 """PixelCNNPP: causality, sizes, parameter counts, errors."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -180,6 +182,14 @@ def test_energy_distance_model_samples_and_rejects_a_likelihood():
         model.sample(1, temperature=0.5)
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """One model of each setting, for tests that do not change it."""
+    return functools.cache(
+        lambda **changes: PixelCNNPP((8, 8, 3), field="11x5", **SMALL, **changes)
+    )
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -217,15 +227,14 @@ def test_energy_distance_model_samples_and_rejects_a_likelihood():
         (lambda m: m.sample(1, temperature=0.0), "temperature=0.0"),
     ],
 )
-def test_wrong_input_is_rejected_with_its_value(call, message):
-    model = PixelCNNPP((8, 8, 3), num_levels=32, **SMALL)
+def test_wrong_input_is_rejected_with_its_value(call, message, shared):
     with pytest.raises(ValueError, match=message):
-        call(model)
+        call(shared(num_levels=32))
 
 
 @pytest.mark.parametrize("labels", [None, [4], [-1], [0.0], [0, 1]])
-def test_wrong_labels_are_rejected(labels):
-    model = PixelCNNPP((8, 8, 3), num_labels=4, **SMALL)
+def test_wrong_labels_are_rejected(labels, shared):
+    model = shared(num_labels=4)
     with pytest.raises(ValueError, match="labels"):
         model.log_prob(np.zeros((1, 8, 8, 3), np.uint8), labels)
     if labels is not None:
