@@ -35,12 +35,12 @@ def list_checkpoints(save_dir: str) -> list[tuple[int, str]]:
     """
     folder = os.path.join(save_dir, FOLDER)
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = [
+    checkpoints = [
         (int(m[1]), int(m[2] or 0), os.path.join(folder, m[0].removesuffix(".index")))
         for m in map(_NAME.match, names)
         if m
     ]
-    return [(step, prefix) for step, _, prefix in sorted(found, reverse=True)]
+    return [(step, prefix) for step, _, prefix in sorted(checkpoints, reverse=True)]
 
 
 def write(save_dir: str, step: int, groups: Groups) -> str:
@@ -65,9 +65,9 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
             f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
             "and resume with --resume, from the checkpoint before it."
         ) from error
-    found = list_checkpoints(save_dir)
-    kept = [pair for pair in found if step == 0 or pair[0] > 0][:KEPT]
-    for _, old in set(found) - set(kept):
+    checkpoints = list_checkpoints(save_dir)
+    kept = [pair for pair in checkpoints if step == 0 or pair[0] > 0][:KEPT]
+    for _, old in set(checkpoints) - set(kept):
         # First the index, which makes it a checkpoint.
         _remove(f"{glob.escape(old)}.index")
         _remove(f"{glob.escape(old)}.data-*")
@@ -166,8 +166,8 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
         for name, variable in variables.items()
     }
     if RUN_ID in shapes:
-        found = int(reader.get_tensor(RUN_ID))
-        if run_id and found and found != run_id:
+        saved_id = int(reader.get_tensor(RUN_ID))
+        if run_id and saved_id and saved_id != run_id:
             raise DoesNotFit(
                 f"{prefix}: is a checkpoint of another run; put those of this run "
                 "back, or train in another --save_dir."

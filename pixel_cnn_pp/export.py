@@ -56,17 +56,17 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
     saved.parameters = model.tf_variables()
     with staging_folder(export_dir) as folder:
         check_export_dir(export_dir)  # Another process may have written it meanwhile.
-        whole = os.path.join(folder, MODEL)
+        staged = os.path.join(folder, MODEL)
         signatures = Serving(model, jit_compile).signatures()
         try:
-            tf.saved_model.save(saved, whole, signatures)
+            tf.saved_model.save(saved, staged, signatures)
         except tf.errors.OpError as error:
             raise OSError(
                 f"--export_dir={export_dir}: cannot be written "
                 f"({error.message.splitlines()[0]}); make room, or give another "
                 "--export_dir."
             ) from error
-        os.replace(whole, os.path.abspath(export_dir))
+        os.replace(staged, os.path.abspath(export_dir))
 
 
 @contextlib.contextmanager
@@ -216,22 +216,22 @@ def _function(function, *specs: tf.TensorSpec):
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def _check(value, fits: tf.Tensor, name: str, rule: str, shown=None) -> tf.Tensor:
+def _check(value, fits: tf.Tensor, name: str, rule: str, got=None) -> tf.Tensor:
     """`value` if it fits; else InvalidArgumentError, before it is used."""
-    shown = value if shown is None else shown
-    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", shown], summarize=16)
+    got = value if got is None else got
+    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", got], summarize=16)
     with tf.control_dependencies([check]):
         return tf.identity(value)
 
 
 def _check_shape(value, shape: list[int | None], name: str) -> tf.Tensor:
     """`value` if it has this shape; None as the first length stands for any N ≥ 1."""
-    given, rank = tf.shape(value), len(shape)
-    lengths = tf.concat([given, [0] * rank], axis=0)[:rank]
+    actual, rank = tf.shape(value), len(shape)
+    lengths = tf.concat([actual, [0] * rank], axis=0)[:rank]
     wanted = [tf.maximum(lengths[0], 1) if n is None else n for n in shape]
     fits = tf.equal(tf.rank(value), rank) & tf.reduce_all(tf.equal(lengths, wanted))
     rule = f"must be [{', '.join('N' if n is None else str(n) for n in shape)}]"
-    value = _check(value, fits, name, rule, given)
+    value = _check(value, fits, name, rule, actual)
     # Not tf.ensure_shape: from it TensorFlow's graph optimizer infers that the shape is
     # right, and removes the check.
     return tf.reshape(value, [-1 if n is None else n for n in shape])

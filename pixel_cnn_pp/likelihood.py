@@ -189,8 +189,8 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
         """
         first = prng.uniform([1, *x.shape[1:]], tf.constant([0, 0]))
         total = 0.0
-        for draw in range(self.num_draws):
-            offsets = (first + draw / self.num_draws) % 1.0 - 0.5
+        for i in range(self.num_draws):
+            offsets = (first + i / self.num_draws) % 1.0 - 0.5
             total += self.log_prob(x, l, offsets)
         return total / self.num_draws
 

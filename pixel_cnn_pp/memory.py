@@ -43,15 +43,15 @@ def check_parameters(config: ModelConfig, copies: int = 1) -> None:
     areas = [math.prod(b.filter_size) for b in topology(config) if "gated" in b.kind]
     count = 3 * f**2 * sum(areas) + f * _output_size(config)
     count += config.num_levels * (config.embedding_size or 0)
-    needed, there = count * copies * FLOAT, machine_bytes()
-    if needed > there:
+    needed, memory = count * copies * FLOAT, machine_bytes()
+    if needed > memory:
         copied = (
             f" in {copies} copies (EMA and Adam's among them)" if copies > 1 else ""
         )
         raise ValueError(
             f"nr_resnet={config.nr_resnet}, nr_filters={f}, nr_logistic_mix="
             f"{config.nr_logistic_mix}: the parameters take at least "
-            f"{needed / GIB:.3g} GiB{copied}, and this machine has {there / GIB:.3g} "
+            f"{needed / GIB:.3g} GiB{copied}, and this machine has {memory / GIB:.3g} "
             "GiB; give smaller ones, for example the official 5, 160 and 10."
         )
 

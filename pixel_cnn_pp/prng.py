@@ -53,16 +53,16 @@ def bits(shape: tuple | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     the time before the first training step.
     """
 
-    def draw(shape, dtype, key, counter):
+    def philox(shape, dtype, key, counter):
         return tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=shape, key=key, counter=counter, alg=_PHILOX, dtype=dtype
         )
 
     with tf.device(HOST):
         counter = tf.cast(seed, tf.uint64)
-        key, counter = tf.split(draw([2], tf.uint64, [_SCRAMBLING], counter), 2)
+        key, counter = tf.split(philox([2], tf.uint64, [_SCRAMBLING], counter), 2)
         counter = tf.concat([tf.constant([0], tf.uint64), counter], axis=0)
-    return draw(shape, tf.uint32, key, counter)
+    return philox(shape, tf.uint32, key, counter)
 
 
 # TensorFlow's number of the algorithm, and the key with which it scrambles a seed.

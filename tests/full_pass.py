@@ -13,7 +13,7 @@ def _compiled_features(model):
 
 
 def sample_images(model, n, labels=None, seed=(0, 0), temperature=1.0):
-    """Levels uint8 [n, H, W, C], drawn as the official sampler goes about it."""
+    """Pixel values uint8 [n, H, W, C], drawn as the official sampler goes about it."""
     height, width, channels = model.image_shape
     shape = (height, width, model.noise_size)
     u = prng.uniform_per_image(tf.range(n), shape, tf.constant(seed))

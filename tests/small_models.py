@@ -16,8 +16,8 @@ def random_images(n, model, seed=0):
     return rng.integers(0, model.num_levels, shape, dtype=model.image_dtype)
 
 
-def to_float(levels, model):
-    return images.to_float(tf.constant(levels), model.num_levels)
+def to_float(values, model):
+    return images.to_float(tf.constant(values), model.num_levels)
 
 
 def initialized(image_shape, **changes):

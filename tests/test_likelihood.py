@@ -58,9 +58,9 @@ def test_log_prob_is_that_of_float64_numpy(channels, num_levels):
         1 + 2 * channels + channels * (channels - 1) // 2
     )
     l = parameters(distribution, (2, 3, 3))
-    levels = np.random.default_rng(1).integers(0, num_levels, (2, 3, 3, channels))
-    levels[0, 0, 0], levels[0, 0, 1] = 0, num_levels - 1
-    x = images.to_float(tf.constant(levels.astype(np.uint8)), num_levels).numpy()
+    values = np.random.default_rng(1).integers(0, num_levels, (2, 3, 3, channels))
+    values[0, 0, 0], values[0, 0, 1] = 0, num_levels - 1
+    x = images.to_float(tf.constant(values.astype(np.uint8)), num_levels).numpy()
     ours = distribution.log_prob(x, l).numpy()
     for index in np.ndindex(2, 3, 3):
         expected = numpy_log_prob(x[index], l[index], channels, 4, num_levels)
@@ -71,8 +71,8 @@ def test_log_prob_is_that_of_float64_numpy(channels, num_levels):
 def test_probabilities_of_all_greys_sum_to_1(num_levels):
     distribution = DiscretizedMixLogistic(1, 5, num_levels)
     l = np.repeat(parameters(distribution, (1, 1, 1)), num_levels, axis=2)
-    levels = np.arange(num_levels, dtype=np.uint8).reshape(1, 1, -1, 1)
-    log_prob = distribution.log_prob(images.to_float(levels, num_levels), l)
+    values = np.arange(num_levels, dtype=np.uint8).reshape(1, 1, -1, 1)
+    log_prob = distribution.log_prob(images.to_float(values, num_levels), l)
     assert float(tf.reduce_sum(tf.exp(log_prob))) == pytest.approx(1.0, abs=1e-4)
 
 
@@ -112,8 +112,8 @@ def test_probabilities_of_all_colours_sum_to_1_factor_by_factor():
 @pytest.mark.parametrize("mean", [-100.0, -1.0, 0.0, 1.0, 100.0])
 def test_value_and_gradient_are_finite_at_the_extremes(mean, log_scale):
     distribution = DiscretizedMixLogistic(3, 2)
-    levels = np.stack([np.arange(256)] * 3, -1).astype(np.uint8)[None, None]
-    x = images.to_float(levels)
+    values = np.stack([np.arange(256)] * 3, -1).astype(np.uint8)[None, None]
+    x = images.to_float(values)
     l = np.zeros((1, 1, 256, 20), np.float32)
     blocks = l.reshape(1, 1, 256, 10, 2)
     blocks[..., [1, 4, 7], :] = mean
@@ -180,7 +180,7 @@ def test_temperature_near_0_samples_the_mean_of_the_likeliest_component():
 
 
 def test_energy_distance_of_two_samples_by_hand():
-    # One pixel, one channel: ‖x − x′‖ in levels is 127.5 |x − x′|.
+    # One pixel, one channel: ‖x − x′‖ in pixel values is 127.5 |x − x′|.
     x = np.zeros((1, 1, 1, 1), np.float32)
     samples = np.reshape(np.float32([1 / 127.5, 4 / 127.5]), (2, 1, 1, 1, 1))
     loss = EnergyDistance().loss(x, tf.constant(samples)).numpy()

@@ -11,8 +11,8 @@ from small_models import SMALL, initialized
 from pixel_cnn_pp import PixelCNNPP
 
 
-def random_images(shape, seed=0, levels=256):
-    return np.random.default_rng(seed).integers(0, levels, shape, dtype=np.uint8)
+def random_images(shape, seed=0, num_levels=256):
+    return np.random.default_rng(seed).integers(0, num_levels, shape, dtype=np.uint8)
 
 
 def to_float(images):
@@ -135,7 +135,7 @@ def test_stream_u_sees_the_rows_above_and_ul_also_the_pixels_to_the_left(after):
 )
 def test_any_size_number_of_channels_and_bit_depth(image_shape, num_levels):
     model = PixelCNNPP(image_shape, num_levels=num_levels, **SMALL)
-    images = random_images((4, *image_shape), levels=num_levels)
+    images = random_images((4, *image_shape), num_levels=num_levels)
     c = image_shape[-1]
     output = model(to_float(images))
     assert output.shape == (4, *image_shape[:2], 2 * (1 + 2 * c + c * (c - 1) // 2))
@@ -172,12 +172,11 @@ def test_class_conditional_model_depends_on_the_label():
     assert (drawn != model.sample(2, labels=[0, 2], seed=(1, 1)).numpy()).any()
 
 
-def test_energy_distance_model_samples_and_rejects_a_likelihood():
-    model = initialized((4, 4, 3), energy_distance=True, field="11x5")
-    drawn = model.sample(2, seed=(0, 1)).numpy()
-    assert drawn.shape == (2, 4, 4, 3) and (drawn[0] != drawn[1]).any()
-    with pytest.raises(ValueError, match="no likelihood"):
-        model.log_prob(drawn)
+def test_energy_distance_model_has_no_likelihood_and_no_temperature():
+    model = PixelCNNPP((4, 4, 3), energy_distance=True, field="11x5", **SMALL)
+    for score in (model.log_prob, model.log_prob_per_pixel):
+        with pytest.raises(ValueError, match="no likelihood; train without it"):
+            score(random_images((1, 4, 4, 3)))
     with pytest.raises(ValueError, match="temperature=0.5"):
         model.sample(1, temperature=0.5)
 

@@ -1,4 +1,4 @@
-"""The softmax over levels, and the density of the mixture at dequantized pixels."""
+"""The softmax, and the density of the mixture at dequantized pixels."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from small_models import initialized, random_images
 
-from pixel_cnn_pp import PixelCNNPP, images, prng
+from pixel_cnn_pp import images, prng
 from pixel_cnn_pp.likelihood import ContinuousMixLogistic, Softmax
 
 
@@ -17,8 +17,8 @@ def parameters(distribution, shape, seed=0, scale=1.0):
     return rng.normal(0, scale, size).astype(np.float32)
 
 
-def numpy_softmax_log_prob(x, levels, l, num_levels):
-    """Float64 reference for one pixel: x [C] in [-1, 1] and its levels [C], l [D]."""
+def numpy_softmax_log_prob(x, values, l, num_levels):
+    """Float64 reference for one pixel: x [C] in [-1, 1], its values [C] and l [D]."""
     channels = len(x)
     blocks = l.astype(np.float64).reshape(-1, num_levels)
     pairs = [(c, j) for c in range(channels) for j in range(c)]
@@ -28,7 +28,7 @@ def numpy_softmax_log_prob(x, levels, l, num_levels):
         for (to, j), coefficients in zip(pairs, blocks[channels:], strict=True):
             if to == c:
                 logits += coefficients * x[j]
-        total += logits[levels[c]] - np.log(np.sum(np.exp(logits)))
+        total += logits[values[c]] - np.log(np.sum(np.exp(logits)))
     return total
 
 
@@ -40,12 +40,12 @@ def test_softmax_has_the_papers_1536_parameters():
 def test_softmax_log_prob_is_that_of_float64_numpy(channels, num_levels):
     distribution = Softmax(channels, num_levels)
     l = parameters(distribution, (1, 2, 3))
-    levels = np.random.default_rng(1).integers(0, num_levels, (1, 2, 3, channels))
-    levels[0, 0, 0], levels[0, 0, 1] = 0, num_levels - 1
-    x = images.to_float(levels.astype(np.uint8), num_levels).numpy()
+    values = np.random.default_rng(1).integers(0, num_levels, (1, 2, 3, channels))
+    values[0, 0, 0], values[0, 0, 1] = 0, num_levels - 1
+    x = images.to_float(values.astype(np.uint8), num_levels).numpy()
     ours = distribution.log_prob(x, l).numpy()
     for index in np.ndindex(1, 2, 3):
-        expected = numpy_softmax_log_prob(x[index], levels[index], l[index], num_levels)
+        expected = numpy_softmax_log_prob(x[index], values[index], l[index], num_levels)
         assert ours[index] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(
         distribution.loss(x, l), [-ours.astype(np.float64).sum()], rtol=1e-5
@@ -80,8 +80,8 @@ def test_softmax_never_samples_pixel_values_without_probability():
     l = parameters(distribution, (1000,))
     l[:, 200:] = -200.0
     ends = np.full((1000, 1), 1 - 2.0**-24, np.float32)
-    levels = images.to_pixel_values(distribution.sample(l, ends), 256).numpy()
-    assert levels.max() == 199
+    values = images.to_pixel_values(distribution.sample(l, ends), 256).numpy()
+    assert values.max() == 199
 
 
 def numpy_density(y, l, k):
@@ -100,8 +100,8 @@ def test_continuous_log_prob_is_the_density_per_pixel_value_of_float64_numpy(
 ):
     distribution = ContinuousMixLogistic(1, 4, num_levels)
     l = parameters(distribution, (1, 1, 1))
-    levels = np.arange(num_levels, dtype=np.uint8).reshape(1, 1, -1, 1)
-    x = images.to_float(levels, num_levels)
+    values = np.arange(num_levels, dtype=np.uint8).reshape(1, 1, -1, 1)
+    x = images.to_float(values, num_levels)
     offsets = np.random.default_rng(2).uniform(-0.5, 0.5, x.shape).astype(np.float32)
     ours = distribution.log_prob(x, np.repeat(l, num_levels, axis=2), offsets)
     half = (num_levels - 1) / 2
@@ -164,12 +164,6 @@ def test_pixels_sum_to_log_prob_and_know_nothing_of_later_pixels(changes):
     changed = model.log_prob_per_pixel(given, labels).numpy() != pixels
     assert changed.reshape(2, 20)[:, 9].all()
     assert not changed.reshape(2, 20)[:, :9].any()
-
-
-def test_model_of_the_energy_distance_has_no_pixels_to_score():
-    model = PixelCNNPP((5, 4, 3), 1, 4, energy_distance=True)
-    with pytest.raises(ValueError, match="has no likelihood; train without it"):
-        model.log_prob_per_pixel(random_images(1, model))
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_same_seed_samples_what_the_full_pass_sampler_samples(
 
 @pytest.fixture(scope="module")
 def model():
-    """Images of 4 levels, so that a pixel's entropy can be counted out."""
+    """Images of 4 pixel values, so that a pixel's entropy can be counted out."""
     model = initialized((6, 5, 2), num_levels=4, field="11x5")
     model.set_jit_compile(True)
     return model
@@ -98,8 +98,8 @@ def test_mean_bits_of_2000_samples_are_the_entropy_that_the_model_predicts(model
     parameters = model(to_float(drawn, model))
     entropy = np.zeros(2000)
     for colour in np.ndindex(4, 4):
-        levels = np.broadcast_to(np.uint8(colour), drawn.shape)
-        log_p = model.objective.log_prob(to_float(levels, model), parameters).numpy()
+        values = np.broadcast_to(np.uint8(colour), drawn.shape)
+        log_p = model.objective.log_prob(to_float(values, model), parameters).numpy()
         entropy -= np.sum(np.exp(log_p.astype(np.float64)) * log_p, axis=(1, 2))
     surprise = -model.log_prob(drawn).numpy().astype(np.float64)
     difference = surprise - entropy

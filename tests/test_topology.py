@@ -76,6 +76,7 @@ def test_parameters_of_a_channel_see_the_pixels_earlier_channels_alone(
 ):
     model = initialized(
         (3, 3, channels),
+        field="11x5",
         autoregressive_channels=True,
         likelihood=likelihood,
         num_levels=8,
@@ -92,6 +93,8 @@ def test_parameters_of_a_channel_see_the_pixels_earlier_channels_alone(
 
 @pytest.mark.slow
 def test_autoregressive_channels_have_probabilities_that_sum_to_1():
-    model = initialized((1, 1, 3), num_levels=4, autoregressive_channels=True)
+    model = initialized(
+        (1, 1, 3), num_levels=4, autoregressive_channels=True, field="11x5"
+    )
     colours = np.array(list(np.ndindex(4, 4, 4)), np.uint8).reshape(64, 1, 1, 3)
     assert np.exp(model.log_prob(colours).numpy()).sum() == pytest.approx(1, abs=1e-4)

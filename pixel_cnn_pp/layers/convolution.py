@@ -62,13 +62,13 @@ def initial_weights(seed: int | None) -> keras.initializers.Initializer:
 def down_shift(x: tf.Tensor) -> tf.Tensor:
     """Shifts [N, H, W, F] one row down; the first row becomes zero."""
     kept = tf.slice(x, [0, 0, 0, 0], [-1, x.shape[1] - 1, -1, -1])
-    return ops.pad(kept, [[0, 0], [1, 0], [0, 0], [0, 0]])
+    return pad(kept, (1, 0, 0))
 
 
 def right_shift(x: tf.Tensor) -> tf.Tensor:
     """Shifts [N, H, W, F] one column to the right; the first column becomes zero."""
     kept = tf.slice(x, [0, 0, 0, 0], [-1, -1, x.shape[2] - 1, -1])
-    return ops.pad(kept, [[0, 0], [0, 0], [1, 0], [0, 0]])
+    return pad(kept, (0, 1, 0))
 
 
 class WeightNorm(WeightedLayer, abc.ABC):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pixel_cnn_pp.layers.activations import pad
 from pixel_cnn_pp.layers.blocks import ShiftedInput
 from pixel_cnn_pp.layers.convolution import Conv2D, down_shift, right_shift
 from pixel_cnn_pp.network import Network
@@ -21,7 +22,7 @@ def empty_cache(network: Network, n: tf.Tensor) -> Cache:
     right += network.padded_shape[1] - width
     image = tf.zeros([n, height, width, channels])
     image = tf.concat([image, tf.ones_like(image[..., :1])], axis=-1)
-    image = tf.pad(image, [[0, 0], [top, 0], [left, right], [0, 0]])
+    image = pad(image, (top, left, right))
     shapes = {}
     for index in range(len(network.topology)):
         shapes |= cache_shapes(network, index)

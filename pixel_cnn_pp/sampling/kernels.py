@@ -23,9 +23,9 @@ def fold_kernels(network: Network) -> Kernels:
     latter go below 'pixel' of the block's first conv: one product yields the sum. All
     are stored in the type that the network's kernels are rounded to.
     """
-    kernels, whole = {}, kernels_of(network.linear_layers)
+    kernels, unfolded = {}, kernels_of(network.linear_layers)
     for layer in network.linear_layers:
-        kernel = tf.cast(whole[layer.name], layer.rounded_to)
+        kernel = tf.cast(unfolded[layer.name], layer.rounded_to)
         kernels[f"{layer.name}/kernel"] = kernel
         kernels[f"{layer.name}/b"] = tf.convert_to_tensor(layer.b.value)
 

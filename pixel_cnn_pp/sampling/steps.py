@@ -157,7 +157,7 @@ class RowStep(_Step):
             return
         if self.topology[index].stream == "u":
             _, left, right = conv.margins()
-            new = tf.pad(x, [[0, 0], [0, 0], [left, right], [0, 0]])
+            new = pad(x, (0, left, right))
         else:
             layout = self.layouts[input_stride(self.network, index)]
             first, count = layout.channels[conv.name]
