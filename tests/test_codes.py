@@ -66,7 +66,7 @@ def test_input_layers_see_the_embedding_of_float64_numpy_and_zeros_outside():
 
 def test_first_code_has_the_probability_of_float64_numpy():
     # Its features see nothing, so the output layer alone decides between two images.
-    model = randomized(of_codes(num_levels=40))
+    model = randomized(of_codes(num_levels=40, field="11x5"))
     images = np.zeros((40, 2, 2, 1), np.uint8)
     images[:, 0, 0, 0] = np.arange(40)
     ul = model.features(tf.zeros((1, 2, 2, 1))).numpy()[0, 0, 0].astype(np.float64)
@@ -82,7 +82,7 @@ def test_first_code_has_the_probability_of_float64_numpy():
 
 def test_codes_have_no_order():
     """Renamed codes, with their embeddings and logits, have the same probabilities."""
-    model = randomized(of_codes((4, 4, 1), num_levels=9))
+    model = randomized(of_codes((4, 4, 1), num_levels=9, field="11x5"))
     order = np.random.default_rng(3).permutation(9)
     renamed = PixelCNNPP(**vars(model.config), initial_weights=False)
     head = list(model.parameters)[-3:]

@@ -154,7 +154,7 @@ def test_training_goes_on_from_a_saved_model_as_if_it_had_not_stopped(tmp_path):
 
 def test_callbacks_of_keras_work(tmp_path):
     optimizer = OfficialAdam(images_per_step=8, use_ema=True, ema_momentum=0.5)
-    model = compiled(optimizer, eagerly=False)
+    model = compiled(optimizer)
     callbacks = keras.callbacks
     history = model.fit(
         IMAGES,
