@@ -19,6 +19,12 @@ class Block(NamedTuple):
     x: int  # index of its input block
     a: tuple[int, ...] = ()  # indices of its other inputs: u for ul, skip connections
     filter_size: tuple[int, int] | None = None  # by default that of its stream
+    input_stride: int | None = None  # that of x
+
+    @property
+    def run_stride(self) -> int:
+        """Where the sampler runs it: a change of stage at the coarser stride."""
+        return max(self.stride, self.input_stride)
 
 
 class _Blocks(list):
@@ -26,7 +32,8 @@ class _Blocks(list):
         """Appends a block; returns its index."""
         block = Block(*block)
         size = block.filter_size or FILTER_SIZES[block.stream]
-        self.append(block._replace(filter_size=size))
+        input_stride = block.stride if block.x == IMAGE else self[block.x].stride
+        self.append(block._replace(filter_size=size, input_stride=input_stride))
         return len(self) - 1
 
 

@@ -98,7 +98,7 @@ def row_layouts(network: Network) -> dict[int, RowLayout]:
     """For each stride of inputs: the convs whose kernels span more than a pixel."""
     layouts: dict[int, RowLayout] = {}
     for index, block in enumerate(network.topology):
-        stride = input_stride(network, index)
+        stride = block.input_stride
         for conv in convs_of(network, index) if block.stream == "ul" else []:
             rows, columns, in_channels, _ = conv.V.shape
             if (rows, columns) == (1, 1):
@@ -111,12 +111,6 @@ def row_layouts(network: Network) -> dict[int, RowLayout]:
                 layout.channels | {conv.name: (first, in_channels)},
             )
     return layouts
-
-
-def input_stride(network: Network, index: int) -> int:
-    """Stride of the feature map that block `index` reads."""
-    block = network.topology[index]
-    return block.stride if block.x < 0 else network.topology[block.x].stride
 
 
 def input_parts(layer: ShiftedInput) -> Iterator[tuple]:

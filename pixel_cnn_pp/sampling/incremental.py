@@ -8,19 +8,16 @@ row's first pixel; the rest of a pixel's conv is one matrix product. Blocks of t
 coarser stages run only where their stride divides row and column.
 """
 
+import itertools
+from collections.abc import Iterable
+
 import tensorflow as tf
 from keras import ops
 
-from pixel_cnn_pp.network import Network
-from pixel_cnn_pp.sampling.cache import (
-    Cache,
-    empty_cache,
-    image_margins,
-    input_stride,
-    keep_shapes,
-)
+from pixel_cnn_pp.sampling.cache import Cache, empty_cache, image_margins, keep_shapes
 from pixel_cnn_pp.sampling.kernels import FoldedNetwork
 from pixel_cnn_pp.sampling.steps import PixelStep, RowStep
+from pixel_cnn_pp.topology import Block
 
 
 class IncrementalPass:
@@ -35,7 +32,8 @@ class IncrementalPass:
         self.folded = folded
         self.network = folded.network
         self.margins = image_margins(self.network)
-        self.tree = nest(self.network, range(len(self.network.topology)), 1)
+        topology = self.network.topology
+        self.tree = nest(topology, range(len(topology)), 1)
 
     def start(self) -> Cache:
         return empty_cache(self.network, self.folded.n)
@@ -67,21 +65,17 @@ class IncrementalPass:
         return cache["image"][:, top:, left : left + width, :channels]
 
 
-def nest(network: Network, indices, stride: int) -> list:
+def nest(topology: list[Block], indices: Iterable[int], stride: int) -> list:
     """The blocks as a tree: an int is a block that runs at this stride, a triple
     (stride, blocks, their tree) a sequence of blocks that run at a coarser one."""
-
-    def run_stride(index: int) -> int:
-        # A block that changes the stage runs at the stride of the coarser one.
-        return max(network.topology[index].stride, input_stride(network, index))
-
-    tree, coarser = [], []
-    for index in [*indices, None]:
-        runs_here = index is None or run_stride(index) == stride
-        if runs_here and coarser:
-            next_stride = min(map(run_stride, coarser))
-            tree.append((next_stride, coarser, nest(network, coarser, next_stride)))
-            coarser = []
-        if index is not None:
-            (tree if runs_here else coarser).append(index)
+    tree = []
+    for runs_here, group in itertools.groupby(
+        indices, lambda index: topology[index].run_stride == stride
+    ):
+        group = list(group)
+        if runs_here:
+            tree += group
+        else:
+            coarser = min(topology[index].run_stride for index in group)
+            tree.append((coarser, group, nest(topology, group, coarser)))
     return tree

@@ -13,7 +13,6 @@ from pixel_cnn_pp.sampling.cache import (
     cache_shapes,
     image_margins,
     input_parts,
-    input_stride,
     keep_shapes,
     row_layouts,
 )
@@ -159,7 +158,7 @@ class RowStep(_Step):
             _, left, right = conv.margins()
             new = pad(x, (0, left, right))
         else:
-            layout = self.layouts[input_stride(self.network, index)]
+            layout = self.layouts[self.topology[index].input_stride]
             first, count = layout.channels[conv.name]
             columns = cache[key].shape[2]
             new = cache[layout.row][:, :, -columns:, first : first + count]
@@ -279,10 +278,10 @@ class PixelStep(_Step):
     def run_conv(self, index: int, conv: Conv2D, inputs: list, cache: Cache):
         """A conv of block `index`: its precomputed part, and the rest as one product of
         the pixels to the left, its input here, and that of the block's nin."""
+        block = self.topology[index]
         _, columns, _, _ = conv.V.shape
-        stride = input_stride(self.network, index)
         if columns > 1:
-            layout = self.layouts[stride]
+            layout = self.layouts[block.input_stride]
             first, count = layout.channels[conv.name]
             left = cache[layout.left][:, :, 1 - columns :, first : first + count]
             inputs = [left, *inputs]
@@ -292,7 +291,7 @@ class PixelStep(_Step):
         )
         y = tf.matmul(x, self.folded.kernel(conv, "pixel"))
         precomputed = cache[f"{conv.name}/precomputed"]
-        return self.read(precomputed, 0, self.topology[index].stride) + y[:, None, None]
+        return self.read(precomputed, 0, block.stride) + y[:, None, None]
 
     def run_deconv(self, deconv: Deconv2D, x: tf.Tensor) -> tf.Tensor:
         """A deconv whose kernel is its stride: [N, 1, 1, F] to [N, *strides, F]."""
