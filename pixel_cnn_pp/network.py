@@ -149,12 +149,11 @@ class Network(keras.Model):
         def run_in_dtype(layer, x, *prepare):
             return run(layer, ops.cast(x, self.activation_dtype), *prepare)
 
-        outputs: list[tf.Tensor] = []
+        outputs = {IMAGE: x}
         num_blocks = len(self.topology)
         seeds = [None] * num_blocks if seed is None else prng.split(seed, num_blocks)
         for index, block in enumerate(self.topology):
-            inputs = [x if block.x == IMAGE else outputs[block.x]]
-            inputs += [outputs[a] for a in block.a]
+            inputs = [outputs[i] for i in (block.x, *block.a)]
             run_layer = run if block.x == IMAGE else run_in_dtype
 
             def run_block(x, *a, index=index, run_layer=run_layer):
@@ -164,8 +163,8 @@ class Network(keras.Model):
             if self.remat and block.kind == "gated_resnet" and run is call_layer:
                 variables = self.blocks[index].trainable_variables
                 run_block = recomputed(run_block, variables)
-            outputs.append(ops.cast(run_block(*inputs), "float32"))
-        ul = outputs[-1]
+            outputs[index] = ops.cast(run_block(*inputs), "float32")
+        ul = outputs[num_blocks - 1]
         return ul[:, :height, :width] if below or right else ul
 
     def call(
