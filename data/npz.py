@@ -26,7 +26,7 @@ from data.source import (
     warn_if_quantized,
 )
 from pixel_cnn_pp.config import MAX_CODES
-from pixel_cnn_pp.images import level_dtype
+from pixel_cnn_pp.images import pixel_dtype
 
 # A label beyond these and beyond the number of images is taken for damage.
 MAX_LABELS = 1000
@@ -101,7 +101,7 @@ class NpzFile:
                 )
         if num_levels == 256:
             warn_if_quantized(shown(self.path), int(images.max()))
-        images = images.astype(level_dtype(num_levels), copy=False)
+        images = images.astype(pixel_dtype(num_levels), copy=False)
         return images if images.ndim == 4 else images[..., None]
 
     def check_axes(self, key: str, shape: tuple[int, ...]) -> None:
