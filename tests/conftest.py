@@ -1,80 +1,34 @@
-"""Eight logical CPU devices for all tests, and what several of them share."""
+"""What the tests share: data sets, commands, runs of train.py."""
 
 import functools
-import gc
-import os
 import pathlib
 import subprocess
 import sys
 
-# Without what is set here.
-USER_ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES")
-}
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
-# XLA compiles for longer than the tests run what it compiled. Without its fusion
-# emitters and in one part of code it compiles a step in 8 s instead of 14.
-os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
-
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow.python.data.ops import multi_device_iterator_ops
-
-# Building graphs makes many objects that live as long as their graph: by default
-# Python looks through them for a tenth of the tests' time.
-gc.freeze()
-gc.set_threshold(20_000, 20, 20)
+import tensorflow_settings  # Before TensorFlow is used.
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 8,
-)
-
-# Rewriting the graphs takes longer than running them once or twice does.
-# test_processes.py runs with TensorFlow's defaults.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-# XLA, the default in part, compiles for longer than most tests run what it compiled.
-# With it: test_sampling.py, what asks for it by name, and all that runs as a process.
-from pixel_cnn_pp import distribution  # After the devices are set.
-
-_default_scope = distribution.xla_scope
+# They share the runs of train.py below.
+COMMANDS = ("test_evaluate_command", "test_train_command")
 
 
-def _scope_without_xla(jit_compile):
-    scope = _default_scope(jit_compile)
-    return False if scope is None else scope
-
-
-distribution.xla_scope = _scope_without_xla
+def pytest_collection_modifyitems(items):
+    """Groups of tests for one process: those of a file, and COMMANDS."""
+    for item in items:
+        file = item.path.stem
+        group = "commands" if file in COMMANDS else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
 def with_xla(monkeypatch):
     """Within, XLA compiles what it compiles by default."""
-    monkeypatch.setattr(distribution, "xla_scope", _default_scope)
+    from pixel_cnn_pp import distribution
 
-
-def _create_device_dataset(*args, **kwargs):
-    """Without the thread that tunes each device's input: on several devices the end of
-    an iteration waits for it, up to a minute."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return _original(*args, **kwargs).with_options(options)
-
-
-_original = multi_device_iterator_ops._create_device_dataset
-multi_device_iterator_ops._create_device_dataset = _create_device_dataset
+    monkeypatch.setattr(distribution, "xla_scope", tensorflow_settings.default_scope)
 
 
 # test_processes.py runs it in a process of its own, with TensorFlow's defaults; by
@@ -103,7 +57,7 @@ def run_command():
 
     def run(*arguments, cwd=ROOT, timeout=300, **environment):
         command = [sys.executable, *map(str, arguments)]
-        env = USER_ENVIRONMENT | environment
+        env = tensorflow_settings.USER_ENVIRONMENT | environment
         return subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env
         )

@@ -1,7 +1,7 @@
 """Each entry point as a process of its own, as a user runs it.
 
-With TensorFlow's defaults: XLA optimizes and Grappler rewrites, which conftest.py turns
-off for the other tests. The golden tests, too.
+With TensorFlow's defaults: XLA optimizes and Grappler rewrites, which the other tests
+do without. The golden tests, too.
 """
 
 import csv
