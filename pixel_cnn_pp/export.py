@@ -77,14 +77,21 @@ def staging_folder(export_dir: str) -> Iterator[str]:
     """
     parent, name = os.path.split(os.path.abspath(export_dir))
     folder = os.path.join(parent, f"{STAGING}{name}")
+    is_new = not os.path.exists(folder)
     os.makedirs(folder, exist_ok=True)
     lock = FolderLock(folder, "export_dir", export_dir)
     try:
+        if not is_staging(folder):
+            raise OSError(
+                f"--export_dir={export_dir}: the export is prepared in {folder}, which "
+                "holds other files; give another --export_dir."
+            )
         lock.acquire()
     except Locked:
         raise  # It is the other process's folder.
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     try:
         remove_left_overs(parent)
@@ -95,12 +102,17 @@ def staging_folder(export_dir: str) -> Iterator[str]:
         lock.release()
 
 
+def is_staging(folder: str) -> bool:
+    """Whether a folder holds nothing but what an export leaves in it."""
+    return {MODEL, "lock"}.issuperset(os.listdir(folder))
+
+
 def remove_left_overs(parent: str) -> None:
     """Removes staging folders whose lock no process holds."""
     for folder in glob.glob(os.path.join(glob.escape(parent), f"{STAGING}*")):
         # Locked by a process that exports, or another user's: not ours to remove.
         with contextlib.suppress(OSError):
-            if {MODEL, "lock"}.issuperset(os.listdir(folder)):
+            if is_staging(folder):
                 lock = FolderLock(folder)
                 lock.acquire()
                 shutil.rmtree(folder)

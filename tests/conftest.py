@@ -15,12 +15,11 @@ sys.path.insert(0, str(ROOT))
 COMMANDS = ("test_evaluate_command", "test_train_command")
 
 
-def pytest_collection_modifyitems(items):
-    """Groups of tests for one process: those of a file, and COMMANDS."""
-    for item in items:
-        file = item.path.stem
-        group = "commands" if file in COMMANDS else file
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item):
+    """Groups of tests for one process: those of a file, and those of COMMANDS."""
+    file = item.path.stem
+    group = "commands" if file in COMMANDS else file
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

@@ -155,6 +155,16 @@ def test_export_begins_anew_where_one_to_the_same_folder_was_killed(tmp_path):
         assert os.listdir(folder) == ["lock"]
 
 
+@pytest.mark.parametrize("name", ["note", "lock"])
+def test_files_of_others_where_an_export_is_prepared_are_left_alone(tmp_path, name):
+    (tmp_path / ".export-model").mkdir()
+    (tmp_path / ".export-model" / name).write_text("kept")
+    with pytest.raises(OSError, match=r"--export_dir=.*model: .*give another"):
+        with export.staging_folder(str(tmp_path / "model")):
+            pass
+    assert (tmp_path / ".export-model" / name).read_text() == "kept"
+
+
 def test_second_export_to_one_folder_names_the_process_of_the_first(tmp_path):
     path = str(tmp_path / "model")
     with export.staging_folder(path) as folder:
