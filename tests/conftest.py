@@ -11,15 +11,6 @@ import tensorflow_settings  # Before TensorFlow is used.
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-# They share the runs of train.py below.
-COMMANDS = ("test_evaluate_command", "test_train_command")
-
-
-def pytest_itemcollected(item):
-    """Groups of tests for one process: those of a file, and those of COMMANDS."""
-    file = item.path.stem
-    group = "commands" if file in COMMANDS else file
-    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

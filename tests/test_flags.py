@@ -7,6 +7,7 @@ import sys
 
 import command_lines
 import pytest
+from command_folder import RUN
 from command_lines import FLAGS, OURS, entry_point, run
 from small_runs import write_untrained
 
@@ -15,6 +16,31 @@ from pixel_cnn_pp.config import NO_FLAGS, Config
 from pixel_cnn_pp.evaluation.tasks import Tasks
 from pixel_cnn_pp.training.resume import changes_since, check_same_run
 
+# Short form and default. On purpose not the official default: data_dir, save_dir and
+# nr_gpu.
+OFFICIAL_FLAGS = {
+    "data_dir": ("i", None),
+    "save_dir": ("o", "save"),
+    "data_set": ("d", "cifar"),
+    "save_interval": ("t", 20),
+    "load_params": ("r", False),
+    "nr_resnet": ("q", 5),
+    "nr_filters": ("n", 160),
+    "nr_logistic_mix": ("m", 10),
+    "resnet_nonlinearity": ("z", "concat_elu"),
+    "class_conditional": ("c", False),
+    "energy_distance": ("ed", False),
+    "learning_rate": ("l", 0.001),
+    "lr_decay": ("e", 0.999995),
+    "batch_size": ("b", 16),
+    "init_batch_size": ("u", 16),
+    "dropout_p": ("p", 0.5),
+    "max_epochs": ("x", 5000),
+    "nr_gpu": ("g", None),
+    "polyak_decay": (None, 0.9995),
+    "num_samples": ("ns", 1),
+    "seed": ("s", 1),
+}
 WITH_TOPICS = ("train.py", "evaluate.py", "sample.py")
 
 
@@ -187,3 +213,17 @@ def test_sample_completes_images_and_names_what_is_wrong(tmp_path, npz_path):
     done = run("sample.py", "-o gone", tmp_path)
     assert done.stderr.startswith("error: --save_dir=gone: holds no config.json")
     assert not (tmp_path / "gone").exists()
+
+
+def test_official_flags_keep_their_names_short_forms_and_defaults():
+    flags = entry_point("train.py").key_flags
+    found = {name: flags[name] for name in OFFICIAL_FLAGS}
+    assert {
+        name: (flag.short_name, flag.default) for name, flag in found.items()
+    } == OFFICIAL_FLAGS
+
+
+def test_line_of_the_run_gives_each_official_flag_with_a_short_form_but_four():
+    given = {word[1:] for word in RUN.split() if re.fullmatch("-[a-z]+", word)}
+    short = {short for short, _ in OFFICIAL_FLAGS.values() if short}
+    assert short - given == {"q", "c", "ed", "r"}
