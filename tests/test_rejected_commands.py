@@ -321,10 +321,8 @@ def rejected(npz_path, tmp_path_factory):
     before = contents_of(folder)
     firsts = {"train": f"{SMALL} -o new "}
     found = {
-        (script, arguments): run(
-            f"{script}.py", firsts.get(script, "") + arguments, folder
-        )
-        for script, arguments, *_ in REJECTED
+        (name, line): run(f"{name}.py", firsts.get(name, "") + line, folder)
+        for name, line, *_ in REJECTED
     }
     return found, before, contents_of(folder)
 
