@@ -27,6 +27,19 @@ def find_other_4_axes(a: int, b: int, c: int, d: int) -> tuple[str, str] | None:
     return None
 
 
+def find_doubt(shape: tuple[int, int, int, int]) -> str | None:
+    """Axes by which images would be square, where [N, H, W, C] makes them no squares.
+
+    Such images exist, so that they are no reason to reject a file.
+    """
+    a, b, c, d = shape
+    if a == b != c:
+        return "[H, W, N, C]"
+    if b != c == d:
+        return "[N, C, H, W]"
+    return None
+
+
 def find_other_3_axes(a: int, b: int, c: int) -> tuple[str, str] | None:
     """As `find_other_axes`, of a shape [a, b, c]. [a, b, c, 1] is never doubted."""
     if c <= FEW:

@@ -19,6 +19,8 @@ NAMES = {
     "_codecs.encode",  # Protocol 2 of Python 3 writes bytes with it.
 }
 MAX_OPCODES = 1_000_000  # An original batch has some 20,000.
+# Numbers of any length, of which many can have one hash: dicts of them are slow.
+LONG = set("LONG LONG1 LONG4 INT".split())
 # Tuples that hold one another take exponential time to hash, or overflow the stack.
 NESTING = set("TUPLE TUPLE1 TUPLE2 TUPLE3 GET BINGET LONG_BINGET DUP".split())
 MAX_NESTING = 40  # An original batch has 6.
@@ -51,7 +53,8 @@ def check_opcodes(contents: bytes) -> None:
         # The memo is an array as long as its highest index.
         index = argument if opcode.name.endswith("PUT") else 0
         nesting += opcode.name in NESTING
-        if max(number, index) > MAX_OPCODES or nesting > MAX_NESTING:
+        is_long = opcode.name in LONG
+        if is_long or max(number, index) > MAX_OPCODES or nesting > MAX_NESTING:
             raise ValueError("it does more than a batch needs")
 
 
@@ -63,6 +66,8 @@ def load_batch(contents: bytes) -> object:
 
 def uint8_array(array: object) -> np.ndarray:
     """The array of a stand-in. Raises what is in DAMAGE where it is none of uint8."""
+    if not isinstance(array, StandIn):
+        raise ValueError("its images are no array")
     _, shape, dtype, is_fortran, raw = array.state
     if dtype.arguments[0] != "u1":
         raise ValueError("it is not of uint8")

@@ -46,8 +46,11 @@ class FolderSource(Source):
                 shapes = list(pixels.shape), list(self.image_shape)
                 raise ValueError("is now {} where images are {}".format(*shapes))
         except (ValueError, OSError) as error:
+            reason = error
+            if isinstance(error, OSError):
+                reason = f"cannot be opened, {error.strerror}"
             raise ReadError(
-                f"{shown(path)} {error}, but it could be read before."
+                f"{shown(path)} {reason}, but it could be read before."
             ) from error
         return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 

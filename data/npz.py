@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from data.arrays import ArraySource
-from data.axes import find_other_axes
+from data.axes import find_doubt, find_other_axes
 from data.layout import other_data_set
 from data.source import (
     DAMAGE,
@@ -46,6 +46,10 @@ class NpzFile:
             raise self.error("is not a whole .npz file") from error
         names = self.zip.namelist()
         self.keys = [name[:-4] for name in names if name.endswith(".npy")]
+        for key in self.keys:
+            if self.keys.count(key) > 1:
+                self.zip.close()
+                raise self.error(f"has {self.keys.count(key)} arrays {shown(key)}")
 
     def __enter__(self) -> "NpzFile":
         return self
@@ -60,16 +64,27 @@ class NpzFile:
         )
         return ValueError(f"data_dir={shown(self.path)}: {what}; {remedy}.")
 
-    def read(self, key: str, kind: type, rule: str) -> np.ndarray:
-        """A whole array of a kind of dtype."""
-        if self.keys.count(key) != 1:
+    def read(self, key: str, kind: type, axes: int | None, rule: str) -> np.ndarray:
+        """A whole array of a kind of dtype, with a number of axes where it is given.
+
+        Its header is checked first, so that a wrong one takes no memory."""
+        if key not in self.keys:
             keys = ", ".join(map(shown, self.keys)) or "no arrays"
-            number = f"{self.keys.count(key)} arrays" if key in self.keys else "no"
-            raise self.error(f"has {number} {key} (it has {keys:.200})")
+            raise self.error(f"has no {key} (it has {keys:.200})")
         try:
             member = self.zip.getinfo(f"{key}.npy")
             if member.compress_type not in COMPRESSIONS:
                 raise ValueError("NumPy compresses in another way")
+            with self.zip.open(member) as stream:
+                shape, dtype = read_header(stream)
+        except DAMAGE as error:
+            raise self.error(f"{key} cannot be read ({reason_of(error)})") from error
+        # NumPy counts spans of time among the integers.
+        if not np.issubdtype(dtype, kind) or dtype.kind == "m":
+            raise self.error(f"{key} is {dtype} where {rule}")
+        if axes is not None and len(shape) != axes:
+            raise self.error(f"{key} has shape {list(shape)} where {rule}")
+        try:
             with self.zip.open(member) as stream:
                 # What a header declares is allocated, but touched only as it is read.
                 array = np.lib.format.read_array(stream, allow_pickle=False)
@@ -77,9 +92,6 @@ class NpzFile:
                     raise ValueError("its shape is not that of its data")
         except DAMAGE as error:
             raise self.error(f"{key} cannot be read ({reason_of(error)})") from error
-        # NumPy counts spans of time among the integers.
-        if not np.issubdtype(array.dtype, kind) or array.dtype.kind == "m":
-            raise self.error(f"{key} is {array.dtype} where {rule}")
         return array
 
     def images(self, split: str, num_levels: int) -> np.ndarray:
@@ -87,10 +99,10 @@ class NpzFile:
         for more than 256 pixel values."""
         key = f"{split}_images"
         if "num_levels" in self.keys:
-            images = self.read(key, np.integer, "images are integers")
+            images = self.read(key, np.integer, None, "images are integers")
         else:
             rule = "images are uint8 in 0 … 255, or integers below a key num_levels"
-            images = self.read(key, np.uint8, rule)
+            images = self.read(key, np.uint8, None, rule)
         self.check_axes(key, images.shape)
         for value in (images.min(), images.max()):
             if not 0 <= value < num_levels:
@@ -126,11 +138,7 @@ class NpzFile:
     def labels(self, split: str) -> np.ndarray:
         """Labels of a split, integers [N] from 0."""
         key = f"{split}_labels"
-        labels = self.read(key, np.integer, "labels are integers")
-        if labels.ndim != 1:
-            raise self.error(
-                f"{key} has shape {list(labels.shape)} where labels are [N]"
-            )
+        labels = self.read(key, np.integer, 1, "labels are integers [N]")
         if labels.min(initial=0) < 0:
             raise self.error(f"{key} holds {labels.min()} where labels count from 0")
         return labels
@@ -148,9 +156,7 @@ class NpzFile:
                 )
             return tuple(map(str, range(highest + 1)))
         rule = "class_names is text [L]"
-        names = self.read("class_names", np.str_, rule)
-        if names.ndim != 1:
-            raise self.error(f"class_names has shape {list(names.shape)} where {rule}")
+        names = self.read("class_names", np.str_, 1, rule)
         names = [class_name(name) for name in names.tolist()]
         if len(set(names)) != len(names) or highest >= len(names):
             raise self.error(
@@ -165,10 +171,10 @@ class NpzFile:
         if "num_levels" not in self.keys:
             return 256
         rule = f"num_levels is one integer from 2 to {MAX_CODES}"
-        array = self.read("num_levels", np.integer, rule)
-        if array.shape != () or not 2 <= array <= MAX_CODES:
-            raise self.error(f"num_levels is {array.tolist()!s:.50}", rule)
-        return int(array)
+        value = int(self.read("num_levels", np.integer, 0, rule))
+        if not 2 <= value <= MAX_CODES:
+            raise self.error(f"num_levels is {value}", rule)
+        return value
 
     def warn_of_gaps(self, labels: np.ndarray, num_labels: int) -> None:
         """Warns of classes that no image of a split has."""
@@ -179,6 +185,14 @@ class NpzFile:
                 f"{shown(self.path)}: no training image has label {listed} of "
                 f"0 … {num_labels - 1}."
             )
+
+
+def read_header(stream) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of an array in NumPy's format."""
+    is_first = np.lib.format.read_magic(stream) == (1, 0)
+    versions = np.lib.format.read_array_header_2_0, np.lib.format.read_array_header_1_0
+    shape, _, dtype = versions[is_first](stream)
+    return shape, dtype
 
 
 def has_labels(path: str | None, split: str) -> bool:
@@ -223,4 +237,9 @@ def load(
                 )
             if split == "train":
                 file.warn_of_gaps(split_labels, len(class_names))
+        if split == "train" and (doubt := find_doubt(images.shape)):
+            logging.warning(
+                f"{shown(path)}: train_images has shape {list(images.shape)}, which "
+                f"could be {doubt}; images are [N, H, W, C]."
+            )
     return ArraySource.of("npz", split, images, split_labels, class_names, num_levels)

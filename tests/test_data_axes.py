@@ -58,3 +58,18 @@ def test_shapes_that_are_rare_but_in_order_are_read(tmp_path, shape):
     np.savez(path, train_images=np.zeros(shape, np.uint8))
     source = data.load("npz", path, "train")
     assert (source.num_images, *source.image_shape) == (*shape, 1)[:4]
+
+
+@pytest.mark.parametrize(
+    "shape, other",
+    [((32, 32, 20, 3), "[H, W, N, C]"), ((30, 16, 8, 8), "[N, C, H, W]")],
+)
+def test_images_that_would_be_squares_by_other_axes_are_reported(
+    tmp_path, caplog, shape, other
+):
+    path = str(tmp_path / "images.npz")
+    np.savez(path, train_images=np.full(shape, 99, np.uint8))
+    data.load("npz", path, "train")
+    (record,) = caplog.records
+    expected = f"train_images has shape {list(shape)}, which could be {other}; images"
+    assert expected in record.getMessage()

@@ -31,7 +31,7 @@ def test_pickled_code_is_rejected_and_not_run(tmp_path):
         bad = {"data": Malicious(marker), "labels": [0]}
         contents["cifar-10-batches-py/test_batch"] = pickle.dumps(bad, protocol)
         data_dir = unpacked(tmp_path / str(protocol), contents)
-        with pytest.raises(ValueError, match="asks for (posix|nt|os).mkdir") as error:
+        with pytest.raises(ValueError, match=f"asks for .*mkdir|{MANY}") as error:
             data.load("cifar", data_dir, "test")
         assert "\n" not in str(error.value)
         assert not os.path.exists(marker)
@@ -60,6 +60,8 @@ MANY = "does more than a batch needs"
         # take forever.
         (b"\x80\x02Nr\xff\xff\xff\x7fa.", MANY),
         (b"Np2147483647\na.", MANY),
+        (b"\x80\x02}\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x1fNs.", MANY),
+        (b"}U\x04dataNs.", "its images are no array"),
         (b"\x80\x02}" + NESTED + b"Ns.", MANY),
         (b"\x80\x02}" + DOUBLED + b"Ns.", MANY),
         (b"\x80\x02}" + DUPLICATED + b"Ns.", MANY),

@@ -105,14 +105,12 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
     "arrays, message",
     [
         ({"train_images": IMAGES / 255}, "train_images is float64 where images are"),
-        ({"train_images": IMAGES * np.nan}, "train_images is float64 where images are"),
         ({"train_images": IMAGES[0, 0]}, r"train_images has shape \[3, 2\] where"),
         ({"train_images": IMAGES[:0]}, "it holds no images"),
-        ({"train_images": np.array([None])}, "train_images cannot be read .Object arr"),
+        ({"train_images": np.array([None])}, "train_images is object where images"),
         ({"train_labels": np.arange(3)}, "3 labels for 4 images"),
         ({"train_labels": np.array([0, 1, -1, 0])}, "train_labels holds -1"),
         ({"test_labels": np.array([0, 1, 2**40, 0])}, "label 1099511627776 in a file"),
-        ({"train_labels": np.array([0, 1, 2**31 - 2, 0])}, "label 2147483646 in a fi"),
         ({"train_labels": np.array([0, 1, 3_000_000, 0])}, "of 8 images; number the"),
         ({"train_labels": np.array([2**64 - 1] * 4, np.uint64)}, f"label {2**64 - 1} "),
         ({"train_labels": np.array([0, 1, 1000, 0])}, "label 1000 .* class_names="),
@@ -120,12 +118,11 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
         ({"class_names": np.array("a")}, r"class_names has shape \[\] where"),
         ({"class_names": np.array(list("abcde"))}, "has 5 different names where the h"),
         ({"class_names": np.array(list("abcdea"))}, "has 5 different names where the"),
-        ({"class_names": np.array(["a"] * 6, object)}, "class_names cannot be read"),
+        ({"class_names": np.array(["a"] * 6, object)}, "class_names is object where"),
         ({"train_labels": np.zeros(4)}, "train_labels is float64 where"),
-        ({"train_labels": np.full(4, np.nan)}, "train_labels is float64 where"),
         ({"train_labels": np.zeros(4, bool)}, "train_labels is bool where"),
         ({"train_labels": np.zeros((4, 1), int)}, r"has shape \[4, 1\] where"),
-        ({"train_labels": np.array([0, 1, 2, None])}, "train_labels cannot be read"),
+        ({"train_labels": np.array([0, 1, 2, None])}, "train_labels is object where"),
     ],
 )
 def test_arrays_that_do_not_fit_are_rejected(tmp_path, arrays, message):
@@ -211,7 +208,7 @@ def test_pickled_objects_are_rejected_where_needed_and_never_run(tmp_path, key):
     if key in ("other", "test_images"):
         data.load("npz", path, "train", labels=True)
     else:
-        with pytest.raises(ValueError, match=f"{key} cannot be read"):
+        with pytest.raises(ValueError, match=f"{key} is object where"):
             data.load("npz", path, "train", labels=True)
     assert not os.path.exists(marker)
     np.load(path, allow_pickle=True)[key]
@@ -294,6 +291,21 @@ def test_a_false_shape_takes_no_memory(tmp_path, key, content):
         data.load("npz", path, "train", labels=True)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 100_000  # kB
+
+
+@pytest.mark.parametrize(
+    "key, found, reason",
+    [
+        ("train_images", header("(9, 2, 3, 2)", "'<f8'"), "is float64 where images"),
+        ("train_labels", header("(9, 9)"), r"has shape \[9, 9\] where labels"),
+        ("num_levels", header("(9,)"), r"has shape \[9\] where num_levels is one"),
+    ],
+)
+def test_a_wrong_header_needs_no_data_to_be_rejected(tmp_path, key, found, reason):
+    good = {"train_images.npy": npy(header("(4, 2, 3, 2)"), IMAGES.tobytes())}
+    path = members(tmp_path, good | {f"{key}.npy": npy(found)})
+    with pytest.raises(ValueError, match=f"{key} {reason}"):
+        data.load("npz", path, "train", labels=key == "train_labels")
 
 
 def test_a_member_beside_the_array_of_its_name_is_not_taken_for_it(tmp_path):
