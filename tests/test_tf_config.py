@@ -54,9 +54,7 @@ def test_first_worker_waits_for_the_second(npz_path, tmp_path):
     early.wait_for("waiting")
     late = start(npz_path, tmp_path, addresses, 1)
     assert end(early) == (0, [f"waiting for {addresses[1]}"])
-    # Between its own socket and TensorFlow's the early one may not listen for a moment.
-    code, lines = end(late)
-    assert code == 0 and lines in ([], [f"waiting for {addresses[0]}"])
+    assert end(late) == (0, [])
 
 
 def test_signal_to_the_second_worker_ends_both_after_the_first_has_saved(
