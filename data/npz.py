@@ -7,8 +7,11 @@ of any type, for example codes of a VQ-VAE.
 Pickled (object) arrays are never read.
 """
 
+import contextlib
 import os
 import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from absl import logging
@@ -64,6 +67,18 @@ class NpzFile:
         )
         return ValueError(f"data_dir={shown(self.path)}: {what}; {remedy}.")
 
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        """The bytes of an array; within, damage ends in one line."""
+        try:
+            member = self.zip.getinfo(f"{key}.npy")
+            if member.compress_type not in COMPRESSIONS:
+                raise ValueError("NumPy compresses in another way")
+            with self.zip.open(member) as stream:
+                yield stream
+        except DAMAGE as error:
+            raise self.error(f"{key} cannot be read ({reason_of(error)})") from error
+
     def read(self, key: str, kind: type, axes: int | None, rule: str) -> np.ndarray:
         """A whole array of a kind of dtype, with a number of axes where it is given.
 
@@ -71,27 +86,18 @@ class NpzFile:
         if key not in self.keys:
             keys = ", ".join(map(shown, self.keys)) or "no arrays"
             raise self.error(f"has no {key} (it has {keys:.200})")
-        try:
-            member = self.zip.getinfo(f"{key}.npy")
-            if member.compress_type not in COMPRESSIONS:
-                raise ValueError("NumPy compresses in another way")
-            with self.zip.open(member) as stream:
-                shape, dtype = read_header(stream)
-        except DAMAGE as error:
-            raise self.error(f"{key} cannot be read ({reason_of(error)})") from error
+        with self.open(key) as stream:
+            shape, dtype = read_header(stream)
         # NumPy counts spans of time among the integers.
         if not np.issubdtype(dtype, kind) or dtype.kind == "m":
             raise self.error(f"{key} is {dtype} where {rule}")
         if axes is not None and len(shape) != axes:
             raise self.error(f"{key} has shape {list(shape)} where {rule}")
-        try:
-            with self.zip.open(member) as stream:
-                # What a header declares is allocated, but touched only as it is read.
-                array = np.lib.format.read_array(stream, allow_pickle=False)
-                if stream.read(1) or not array.itemsize:
-                    raise ValueError("its shape is not that of its data")
-        except DAMAGE as error:
-            raise self.error(f"{key} cannot be read ({reason_of(error)})") from error
+        with self.open(key) as stream:
+            # What a header declares is allocated, but touched only as it is read.
+            array = np.lib.format.read_array(stream, allow_pickle=False)
+            if stream.read(1) or not array.itemsize:
+                raise ValueError("its shape is not that of its data")
         return array
 
     def images(self, split: str, num_levels: int) -> np.ndarray:
@@ -187,7 +193,7 @@ class NpzFile:
             )
 
 
-def read_header(stream) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of an array in NumPy's format."""
     is_first = np.lib.format.read_magic(stream) == (1, 0)
     versions = np.lib.format.read_array_header_2_0, np.lib.format.read_array_header_1_0

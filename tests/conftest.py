@@ -1,16 +1,13 @@
 """What the tests share: data sets, commands, runs of train.py."""
 
 import functools
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tensorflow_settings  # Before TensorFlow is used.
-
-ROOT = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+from tensorflow_settings import ROOT
 
 
 @pytest.fixture

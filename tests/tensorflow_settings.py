@@ -36,7 +36,8 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # XLA, the default in part, compiles for longer than most tests run what it compiled.
 # With it: test_sampling.py, what asks for it by name, and all that runs as a process.
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 from pixel_cnn_pp import distribution  # After the devices are set.
 
 default_scope = distribution.xla_scope
