@@ -136,16 +136,18 @@ def _listen(address: str) -> socket.socket:
 def _wait_for(address: str, timeout: int) -> None:
     """Tries once a second to connect to another worker."""
     deadline = time.monotonic() + timeout
-    waited = False
-    while reason := _why_unreachable(address):
+    for tries in itertools.count(1):
+        reason = _why_unreachable(address)
+        if not reason:
+            return
+        # At the first, its port may just pass from `_listen` to TensorFlow's server.
+        if tries == 2:
+            print(f"waiting for {address}", file=sys.stderr, flush=True)
         if time.monotonic() > deadline:
             raise OSError(
                 f"TF_CONFIG: {address} did not answer for {timeout} s ({reason}); "
                 "start train.py there too, or wait longer with --worker_timeout."
             )
-        if not waited:
-            print(f"waiting for {address}", file=sys.stderr, flush=True)
-            waited = True
         time.sleep(1)
 
 

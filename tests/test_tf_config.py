@@ -1,5 +1,6 @@
 """Workers of TF_CONFIG: they wait for each other, and each failure is one line."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from command_lines import own_lines
 from conftest import ROOT
 from test_workers import free_addresses
 
-from pixel_cnn_pp import checkpoint, distribution
+from pixel_cnn_pp import checkpoint, cluster, distribution
 
 pytestmark = pytest.mark.slow
 
@@ -170,6 +171,20 @@ def test_address_that_answers_nobody_is_named(host, monkeypatch, capfd):
     with pytest.raises(OSError, match=f"TF_CONFIG: {host}:2222 did not answer for 1 s"):
         distribution.make_strategy(None, worker_timeout=1)
     assert capfd.readouterr().err == f"waiting for {host}:2222\n"
+
+
+def test_worker_that_answers_the_second_try_is_not_named(monkeypatch, capfd):
+    own, other = free_addresses(2)
+    in_environment(monkeypatch, [own, other])
+    with contextlib.ExitStack() as stack:
+
+        def sleep(_):
+            address = "127.0.0.1", int(other.rpartition(":")[2])
+            stack.enter_context(socket.create_server(address))
+
+        monkeypatch.setattr(cluster.time, "sleep", sleep)
+        cluster.wait_for_workers(timeout=60)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
