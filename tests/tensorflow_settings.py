@@ -18,7 +18,6 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import tensorflow as tf
-from tensorflow.python.data.ops import multi_device_iterator_ops
 
 # Building graphs makes many objects that live as long as their graph: by default
 # Python looks through them for a tenth of the tests' time.
@@ -51,13 +50,14 @@ def _scope_without_xla(jit_compile):
 distribution.xla_scope = _scope_without_xla
 
 
-def _create_device_dataset(*args, **kwargs):
-    """Without the thread that tunes each device's input: on several devices the end of
-    an iteration waits for it, up to a minute."""
+def _without_tuning(dataset):
+    """Without the thread that tunes the input: the end of an iteration waits for it, up
+    to a minute."""
     options = tf.data.Options()
     options.autotune.enabled = False
-    return _original(*args, **kwargs).with_options(options)
+    return _original(dataset).with_options(options)
 
 
-_original = multi_device_iterator_ops._create_device_dataset
-multi_device_iterator_ops._create_device_dataset = _create_device_dataset
+# Called by whatever iterates over a data set, Keras among them.
+_original = tf.data.Dataset._apply_debug_options
+tf.data.Dataset._apply_debug_options = _without_tuning

@@ -175,8 +175,28 @@ def test_memory_does_not_grow_over_150_steps(npz_path, tmp_path, monkeypatch):
     assert megabytes[-40:].mean() - megabytes[40:80].mean() < 3
 
 
-def test_end_of_an_epoch_does_not_wait_for_a_thread_that_tunes_the_input():
-    batches = distribution.distribute(
-        tf.data.Dataset.range(4).batch(2), tf.distribute.get_strategy()
-    )
-    assert batches.options().autotune.enabled is False
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_replicas_take_a_batch_in_order_and_no_thread_tunes_the_input(
+    replicas, monkeypatch
+):
+    """The end of an epoch would wait for that thread, up to a minute."""
+    tunes, iterate = [], tf.data.Dataset.__iter__
+
+    def record(dataset):
+        tunes.append(dataset.options().autotune.enabled)
+        return iterate(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", record)
+    strategy = distribution.make_strategy(replicas)
+    batches = tf.data.Dataset.from_tensor_slices({"image": range(16)}).batch(8)
+    parts = [
+        [part.numpy().tolist() for part in strategy.experimental_local_results(values)]
+        for batch in distribution.distribute(batches, strategy)
+        for values in batch.values()
+    ]
+    size = 8 // replicas
+    assert parts == [
+        [list(range(i, i + size)) for i in range(first, first + 8, size)]
+        for first in (0, 8)
+    ]
+    assert tunes == [False]

@@ -80,7 +80,7 @@ class Evaluator:
 
     def batches(self, examples: tf.data.Dataset):
         """Batches of one size; the last is padded with zeros."""
-        batches = examples.batch(self.batch_size).map(self._pad).prefetch(2)
+        batches = examples.batch(self.batch_size).map(self._pad)
         return distribution.distribute(batches, self.strategy)
 
     def _pad(self, batch):

@@ -163,7 +163,7 @@ class Loop:
         examples = self.train_images.examples(epoch, self.config.seed, position)
         batches = examples.batch(self.config.images_per_step, drop_remainder=True)
         with self._reading():
-            yield from distribution.distribute(batches.prefetch(2), self.strategy)
+            yield from distribution.distribute(batches, self.strategy)
 
     @contextlib.contextmanager
     def _reading(self):
