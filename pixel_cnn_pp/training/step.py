@@ -1,7 +1,6 @@
 """TrainStep: loss, gradients, Adam and EMA of one batch, in one graph."""
 
 import functools
-from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,59 +32,38 @@ def set_graph_optimizer() -> None:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def new_values(old, gradient, learning_rate, v_correction, mg_correction, decay, good):
-    """p, v, mg and the average of one parameter after the step; `old` if it is bad."""
-    p, v, mg, average = old
-    corrections = v_correction, mg_correction
-    p, v, mg = Adam.step(p, v, mg, gradient, learning_rate, corrections)
-    new = (p, v, mg, ema_step(average, p, decay))
-    return [tf.where(good, a, b) for a, b in zip(new, old, strict=True)]
+class UpdateScalars(NamedTuple):
+    """What the update of every parameter takes besides its gradient, all []."""
+
+    learning_rate: tf.Tensor
+    v_correction: tf.Tensor
+    mg_correction: tf.Tensor
+    ema_decay: tf.Tensor
+    is_good: tf.Tensor  # bool; False leaves all as it is.
 
 
-def update_all(variables, gradients, settings) -> None:
-    """Sets the variables of all parameters to their `new_values`.
+def new_values(old, gradient: tf.Tensor, scalars: UpdateScalars) -> list[tf.Tensor]:
+    """A parameter, its v, mg and EMA after the step, from those before it."""
+    p, v, mg, ema = old
+    corrections = scalars.v_correction, scalars.mg_correction
+    p, v, mg = Adam.step(p, v, mg, gradient, scalars.learning_rate, corrections)
+    new = p, v, mg, ema_step(ema, p, scalars.ema_decay)
+    return [tf.where(scalars.is_good, a, b) for a, b in zip(new, old, strict=True)]
 
-    Compiled for an H100 these are 568 kernels, and 1,712 with `stacks_of` them.
-    """
+
+def update_all(compute, variables, gradients, scalars: UpdateScalars) -> None:
+    """Sets the variables of each parameter to `compute`, such as `new_values`, of their
+    values."""
     for group, gradient in zip(variables, gradients, strict=True):
         old = [tf.convert_to_tensor(variable) for variable in group]
-        new = new_values(old, gradient, *settings)
+        new = compute(old, gradient, scalars)
         for variable, value in zip(group, new, strict=True):
             variable.assign(value)
 
 
-def stacks_of(parameters) -> list[list[int]]:
-    """Positions of the parameters that are updated at once: of vectors of one shape.
-
-    Two thirds of the parameters are vectors. With -q 2 -n 32 the graph has 4,275
-    operations instead of 6,045, which on a GPU without XLA are kernels; on a CPU
-    neither the first step nor the others change.
-    """
-    groups = defaultdict(list)
-    for index, parameter in enumerate(parameters):
-        is_vector = len(parameter.shape) == 1
-        groups[tuple(parameter.shape) if is_vector else index].append(index)
-    return list(groups.values())
-
-
-# One for all runs of a process: each is traced, and with XLA compiled, once for each
-# shape. Without XLA each operation is a pass over memory of its own.
-plain_new_values, compiled_new_values = (
-    tf.function(new_values, jit_compile=jit_compile, autograph=False)
-    for jit_compile in (False, True)
-)
-
-
-def global_norm(tensors):
-    """As tf.linalg.global_norm; tensors of one shape take one operation."""
-    groups = defaultdict(list)
-    for tensor in tensors:
-        groups[tuple(tensor.shape)].append(tensor)
-    return tf.linalg.global_norm([tf.stack(group) for group in groups.values()])
-
-
 class Sums(NamedTuple):
-    """What a step returns: sums over all replicas, float32 []."""
+    """What a step returns, float32 []: sums over the images of a replica, and then over
+    all replicas."""
 
     loss: tf.Tensor  # Of all images, in nats.
     norm: tf.Tensor  # Norms of the replicas' gradients.
@@ -116,19 +94,23 @@ class TrainStep:
         self.strategy = strategy
         self.parameters = list(state.parameters.values())
         groups = state.parameters, state.adam.v, state.adam.mg, state.ema_parameters
-        # Of each parameter: itself, its moments, its average.
+        # Of each parameter: itself, its v, mg and EMA.
         self.variables = list(zip(*(group.values() for group in groups), strict=True))
-        self.xla_scope = distribution.xla_scope(config.jit_compile)
-        self.traced_gradients, self.global_norm, self.traced_update = (
-            tf.function(function, jit_compile=self.xla_scope, autograph=False)
-            for function in (self.batch_gradients, global_norm, update_all)
-        )
-        self.compiled = tf.function(self.step, autograph=False)
+        scope = distribution.xla_scope(config.jit_compile)
+        # XLA compiles gradients, norm and update as a whole; or the elementwise parts
+        # of the network and the update of each parameter; or nothing.
+        self.compiles_all, self.compiles_parts = scope is True, scope is None
+        self.global_norm = self.compile(tf.linalg.global_norm, self.compiles_all)
+        self.compiled = self.compile(self.step)
         with strategy.scope():
             # Of the bad steps since the last report: their number; step, loss, norm
             # and mean pixel value of the last one.
             self.num_bad = tf.Variable(0, trainable=False, dtype=tf.int64)
             self.last_bad = tf.Variable(tf.zeros([4]), trainable=False)
+
+    @staticmethod
+    def compile(function: Callable, with_xla: bool = False):
+        return tf.function(function, jit_compile=with_xla, autograph=False)
 
     def __call__(self, batch, stop: bool = False) -> Sums:
         """`stop`: whether this worker was asked to stop."""
@@ -142,9 +124,9 @@ class TrainStep:
         if self.config.mutation_rate:
             mutation_seed = seed_for(self.config, prng.MUTATION, step)
             batch = self.strategy.run(self.mutated, args=(batch, mutation_seed))
-        of_replica = functools.partial(self.replica_gradients, self.trace_gradients())
-        parts = self.strategy.run(of_replica, args=(batch, seed, stop))
-        sums, gradients = self.reduce(*parts)
+        compute = functools.partial(self.replica_gradients, self.trace_gradients())
+        sums, gradients = self.strategy.run(compute, args=(batch, seed, stop))
+        sums, gradients = self.reduce(sums, gradients)
         is_good = tf.math.is_finite(sums.loss) & tf.math.is_finite(sums.norm)
         self.update(step, gradients, is_good)
         self.count(step, sums, is_good)
@@ -189,7 +171,8 @@ class TrainStep:
             batch["label"] = tf.TensorSpec([size], tf.int32)
         parameters = self.of_replica(self.parameters)
         seed = tf.TensorSpec([2], tf.int32)
-        return self.traced_gradients.get_concrete_function(parameters, batch, seed)
+        compiled = self.compile(self.batch_gradients, self.compiles_all)
+        return compiled.get_concrete_function(parameters, batch, seed)
 
     def replica_gradients(self, graph, batch, seed, stop) -> tuple[Sums, list]:
         """Sums and summed gradients of a replica; `graph`: that of batch_gradients."""
@@ -211,12 +194,12 @@ class TrainStep:
         return Sums(loss, norm, pixels, stop), gradients
 
     def batch_gradients(self, parameters, batch, seed):
-        """Summed loss of a batch and its gradients by the parameters of a replica."""
+        """Summed loss of a batch and its gradients with respect to `parameters`."""
         model = self.state.model
         values = [tf.convert_to_tensor(p) for p in parameters]
         variables = list(model.parameters.values())
         # Around the gradients too: with remat they run the blocks again.
-        with fusion.fusing(self.xla_scope is not False):
+        with fusion.fusing(self.compiles_all or self.compiles_parts):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 with keras.StatelessScope(zip(variables, values, strict=True)):
@@ -257,58 +240,44 @@ class TrainStep:
         return Sums(*tf.unstack(total)), gradients
 
     def trace_update(self) -> Callable:
-        """`update_all`, traced once for all replicas.
+        """`update_all` of the parameters, traced once for all replicas.
 
-        As XLA compiles whole steps, one call, which reads and sets the variables: on a
-        GPU the host takes longer for a call or a variable than the GPU for its work. On
-        a CPU one call would take 0.3 GB more, and 15 s instead of 10 for the first step
-        (-q 2 -n 32).
+        As XLA compiles all, in one call, which reads and sets the variables: on a GPU
+        the host takes longer for a call or a variable than the GPU for its work. On a
+        CPU one call would take 0.3 GB more, and 15 s instead of 10 for the first step
+        (-q 2 -n 32); there each shape of a parameter has a function of its own.
         """
         number, good = tf.TensorSpec([]), tf.TensorSpec([], tf.bool)
-        settings = [*[number] * 4, good]
-        if self.xla_scope:
+        scalars = UpdateScalars(number, number, number, number, good)
+        gradients = [tf.TensorSpec(p.shape) for p in self.parameters]
+        if self.compiles_all:
+            compiled = self.compile(functools.partial(update_all, new_values), True)
             variables = self.of_replica(self.variables)
-            gradients = [tf.TensorSpec(p.shape) for p in self.parameters]
-            return self.traced_update.get_concrete_function(
-                variables, gradients, settings
-            )
-        function = plain_new_values if self.xla_scope is False else compiled_new_values
-        traced = {}
-        for stack in stacks_of(self.parameters):
-            value = tf.TensorSpec([len(stack), *self.parameters[stack[0]].shape])
-            traced[value.shape] = function.get_concrete_function(
-                [value] * 4, value, *settings
-            )
-        return functools.partial(self.update_stacks, traced)
-
-    def update_stacks(self, traced, variables, gradients, settings) -> None:
-        """`update_all` by `new_values` that are traced for the shape of each stack."""
-        for stack in stacks_of(gradients):
-            old = zip(*(variables[i] for i in stack), strict=True)
-            gradient = tf.stack([gradients[i] for i in stack])
-            new = traced[gradient.shape](
-                [tf.stack(values) for values in old], gradient, *settings
-            )
-            for i, *values in zip(stack, *map(tf.unstack, new), strict=True):
-                for variable, value in zip(variables[i], values, strict=True):
-                    variable.assign(value)
+            return compiled.get_concrete_function(variables, gradients, scalars)
+        compiled = self.compile(new_values, self.compiles_parts)
+        by_shape = {
+            g.shape: compiled.get_concrete_function([g] * 4, g, scalars)
+            for g in gradients
+        }
+        return functools.partial(
+            update_all, lambda old, g, scalars: by_shape[g.shape](old, g, scalars)
+        )
 
     def update(self, step, gradients, is_good) -> None:
         """Adam and EMA of all parameters, unless the step is bad."""
         config = self.config
         with tf.device(prng.HOST):
-            settings = (
+            scalars = UpdateScalars(
                 learning_rate_at(step, config.learning_rate, config.lr_decay),
-                Adam.corrections(step + 1),
+                *Adam.corrections(step + 1),
                 ema_decay_at(step, config.polyak_decay, config.polyak_warmup),
+                is_good,
             )
-        settings = [*tf.nest.flatten(settings), is_good]
         compute = self.trace_update()
 
         def update_replica(gradients):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            variables = self.of_replica(self.variables, replica)
-            compute(variables, gradients, settings)
+            compute(self.of_replica(self.variables, replica), gradients, scalars)
 
         self.strategy.run(update_replica, (gradients,))
 
