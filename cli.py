@@ -6,7 +6,6 @@ Imported before TensorFlow, which reads its log level as it is loaded.
 import contextlib
 import io
 import os
-import re
 import signal
 import sys
 import types
@@ -16,7 +15,7 @@ from typing import Any
 
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Whatever the user's is: on the command line nothing else needs Keras.
+# Whatever backend the user has chosen: here Keras is used with TensorFlow alone.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 try:
     import keras  # noqa: F401
@@ -36,6 +35,7 @@ from pixel_cnn_pp import (
     openai_checkpoint,
 )
 from pixel_cnn_pp.config import NONLINEARITIES
+from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.files import is_address
 
 FLAGS = flags.FLAGS
@@ -82,7 +82,7 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
         _exit(out_of_memory(error))
     except tf.errors.OpError as error:
         lost = data.ReadError.of(error)
-        _exit(f"{lost} Restore it and try again." if lost else reason_of(error))
+        _exit(f"{lost} Restore it and try again." if lost else tensorflow_reason(error))
     except distribution.WorkerLost as error:
         _print(error)
         # At once: TensorFlow still holds threads and sockets for the lost worker.
@@ -93,21 +93,13 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
 
 def out_of_memory(error: Exception) -> str:
     """What to say of an allocation that failed, or of a full disk."""
-    reason = reason_of(error)
+    reason = tensorflow_reason(error)
     if "No space left" in reason:
         return reason
     return (
         f"out of memory ({reason}); give a smaller --batch_size, fewer or smaller "
         "images, or a smaller model."
     )
-
-
-def reason_of(error: Exception) -> str:
-    """The line of an error of TensorFlow that says what failed; others say where."""
-    where = r"\s|$|Graph execution error|Detected at|Stack trace"
-    lines = str(getattr(error, "message", error)).splitlines()
-    reasons = [line for line in lines if not re.match(where, line)]
-    return (reasons or [type(error).__name__])[0]
 
 
 def _exit(message) -> None:
