@@ -38,6 +38,8 @@ from pixel_cnn_pp.config import NONLINEARITIES
 from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.files import is_address
 
+# Settings of a run that data.load takes as arguments of the same names.
+LOAD_OPTIONS = ("image_size", "skip_bad_images", "test_share", "tfds_split_test")
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
 flags.disclaim_key_flags()
@@ -147,14 +149,12 @@ def DEFINE_data_set(default: str | None, help: str) -> None:
     flags.DEFINE(parser, "data_set", default, names + help, short_name="d")
 
 
-def DEFINE_field(
-    of: type, name: str, help: str, short_name: str | None = None, **options: Any
-) -> None:
+def DEFINE_field(config: type, name: str, help: str, **options: Any) -> None:
     """Defines the flag of a dataclass's field, with its type and default.
 
-    `options`: those of absl's flags, such as enum_values or another default.
+    `options`: those of absl's flags, such as short_name or another default.
     """
-    kind = typing.get_type_hints(of)[name]
+    kind = typing.get_type_hints(config)[name]
     if isinstance(kind, types.UnionType):
         kind, _ = typing.get_args(kind)  # Of int | None, int.
     define = {
@@ -163,8 +163,7 @@ def DEFINE_field(
         float: flags.DEFINE_float,
         str: flags.DEFINE_enum if "enum_values" in options else flags.DEFINE_string,
     }[kind]
-    options = {"default": getattr(of, name), **options}
-    define(name, help=help, short_name=short_name, **options)
+    define(name, help=help, **{"default": getattr(config, name)} | options)
 
 
 def check_unused(names: str, why: str) -> None:
