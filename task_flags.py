@@ -114,7 +114,7 @@ def check_unused_flags(tasks: Tasks) -> None:
     # Of an official checkpoint the size of the images decides on that of the samples.
     is_sized = tasks.needs_images or FLAGS.save_dir is None
     for names, is_used, needed in (
-        ("dequantization_draws background_dir", tasks.gives_bits, "output_json"),
+        ("dequantization_draws background_dir", tasks.computes_bits, "output_json"),
         ("heatmap_max", tasks.heatmap, "heatmap"),
         ("labels shard_images", tasks.num_samples, "num_samples"),
         ("temperature seed", is_sampled, "num_samples"),
