@@ -6,7 +6,6 @@ Imported before TensorFlow, which reads its log level as it is loaded.
 import contextlib
 import io
 import os
-import re
 import signal
 import sys
 import types
@@ -16,7 +15,7 @@ from typing import Any
 
 # Errors alone, unless the user has set it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Whatever the user's is: on the command line nothing else needs Keras.
+# Whatever backend the user has chosen: here Keras is used with TensorFlow alone.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 try:
     import keras  # noqa: F401
@@ -36,8 +35,11 @@ from pixel_cnn_pp import (
     openai_checkpoint,
 )
 from pixel_cnn_pp.config import NONLINEARITIES
+from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.files import is_address
 
+# Settings of a run that data.load takes as arguments of the same names.
+LOAD_OPTIONS = ("image_size", "skip_bad_images", "test_share", "tfds_split_test")
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
 flags.disclaim_key_flags()
@@ -82,7 +84,7 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
         _exit(out_of_memory(error))
     except tf.errors.OpError as error:
         lost = data.ReadError.of(error)
-        _exit(f"{lost} Restore it and try again." if lost else reason_of(error))
+        _exit(f"{lost} Restore it and try again." if lost else tensorflow_reason(error))
     except distribution.WorkerLost as error:
         _print(error)
         # At once: TensorFlow still holds threads and sockets for the lost worker.
@@ -93,21 +95,13 @@ def errors_in_one_line(kinds=(ValueError, OSError)) -> Iterator[None]:
 
 def out_of_memory(error: Exception) -> str:
     """What to say of an allocation that failed, or of a full disk."""
-    reason = reason_of(error)
+    reason = tensorflow_reason(error)
     if "No space left" in reason:
         return reason
     return (
         f"out of memory ({reason}); give a smaller --batch_size, fewer or smaller "
         "images, or a smaller model."
     )
-
-
-def reason_of(error: Exception) -> str:
-    """The line of an error of TensorFlow that says what failed; others say where."""
-    where = r"\s|$|Graph execution error|Detected at|Stack trace"
-    lines = str(getattr(error, "message", error)).splitlines()
-    reasons = [line for line in lines if not re.match(where, line)]
-    return (reasons or [type(error).__name__])[0]
 
 
 def _exit(message) -> None:
@@ -155,14 +149,12 @@ def DEFINE_data_set(default: str | None, help: str) -> None:
     flags.DEFINE(parser, "data_set", default, names + help, short_name="d")
 
 
-def DEFINE_field(
-    of: type, name: str, help: str, short_name: str | None = None, **options: Any
-) -> None:
+def DEFINE_field(config: type, name: str, help: str, **options: Any) -> None:
     """Defines the flag of a dataclass's field, with its type and default.
 
-    `options`: those of absl's flags, such as enum_values or another default.
+    `options`: those of absl's flags, such as short_name or another default.
     """
-    kind = typing.get_type_hints(of)[name]
+    kind = typing.get_type_hints(config)[name]
     if isinstance(kind, types.UnionType):
         kind, _ = typing.get_args(kind)  # Of int | None, int.
     define = {
@@ -171,8 +163,7 @@ def DEFINE_field(
         float: flags.DEFINE_float,
         str: flags.DEFINE_enum if "enum_values" in options else flags.DEFINE_string,
     }[kind]
-    options = {"default": getattr(of, name), **options}
-    define(name, help=help, short_name=short_name, **options)
+    define(name, help=help, **{"default": getattr(config, name)} | options)
 
 
 def check_unused(names: str, why: str) -> None:

@@ -31,7 +31,7 @@ import task_flags
 from pixel_cnn_pp.config import PRECISIONS
 from pixel_cnn_pp.evaluation.tasks import Tasks
 
-of_tasks = functools.partial(cli.DEFINE_field, Tasks)
+task_flag = functools.partial(cli.DEFINE_field, Tasks)
 task_flags.define_flags(
     num_samples="Number of images to sample, as sample.py does, instead of scoring; "
     "with --output_json or --scores_csv as well as scoring. In train.py it is the "
@@ -39,10 +39,10 @@ task_flags.define_flags(
     output_dir="Folder for the PNG and NPZ of --num_samples, --complete_rows, "
     "--inpaint_mask and --heatmap, which need it.",
 )
-of_tasks(
+task_flag(
     "batch_size",
     "Images at a time on each GPU; results depend on it by rounding at most.",
-    "b",
+    short_name="b",
     lower_bound=1,
 )
 cli.DEFINE_path(
@@ -62,20 +62,20 @@ cli.DEFINE_path(
     "its bits/dim and log_likelihood_ratio, log p - log p_background in nats, to the "
     "scores, and subtracts its bits from those of --heatmap. A low ratio means OOD.",
 )
-of_tasks(
+task_flag(
     "dequantization_draws",
     "For --likelihood=mix_logistic_continuous: the upper bound on the bits/dim of an "
     "image is the mean over so many dequantizations; 8 by default.",
     lower_bound=1,
     upper_bound=1000,
 )
-of_tasks(
+task_flag(
     "heatmap",
     "Show the bits of each pixel, all its channels together, of the first --max_images "
     "images (8 by default), instead of scoring. Needs matplotlib: "
     "pip install -e '.[plots]'.",
 )
-of_tasks(
+task_flag(
     "heatmap_max",
     "Bits per pixel at which the colours of --heatmap end, so that several compare; by "
     "default 99 % of the pixels shown stay below it.",

@@ -10,26 +10,19 @@ import data
 from pixel_cnn_pp import PixelCNNPP, checkpoint, openai_checkpoint
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation.tasks import Tasks
-from pixel_cnn_pp.images import fingerprint, quantized, relabel
+from pixel_cnn_pp.images import ImageSet, fingerprint, quantized, relabel
 
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
 flags.disclaim_key_flags()
-of_tasks = functools.partial(cli.DEFINE_field, Tasks)
+task_flag = functools.partial(cli.DEFINE_field, Tasks)
 # By default as in the run.
-of_run = functools.partial(cli.DEFINE_field, Config, default=None)
-# Arguments of data.load that have a flag here and are known of a run.
-SETTINGS = (
-    "data_set",
-    "data_dir",
-    "image_size",
-    "skip_bad_images",
-    "test_share",
-    "tfds_split_test",
-)
+run_flag = functools.partial(cli.DEFINE_field, Config, default=None)
+# Settings of a run that say which images it has; each has a flag here.
+SETTINGS = ("data_set", "data_dir", *cli.LOAD_OPTIONS)
 
 
-def define_flags() -> None:
+def define_image_flags() -> None:
     """Defines the flags that name images, by default those of the run."""
     cli.DEFINE_data_set(None, "The images; by default those of the run.")
     cli.DEFINE_path(
@@ -38,36 +31,36 @@ def define_flags() -> None:
         "images without train/ and test/.",
         short_name="i",
     )
-    of_run(
+    run_flag(
         "image_size",
         "Side of the images in pixels, for shapes, folder and sets of "
         "tensorflow-datasets; by default that of the model.",
         lower_bound=1,
         upper_bound=data.MAX_IMAGE_SIZE,
     )
-    of_run(
+    run_flag(
         "skip_bad_images",
         "For folder: skip files that cannot be read as images, and report them; by "
         "default as in the run.",
     )
-    of_run(
+    run_flag(
         "test_share",
         "For a folder of images without train/ and test/: divide it as a run with this "
         "--test_share does; by default as in the run for its images, while all of "
         "another folder are taken.",
     )
-    of_run(
+    run_flag(
         "tfds_split_test",
         "For sets of tensorflow-datasets: their split that --split=test takes; by "
         "default as in the run for its --data_set, else test.",
     )
-    of_tasks(
+    task_flag(
         "split",
         "Which images; validation: those that the run held out by its "
         "--validation_share, which its train then lacks.",
         enum_values=("train", "validation", "test"),
     )
-    of_tasks(
+    task_flag(
         "max_images",
         "Use only the first N images; by default all, or 8 for --complete_rows, "
         "--inpaint_mask and --heatmap.",
@@ -135,7 +128,7 @@ def takes_labels(config: Config) -> bool:
 
 
 def load(settings: dict, needs_labels: bool, with_labels: bool) -> data.Source:
-    """`data.load`, with labels if they are needed, or wanted and there."""
+    """`data.load`, with labels if they are needed, or wanted and stored."""
     settings = dict(settings)
     source = [settings.pop(name) for name in ("data_set", "data_dir", "split")]
     labels = needs_labels or (with_labels and data.has_labels(*source))
@@ -259,7 +252,7 @@ def warn_of_order(model: PixelCNNPP, images: data.Source) -> None:
         )
 
 
-def images_for(model: PixelCNNPP, images: data.Source | None) -> data.Source | None:
+def images_for(model: PixelCNNPP, images: data.Source | None) -> ImageSet | None:
     """The images with the labels and the pixel values of a model, None if None."""
     if images is not None and model.num_labels is not None:
         warn_of_order(model, images)

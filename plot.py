@@ -4,13 +4,13 @@ Example:
   python plot.py --save_dir=runs/quickstart --output=curve.pdf
 """
 
-import importlib.util
 import os
 
 from absl import flags
 
 import cli  # Before TensorFlow: it sets its log level.
 from pixel_cnn_pp import files
+from pixel_cnn_pp.checks import check_matplotlib
 from pixel_cnn_pp.training.metrics import METRICS, read_metrics
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -60,7 +60,7 @@ def read_curves(save_dir: str) -> dict[str, list[tuple[int, float]]]:
     return {train_column: train, test_column: test}
 
 
-def make_figure(curves: dict[str, list[tuple[int, float]]]):
+def plot_curves(curves: dict[str, list[tuple[int, float]]]):
     """A matplotlib figure of curves over steps."""
     from matplotlib.figure import Figure
 
@@ -83,8 +83,7 @@ def main(argv):
     with cli.errors_in_one_line():
         if not FLAGS.save_dir:
             raise ValueError("--save_dir: give the folder of a run of train.py.")
-        if importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("matplotlib is not installed; pip install -e '.[plots]'.")
+        check_matplotlib()
         curves = read_curves(FLAGS.save_dir)
         path = FLAGS.output
         if path is None:
@@ -98,7 +97,7 @@ def main(argv):
         if FLAGS.output is not None:
             files.check_holds(f"--output={path}", path, TITLE.encode(), "curve")
         with files.open_atomic(path, "wb") as file:
-            make_figure(curves).savefig(
+            plot_curves(curves).savefig(
                 file, format=kind[1:], dpi=150, metadata={"Title": TITLE}
             )
     print(f"curve: {path}")

@@ -16,21 +16,21 @@ from pixel_cnn_pp.evaluation.tasks import Tasks
 FLAGS = flags.FLAGS
 # Flags defined by functions here belong to the entry point that calls them.
 flags.disclaim_key_flags()
-of_tasks = functools.partial(cli.DEFINE_field, Tasks)
-of_run = functools.partial(cli.DEFINE_field, Config)
+task_flag = functools.partial(cli.DEFINE_field, Tasks)
+run_flag = functools.partial(cli.DEFINE_field, Config)
 
 
 def define_flags(num_samples: str, output_dir: str) -> None:
     """Defines the flags that both have, two with these help texts."""
     cli.define_model_flags()
-    image_flags.define_flags()
+    image_flags.define_image_flags()
     define_sampling_flags(num_samples, output_dir)
     define_compute_flags()
 
 
 def define_sampling_flags(num_samples: str, output_dir: str) -> None:
-    of_tasks("num_samples", num_samples, "ns", lower_bound=1)
-    of_tasks(
+    task_flag("num_samples", num_samples, short_name="ns", lower_bound=1)
+    task_flag(
         "shard_images",
         "More samples than this are written in files samples-00000.npz, … of so many "
         "images each. Every device samples a file at a time. Run again after a kill, "
@@ -43,7 +43,7 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
         "For --num_samples of a class-conditional model: the class names or numbers to "
         "cycle through, for example cat,dog or 3,5; by default all.",
     )
-    of_tasks(
+    task_flag(
         "complete_rows",
         "Number of rows to keep of the first --max_images images (8 by default); the "
         "rest is sampled.",
@@ -56,16 +56,16 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
         "are sampled in raster order, so a black pixel is sampled given the rows above "
         "and what is left of it: kept pixels below or to the right have no influence.",
     )
-    of_tasks("num_completions", "Completions of each image.", lower_bound=1)
+    task_flag("num_completions", "Completions of each image.", lower_bound=1)
     cli.DEFINE_path("output_dir", output_dir)
-    of_tasks(
+    task_flag(
         "scale",
         "Side in PNG pixels of each pixel of the images; by default an image becomes "
         "at least 128 PNG pixels large. An NPZ has the images as they are.",
         lower_bound=1,
         upper_bound=64,
     )
-    of_tasks(
+    task_flag(
         "temperature",
         "Of samples and completions, above 0: 1 samples from the model, less keeps "
         "closer to the most probable images.",
@@ -81,20 +81,20 @@ def define_sampling_flags(num_samples: str, output_dir: str) -> None:
 
 def define_compute_flags() -> None:
     """Defines the flags that say how to compute, and on which devices."""
-    of_run(
+    run_flag(
         "nr_gpu",
         "GPUs to score and sample on; by default all, or one CPU without a GPU. "
         "Completions and heat maps use the first.",
-        "g",
+        short_name="g",
         lower_bound=1,
     )
-    of_tasks(
+    task_flag(
         "worker_timeout",
         "Seconds that the first machine of TF_CONFIG waits for the next file of the "
         "others in --output_dir, a folder that all of them share.",
         lower_bound=1,
     )
-    of_run(
+    run_flag(
         "jit_compile",
         "Compile sampling, and in scoring activation, padding and gating, with XLA. By "
         "default unless the GPU is too new for it; --nojit_compile does without XLA.",
@@ -114,7 +114,7 @@ def check_unused_flags(tasks: Tasks) -> None:
     # Of an official checkpoint the size of the images decides on that of the samples.
     is_sized = tasks.needs_images or FLAGS.save_dir is None
     for names, is_used, needed in (
-        ("dequantization_draws background_dir", tasks.gives_bits, "output_json"),
+        ("dequantization_draws background_dir", tasks.computes_bits, "output_json"),
         ("heatmap_max", tasks.heatmap, "heatmap"),
         ("labels shard_images", tasks.num_samples, "num_samples"),
         ("temperature seed", is_sampled, "num_samples"),

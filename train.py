@@ -58,9 +58,10 @@ from pixel_cnn_pp.training.step import set_graph_optimizer
 
 # Types and defaults of the flags are those of the fields. Names, short forms and
 # defaults of the official train.py are kept, but for the two folders, which are its
-# author's own, and --nr_gpu, 8 there.
-of_model = functools.partial(cli.DEFINE_field, ModelConfig)
-of_run = functools.partial(cli.DEFINE_field, Config)
+# author's own, and --nr_gpu, 8 there. To add a flag: a field in config.py, its rule in
+# RULES, a call below and its name in the list above.
+model_flag = functools.partial(cli.DEFINE_field, ModelConfig)
+run_flag = functools.partial(cli.DEFINE_field, Config)
 
 # Images.
 cli.DEFINE_data_set(
@@ -79,161 +80,173 @@ cli.DEFINE_path(
     "keeps them in, by default ~/tensorflow_datasets.",
     short_name="i",
 )
-of_run(
+run_flag(
     "image_size",
     "Side of the images in pixels, for shapes (32 by default), folder and sets of "
     "tensorflow-datasets (by default their own, if all have one size).",
 )
-of_run(
+run_flag(
     "tfds_split_test",
     "For sets of tensorflow-datasets: their split to test on; test by default. A part "
     "of train, for example 'train[90%:]', is not trained on.",
 )
-of_run(
+run_flag(
     "test_share",
     "For a folder of images without train/ and test/: hold out this share of them for "
     "the test, for example 0.1; their file names decide which.",
 )
-of_run(
+run_flag(
     "validation_share",
     "Keep this share of the training images apart, for example 0.05, chosen by --seed; "
     "after each epoch these are scored in place of the test images, in the column "
     "validation_bits_per_dim. Training then never reads the test images; evaluate.py "
     "scores them, and with --split=validation these. 0 scores the test images.",
 )
-of_run(
+run_flag(
     "skip_bad_images",
     "For folder: skip files that cannot be read as images, and report them.",
 )
-of_model(
+model_flag(
     "num_levels",
     "Number of pixel values: 8-bit images are quantized to fewer than 256; an npz with "
     "the key num_levels must have as many, and is used as it is.",
 )
-of_model(
+model_flag(
     "embedding_size",
     "Take the values for codes without an order, for example of a VQ-VAE: each enters "
     "the network as a learned vector of this length, for example 64. With it "
     "--num_levels is up to 4096; needs --likelihood=softmax.",
 )
-of_run("class_conditional", "Condition the model on the labels.", "c")
+run_flag("class_conditional", "Condition the model on the labels.", short_name="c")
 
 # Model.
-of_model("nr_resnet", "Residual blocks per stage.", "q")
-of_model("nr_filters", "Filters of every layer.", "n")
-of_model("nr_logistic_mix", "Logistic components of the mixture.", "m")
-of_model(
+model_flag("nr_resnet", "Residual blocks per stage.", short_name="q")
+model_flag("nr_filters", "Filters of every layer.", short_name="n")
+model_flag("nr_logistic_mix", "Logistic components of the mixture.", short_name="m")
+model_flag(
     "resnet_nonlinearity",
     "Nonlinearity of the residual blocks.",
-    "z",
+    short_name="z",
     enum_values=NONLINEARITIES,
 )
-of_model("dropout_p", "Dropout probability.", "p")
+model_flag("dropout_p", "Dropout probability.", short_name="p")
 
 # Variants of the paper.
-of_model(
+model_flag(
     "likelihood",
     "Distribution of a sub-pixel: the discretized mixture of logistics; a softmax over "
     "the pixel values; or the density of the mixture at dequantized images, an upper "
     "bound on the bits/dim.",
     enum_values=LIKELIHOODS,
 )
-of_model("energy_distance", "Train by the energy distance, not the likelihood.", "ed")
-of_model("short_cuts", "Skip connections from the downsampling to the upsampling path.")
-of_model(
+model_flag(
+    "energy_distance",
+    "Train by the energy distance, not the likelihood.",
+    short_name="ed",
+)
+model_flag(
+    "short_cuts", "Skip connections from the downsampling to the upsampling path."
+)
+model_flag(
     "field",
     "Receptive field, columns x rows above, of a network of one stage in place of the "
     "one with --nr_resnet blocks per stage.",
     enum_values=FIELDS,
 )
-of_model(
+model_flag(
     "nin_blocks",
     "With --field: 1x1 gated resnets between two larger ones; the paper has 3.",
 )
-of_model(
+model_flag(
     "autoregressive_channels",
     "Let a channel depend on the pixel's earlier ones through gated resnets too.",
 )
 
 # Optimization.
-of_run("learning_rate", "Initial learning rate.", "l")
-of_run("lr_decay", "Decay of the learning rate: its factor per step.", "e")
-of_run("batch_size", "Images per step on each GPU.", "b")
-of_run(
+run_flag("learning_rate", "Initial learning rate.", short_name="l")
+run_flag("lr_decay", "Decay of the learning rate: its factor per step.", short_name="e")
+run_flag("batch_size", "Images per step on each GPU.", short_name="b")
+run_flag(
     "accumulate",
     "Batches of --batch_size images that each GPU takes in turn in a step; their "
     "gradients are summed.",
 )
-of_run("init_batch_size", "Images for the data-dependent initialisation.", "u")
-of_run("polyak_decay", "Decay of the Polyak averages (EMA) per step.")
-of_run(
+run_flag(
+    "init_batch_size", "Images for the data-dependent initialisation.", short_name="u"
+)
+run_flag("polyak_decay", "Decay of the Polyak averages (EMA) per step.")
+run_flag(
     "polyak_warmup",
     "Let the decay of the EMA grow: min(polyak_decay, (1 + t) / (10 + t)). "
     "--nopolyak_warmup is the official rule.",
 )
-of_run("seed", "Seed of all randomness.", "s")
+run_flag("seed", "Seed of all randomness.", short_name="s")
 
 # Background model of the likelihood ratio.
-of_run(
+run_flag(
     "mutation_rate",
     "Replace each sub-pixel of the training images with this probability, for example "
     "0.3, by a uniform pixel value, anew in each step: a background model for "
     "--background_dir of evaluate.py. Other images stay as they are.",
 )
-of_run(
+run_flag(
     "weight_decay",
     "L2 penalty: adds this factor times the sum of the squares of all weights of the "
     "normalized kernels to the mean loss of an image in nats; not to the metrics.",
 )
 
 # Length.
-of_run("max_epochs", "Total number of epochs.", "x")
-of_run("max_steps", "End the run at this step; by default after --max_epochs.")
-of_run(
+run_flag("max_epochs", "Total number of epochs.", short_name="x")
+run_flag("max_steps", "End the run at this step; by default after --max_epochs.")
+run_flag(
     "max_bad_steps",
     "Number of consecutive steps with a loss or gradients that are not finite after "
     "which the run ends; each of them is skipped and reported.",
 )
 
 # Speed and devices.
-of_run(
+run_flag(
     "precision",
     "Of training steps. mixed_bfloat16 computes activations in bfloat16; parameters, "
     "EMA, weight norms, output layer and likelihood stay in float32, and so do test "
     "results and samples.",
     enum_values=PRECISIONS,
 )
-of_run(
+run_flag(
     "remat",
     "Recompute the activations inside residual blocks for the gradients: less memory, "
     "about a third more time.",
 )
-of_run(
+run_flag(
     "jit_compile",
     "Compile the whole training step of the network with XLA. By default on GPUs, "
     "unless they are too new for it; on CPUs only the optimizer, activations, gates "
     "and sampling. --nojit_compile does without XLA.",
 )
 cli.define_tf32(Config.tf32)
-of_run("nr_gpu", "GPUs to train on; by default all, or one CPU without a GPU.", "g")
-of_run("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
+run_flag(
+    "nr_gpu",
+    "GPUs to train on; by default all, or one CPU without a GPU.",
+    short_name="g",
+)
+run_flag("worker_timeout", "Seconds to wait for each other worker of TF_CONFIG.")
 
 # Output.
 cli.DEFINE_path(
     "save_dir", "Folder of the run: checkpoints, samples, metrics.", "o", default="save"
 )
-of_run("save_interval", "Epochs between checkpoints and samples.", "t")
-of_run("save_steps", "Steps between additional checkpoints; 0 for none.")
-of_run(
+run_flag("save_interval", "Epochs between checkpoints and samples.", short_name="t")
+run_flag("save_steps", "Steps between additional checkpoints; 0 for none.")
+run_flag(
     "save_minutes",
     "Minutes after which a checkpoint is written if none was; 0 for none.",
 )
-of_run("log_interval", "Steps between rows of metrics.csv.")
-of_run(
+run_flag("log_interval", "Steps between rows of metrics.csv.")
+run_flag(
     "num_samples",
     "Batches of --batch_size images on each GPU to sample every --save_interval epochs "
     "and at the end. In evaluate.py and sample.py it is the number of images.",
-    "ns",
+    short_name="ns",
 )
 
 # Start.
@@ -258,15 +271,15 @@ def take_from_checkpoint(settings: dict) -> None:
     given = FLAGS.resnet_nonlinearity if FLAGS["resnet_nonlinearity"].present else None
     inferred = openai_checkpoint.infer(FLAGS.official_checkpoint, given)
     official = vars(ModelConfig(**inferred))
-    found = {name: official[name] for name in MODEL_SETTINGS - FREE}
-    found["class_conditional"] = inferred["num_labels"] is not None
-    for name, value in found.items():
+    architecture = {name: official[name] for name in MODEL_SETTINGS - FREE}
+    architecture["class_conditional"] = inferred["num_labels"] is not None
+    for name, value in architecture.items():
         if FLAGS[name].present and FLAGS[name].value != value:
             raise ValueError(
                 f"--{name}={FLAGS[name].value}: {FLAGS.official_checkpoint} has "
                 f"{value}; remove the flag."
             )
-    settings |= found
+    settings |= architecture
 
 
 def settings_from_flags(saved: Config | None = None) -> dict:
@@ -295,16 +308,10 @@ def settings_from_flags(saved: Config | None = None) -> dict:
 def load_splits(config: Config) -> tuple[data.Source, data.Source]:
     """The training images, and those to score after each epoch: the validation images
     where some are held out, else the test images."""
-    load = functools.partial(
-        data.load,
-        config.data_set,
-        FLAGS.data_dir or config.data_dir,
-        labels=config.class_conditional,
-        image_size=config.image_size,
-        skip_bad_images=config.skip_bad_images,
-        test_share=config.test_share,
-        tfds_split_test=config.tfds_split_test,
-    )
+    options = {name: getattr(config, name) for name in cli.LOAD_OPTIONS}
+    options["labels"] = config.class_conditional
+    data_dir = FLAGS.data_dir or config.data_dir
+    load = functools.partial(data.load, config.data_set, data_dir, **options)
     train = load("train")
     if config.validation_share:
         return data.divide(train, config.validation_share, config.seed)
@@ -313,11 +320,11 @@ def load_splits(config: Config) -> tuple[data.Source, data.Source]:
 
 def main(argv):
     with cli.errors_in_one_line():
-        # All before the strategy, which waits for the other workers.
+        # What can fail comes before the strategy, which waits for the other workers.
         check_save_dir(FLAGS.save_dir, FLAGS.load_params)
         saved = checkpoint.load_config(FLAGS.save_dir) if FLAGS.load_params else None
         settings = settings_from_flags(saved)
-        config = Config.of(**settings)
+        config = Config.of(**settings)  # Checks the flags before any data is read.
         if saved is not None:
             check_same_run(config, saved, images_are_known=False)
         cli.set_devices(config.nr_gpu, config.tf32)
@@ -327,7 +334,7 @@ def main(argv):
         splits = load_splits(config)
         settings["image_shape"] = splits[0].image_shape
         settings["num_labels"] = splits[0].num_labels
-        config = Config.of(**settings)
+        config = Config.of(**settings)  # Again, with what the images determine.
         loop = prepare(config, *splits, FLAGS.save_dir, FLAGS.load_params, strategy)
     with cli.errors_in_one_line((OSError, Diverged, ReadFailed)):
         loop.run()

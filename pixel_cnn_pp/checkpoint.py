@@ -1,15 +1,19 @@
 """Checkpoints of a run: write, find, read back; the model of a run."""
 
 import concurrent.futures
+import contextlib
 import glob
 import os
 import re
 import shutil
+from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from pixel_cnn_pp.config import Config
+from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.files import tensorflow_path
 from pixel_cnn_pp.model import PixelCNNPP
 
@@ -18,8 +22,6 @@ FOLDER = "checkpoints"
 KEPT = 2
 RUN_ID = "counters/run_id/.ATTRIBUTES/VARIABLE_VALUE"
 _NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.index$")
-# Raised by TensorFlow for truncated, missing or altered checkpoint files.
-_DAMAGE = (tf.errors.OpError, IndexError)
 
 Groups = dict[str, dict[str, tf.Variable]]
 
@@ -62,7 +64,7 @@ def write(save_dir: str, step: int, groups: Groups) -> str:
         for ending in (".index", ".data-*", "_temp*"):
             _remove(glob.escape(prefix) + ending)
         raise OSError(
-            f"{prefix}: cannot be written ({error.message.splitlines()[0]}); make room "
+            f"{prefix}: cannot be written ({tensorflow_reason(error)}); make room "
             "and resume with --resume, from the checkpoint before it."
         ) from error
     checkpoints = list_checkpoints(save_dir)
@@ -137,10 +139,26 @@ def _remove(pattern: str) -> None:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
+@contextlib.contextmanager
+def _errors_of_damage() -> Iterator[None]:
+    """Within, a truncated, missing or altered file is an OpError: TensorFlow's reader
+    raises IndexError for some."""
+    try:
+        yield
+    except IndexError as error:
+        raise tf.errors.OutOfRangeError(None, None, str(error)) from error
+
+
 def open_reader(prefix: str):
     """TensorFlow's reader of a checkpoint, of any path."""
     folder, name = os.path.split(prefix)
-    return tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
+    with _errors_of_damage():
+        return tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
+
+
+def _read_tensor(reader, key: str) -> np.ndarray:
+    with _errors_of_damage():
+        return reader.get_tensor(key)
 
 
 def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
@@ -166,7 +184,7 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
         for name, variable in variables.items()
     }
     if RUN_ID in shapes:
-        saved_id = int(reader.get_tensor(RUN_ID))
+        saved_id = int(_read_tensor(reader, RUN_ID))
         if run_id and saved_id and saved_id != run_id:
             raise DoesNotFit(
                 f"{prefix}: is a checkpoint of another run; put those of this run "
@@ -180,7 +198,7 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
         {name: shapes[key] for name, key in keys.items()},
     )
     for name, variable in wanted.items():
-        variable.assign(reader.get_tensor(keys[name]))
+        variable.assign(_read_tensor(reader, keys[name]))
 
 
 def _name(key: str) -> str:
@@ -225,9 +243,8 @@ def read_newest(save_dir: str, groups: Groups, run_id: int = 0) -> int | None:
             read(prefix, groups, run_id)
         except DoesNotFit:
             raise  # An older one would not fit either, and nothing is damaged.
-        except _DAMAGE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            damaged.append(f"{prefix} cannot be used: {reason}")
+        except tf.errors.OpError as error:  # Its files are damaged.
+            damaged.append(f"{prefix} cannot be used: {tensorflow_reason(error)}")
         else:
             for report in damaged:
                 logging.warning("%s", report)

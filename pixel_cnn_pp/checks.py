@@ -1,5 +1,6 @@
 """Checks of fields of a dataclass, and of arguments: types, allowed values."""
 
+import importlib.util
 import numbers
 import types
 import typing
@@ -28,15 +29,16 @@ def listed(names: Iterable[str], values: dict, prefix: str = "") -> str:
     return ", ".join(f"{prefix}{name}={values.get(name)}" for name in names)
 
 
-def check_types(config) -> None:
-    """Raises ValueError if a field has a value of another type than declared."""
+def check_types(config, int64_fields: Iterable[str] = ()) -> None:
+    """Raises ValueError if a field has a value of another type than declared, or an
+    integer too large for int32, or for int64 in `int64_fields`."""
     for name, kind in typing.get_type_hints(type(config)).items():
         value = getattr(config, name)
         if not _is_a(value, kind):
             is_plain = isinstance(kind, type) and not typing.get_origin(kind)
             expected = kind.__name__ if is_plain else str(kind)
             raise ValueError(f"{name}={value!r}: must be {expected}.")
-        limit = 2**63 if name == "run_id" else 2**31
+        limit = 2**63 if name in int64_fields else 2**31
         if isinstance(value, int) and value >= limit:
             raise ValueError(f"{name}={value}: must be at most {limit - 1}.")
 
@@ -62,6 +64,14 @@ def check_rules(config, rules: dict[str, tuple[Callable, str]]) -> None:
         value = getattr(config, name, None)
         if value is not None and not is_allowed(value):
             raise ValueError(f"{name}={value}: must be {rule}.")
+
+
+def check_matplotlib(flag: str = "") -> None:
+    """Raises ValueError, which begins with `flag`, if matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(
+            f"{flag}matplotlib is not installed; pip install -e '.[plots]'."
+        )
 
 
 def check_integer(name: str, value, low: int, high: int) -> None:

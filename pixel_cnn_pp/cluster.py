@@ -15,6 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from pixel_cnn_pp.errors import tensorflow_reason
+
 # They ask a process to end. SIGHUP: the terminal was closed; SIGUSR1, SIGUSR2, SIGXCPU:
 # some schedulers send them before they kill.
 SIGNALS = (
@@ -167,7 +169,7 @@ def start_together(make: Callable, timeout: int) -> tf.distribute.Strategy:
 
     One may have ended since it answered. TensorFlow waits in C++ and holds Python's
     lock, so that no handler of a signal and no thread runs. Meanwhile SIGINT and SIGHUP
-    have their default action (SIGTERM is TensorFlow's, which goes on waiting), and
+    have their default action (SIGTERM is TensorFlow's, which keeps waiting), and
     another process ends this one after `timeout` seconds.
     """
     line = (
@@ -185,7 +187,7 @@ def start_together(make: Callable, timeout: int) -> tf.distribute.Strategy:
     except tf.errors.OpError as error:
         raise OSError(
             f"TF_CONFIG: the workers could not start together "
-            f"({error.message.splitlines()[0]}); start train.py on all again."
+            f"({tensorflow_reason(error)}); start train.py on all again."
         ) from error
     finally:
         restore_signals(before)

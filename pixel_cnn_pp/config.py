@@ -207,7 +207,7 @@ class Config:
     def __post_init__(self):
         object.__setattr__(self, "class_names", as_tuple(self.class_names))
         with _flag_names():
-            check_types(self)
+            check_types(self, int64_fields=["run_id"])
             check_rules(self, RULES)
             names, num_labels = self.class_names, self.model.num_labels
             if names is not None and len(names) != (num_labels or 0):

@@ -30,7 +30,7 @@ def naming_lost_workers(
     try:
         yield
     except LOST as error:
-        if not are_several(strategy):
+        if not is_multi_worker(strategy):
             raise
         raise WorkerLost(f"another worker was lost {details()}") from error
 
@@ -140,11 +140,11 @@ def _multi_worker_strategy(
     nr_gpu: int | None, worker_timeout: int
 ) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
-    there = max(len(gpus), 1)
-    if nr_gpu not in (None, there):
+    num_devices = max(len(gpus), 1)
+    if nr_gpu not in (None, num_devices):
         raise ValueError(
-            f"--nr_gpu={nr_gpu}: this worker has {there} devices and takes them all; "
-            "hide some with CUDA_VISIBLE_DEVICES, or remove the flag."
+            f"--nr_gpu={nr_gpu}: this worker has {num_devices} devices and takes them "
+            "all; hide some with CUDA_VISIBLE_DEVICES, or remove the flag."
         )
     cluster.wait_for_workers(worker_timeout)
     # By default gradients go through the hosts.
@@ -158,7 +158,7 @@ def _multi_worker_strategy(
     return cluster.start_together(make, worker_timeout)
 
 
-def describe(strategy: tf.distribute.Strategy) -> str:
+def devices_text(strategy: tf.distribute.Strategy) -> str:
     """The devices of all workers, such as '8 GPUs (NVIDIA H100 80GB HBM3)'."""
     num, gpus = strategy.num_replicas_in_sync, tf.config.get_visible_devices("GPU")
     if not gpus:
@@ -169,10 +169,10 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what the run writes: the only one, or the first."""
-    return not are_several(strategy) or cluster.position()[0] == 0
+    return not is_multi_worker(strategy) or cluster.position()[0] == 0
 
 
-def are_several(strategy: tf.distribute.Strategy) -> bool:
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes take part in the run."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
@@ -203,28 +203,29 @@ def distribute(
         yield strategy.experimental_distribute_values_from_function(part)
 
 
-def take_from_first(
+def broadcast_from_chief(
     groups: dict[str, dict[str, tf.Variable]], strategy: tf.distribute.Strategy
 ) -> None:
-    """Sets the variables of all workers to those of the first.
+    """Sets the variables of all workers to the chief's.
 
     Each has computed or read them for itself: on GPUs not to the last bit alike.
     """
     variables = [v for group in groups.values() for v in group.values()]
 
-    def of_first():
+    def zeros_but_of_chief():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        first = tf.equal(replica, 0)
-        return [tf.where(first, v, tf.zeros_like(v)) for v in variables]
+        is_first = tf.equal(replica, 0)
+        return [tf.where(is_first, v, tf.zeros_like(v)) for v in variables]
 
     @tf.function(autograph=False)
     def sums():
-        total = tf.distribute.ReduceOp.SUM
-        return [strategy.reduce(total, v, axis=None) for v in strategy.run(of_first)]
+        values = strategy.run(zeros_but_of_chief)
+        return [
+            strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            for value in values
+        ]
 
-    with naming_lost_workers(strategy):
-        values = sums()
-    for variable, value in zip(variables, values, strict=True):
+    for variable, value in zip(variables, sums(), strict=True):
         variable.assign(value)
 
 
@@ -233,10 +234,9 @@ def are_alike(strategy: tf.distribute.Strategy, text: str) -> bool:
     # As many bits as float32 is exact to.
     number = int(hashlib.sha256(text.encode()).hexdigest()[:6], 16)
     with strategy.scope():
-        first = tf.Variable(float(number))
-    take_from_first({"": {"": first}}, strategy)
-    with naming_lost_workers(strategy):
-        return not make_any(strategy)(first.numpy() != number)
+        of_chief = tf.Variable(float(number))
+    broadcast_from_chief({"": {"": of_chief}}, strategy)
+    return not make_any(strategy)(of_chief.numpy() != number)
 
 
 def make_any(strategy: tf.distribute.Strategy):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable
 from pixel_cnn_pp.images import first_rows
 from pixel_cnn_pp.likelihood import bits_per_dim
@@ -63,7 +64,7 @@ def export(model: PixelCNNPP, export_dir: str, jit_compile: bool = True) -> None
         except tf.errors.OpError as error:
             raise OSError(
                 f"--export_dir={export_dir}: cannot be written "
-                f"({error.message.splitlines()[0]}); make room, or give another "
+                f"({tensorflow_reason(error)}); make room, or give another "
                 "--export_dir."
             ) from error
         os.replace(staged, os.path.abspath(export_dir))

@@ -18,7 +18,7 @@ SMALL = ANY_SMALL | {"field": "11x5"}  # The smallest network.
 
 def small_state(**changes):
     config = Config.of(**(SMALL | changes))
-    state = TrainState(config)
+    state = TrainState(config, tf.distribute.get_strategy())
     rng = np.random.default_rng(0)
     for variables in state.groups().values():
         for variable in variables.values():
@@ -62,7 +62,8 @@ def test_every_variable_that_exists_is_in_the_checkpoint():
         return variable
 
     with tf.variable_creator_scope(record):
-        state = TrainState(Config.of(**SMALL, num_labels=3))
+        config = Config.of(**SMALL, num_labels=3)
+        state = TrainState(config, tf.distribute.get_strategy())
     saved = {id(v) for group in state.groups().values() for v in group.values()}
     assert {id(v) for v in created} == saved
     parameters = len(state.parameters)

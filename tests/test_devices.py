@@ -91,11 +91,11 @@ def test_devices_take_the_items_in_turn_and_results_are_in_order(folder):
     model, _ = checkpoint.load_model(str(folder / "run"))
     names = [device.name for device in tf.config.list_logical_devices("CPU")][:3]
 
-    def prepare(copy, check):
+    def make_function(copy, check):
         where = next(iter(copy.tf_variables().values())).device
         return lambda item: (item, where[-5:], tf.zeros([]).device[-5:])
 
-    found = devices.Machine(names).deal(model, prepare, iter(range(7)), 7)
+    found = devices.Machine(names).map(model, make_function, iter(range(7)), 7)
     expected = [(k, f"CPU:{k % 3}", f"CPU:{k % 3}") for k in range(7)]
     assert list(found) == expected
 
@@ -112,7 +112,7 @@ def test_copies_have_what_was_set_of_the_model(folder):
 def test_error_on_a_device_ends_the_work_of_all(folder):
     model, _ = checkpoint.load_model(str(folder / "run"))
 
-    def prepare(copy, check):
+    def make_function(copy, check):
         def work(item):
             if item == 1:
                 raise OSError("no space left")
@@ -121,7 +121,7 @@ def test_error_on_a_device_ends_the_work_of_all(folder):
         return work
 
     with pytest.raises(OSError, match="no space left"):
-        list(devices.Machine(["CPU:0", "CPU:1"]).deal(model, prepare, range(9), 9))
+        list(devices.Machine(["CPU:0", "CPU:1"]).map(model, make_function, range(9), 9))
 
 
 def test_more_devices_than_there_are_are_rejected_in_one_line(folder):

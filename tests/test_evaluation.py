@@ -105,6 +105,7 @@ def test_scores_and_heat_maps_that_are_not_finite_end_in_an_error(images, tmp_pa
         parameter.assign(tf.fill(parameter.shape, np.nan))
     with pytest.raises(FloatingPointError, match="bits of some images are NaN"):
         list(score(model, Few(), batch_size=2))
+    settings = heatmap.HeatmapSettings(batch_size=2)
     with pytest.raises(FloatingPointError, match="bits of some images are NaN"):
-        heatmap.save_heatmaps(model, Few(), 3, str(tmp_path / "maps"), batch_size=2)
+        heatmap.save_heatmaps(model, Few(), 3, str(tmp_path / "maps"), settings)
     assert not list(tmp_path.iterdir())

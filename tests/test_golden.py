@@ -106,11 +106,12 @@ def official_run(golden):
         nr_gpu=1,
         polyak_warmup=False,
     )
-    state = TrainState(config)
+    strategy = tf.distribute.get_strategy()
+    state = TrainState(config, strategy)
     batch = {"image": tf.constant(golden["images"])}
     if golden.labels is not None:
         batch["label"] = tf.constant(golden.labels)
-    step = TrainStep(state, config, tf.distribute.get_strategy())
+    step = TrainStep(state, config, strategy)
     return state, lambda: float(step(batch).loss)
 
 

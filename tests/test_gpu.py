@@ -21,8 +21,9 @@ SMALLEST = {"image_shape": (4, 4, 1), "nr_filters": 4, "field": "11x5"}
 
 def placed(**settings):
     config = Config.of(**(SMALL | {"field": "11x5", "dropout_p": 0.5} | settings))
-    state = TrainState(config)
-    step = TrainStep(state, config, tf.distribute.get_strategy())
+    strategy = tf.distribute.get_strategy()
+    state = TrainState(config, strategy)
+    step = TrainStep(state, config, strategy)
     batch = {"image": tf.zeros([4 * config.accumulate, 8, 8, 3], tf.uint8)}
     if config.model.num_labels:
         batch["label"] = tf.zeros([4 * config.accumulate], tf.int32)
@@ -50,7 +51,8 @@ def test_no_operation_of_a_step_lacks_a_gpu_kernel_or_makes_a_gpu_wait(settings)
 
 def test_step_that_xla_compiles_whole_is_three_calls_of_xla():
     config = Config.of(**SMALL, field="11x5", jit_compile=True)
-    step = TrainStep(TrainState(config), config, tf.distribute.get_strategy())
+    strategy = tf.distribute.get_strategy()
+    step = TrainStep(TrainState(config, strategy), config, strategy)
     batch = {"image": tf.zeros([4, 8, 8, 3], tf.uint8)}
     graph = step.compiled.get_concrete_function(batch, tf.constant(0.0)).graph
     graph_def = graph.as_graph_def()
@@ -135,7 +137,7 @@ def test_run_takes_the_gpus_that_it_uses_alone_and_their_memory_bit_by_bit(
     assert [device.name for device in gpu.visible] == ["GPU:0", "GPU:1"]
     assert gpu.grow == gpu.visible
     assert tf.config.optimizer.get_experimental_options()["layout_optimizer"] is False
-    assert distribution.describe(tf.distribute.get_strategy()) == "1 GPU (GPU)"
+    assert distribution.devices_text(tf.distribute.get_strategy()) == "1 GPU (GPU)"
     assert capsys.readouterr().err == ""
 
 
@@ -214,8 +216,9 @@ def test_sampler_takes_up_to_1024_images_at_a_time_on_a_gpu(monkeypatch):
 
 def test_without_xla_neither_training_nor_scoring_nor_sampling_has_kernels_of_it():
     config = Config.of(**SMALL, field="11x5", jit_compile=False)
-    state = TrainState(config)
-    step = TrainStep(state, config, tf.distribute.get_strategy())
+    strategy = tf.distribute.get_strategy()
+    state = TrainState(config, strategy)
+    step = TrainStep(state, config, strategy)
     images = tf.zeros([4, 8, 8, 3], tf.uint8)
     step = step.compiled.get_concrete_function({"image": images}, tf.constant(0.0))
     assert kernels_of_xla(step.graph.as_graph_def()) == []

@@ -23,7 +23,7 @@ ROOMS = [
     ("network",),
     ("layers", "likelihood"),
     ("memory", "topology", "config", "images", "prng", "distribution"),
-    ("checks", "cluster", "files"),
+    ("checks", "cluster", "errors", "files"),
 ]
 
 

@@ -41,7 +41,7 @@ def test_curve_has_the_values_of_the_intervals_and_the_test_values(module, tmp_p
         "train_bits_per_dim": [(50, 7.5), (100, 5.25)],
         "test_bits_per_dim": [(60, 5.5), (120, 5.0)],
     }
-    assert lines_of(module.make_figure(curves)) == (
+    assert lines_of(module.plot_curves(curves)) == (
         "bits/dim",
         {
             "train": [[50, 7.5], [100, 5.25]],
@@ -54,7 +54,7 @@ def test_validation_values_are_named_so(module, tmp_path):
     (tmp_path / "metrics.csv").write_text(METRICS.replace("test_", "validation_"))
     curves = module.read_curves(str(tmp_path))
     assert curves["validation_bits_per_dim"] == [(60, 5.5), (120, 5.0)]
-    _, lines = lines_of(module.make_figure(curves))
+    _, lines = lines_of(module.plot_curves(curves))
     assert list(lines) == ["train", "validation (EMA parameters)"]
 
 
@@ -65,7 +65,7 @@ def test_curve_of_epochs_alone_has_their_training_values(module, tmp_path):
     )
     curves = module.read_curves(str(tmp_path))
     assert curves["train_energy_distance"] == [(60, 7.1)]
-    unit, _ = lines_of(module.make_figure(curves))
+    unit, _ = lines_of(module.plot_curves(curves))
     assert unit == "energy distance per pixel"
 
 

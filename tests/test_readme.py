@@ -220,7 +220,7 @@ def names_in(text):
 
 def test_keys_of_the_table_are_those_of_an_official_checkpoint_and_of_ours():
     official = tf.train.load_checkpoint(Golden("unconditional").checkpoint)
-    state = TrainState(Config.of(**SMALL))
+    state = TrainState(Config.of(**SMALL), tf.distribute.get_strategy())
     ours = {f"{g}/{name}" for g, of in state.groups().items() for name in of}
     rows = table("| official | here | |")
     assert len(rows) == 5

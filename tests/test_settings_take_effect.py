@@ -60,7 +60,7 @@ def test_error_of_our_own_while_a_checkpoint_is_read_is_not_taken_for_damage(
     tmp_path, monkeypatch
 ):
     config = Config.of(image_shape=(4, 4, 1), nr_filters=2, field="11x5")
-    groups = TrainState(config).groups()
+    groups = TrainState(config, tf.distribute.get_strategy()).groups()
     (tmp_path / checkpoint.FOLDER).mkdir()
     checkpoint.write(str(tmp_path), 1, groups)
 

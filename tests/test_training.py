@@ -103,7 +103,7 @@ def test_energy_distance_run_trains_reports_its_distance_and_samples(
 def test_ema_of_a_run_starts_after_the_data_dependent_initialisation(npz_path):
     config = Config.of(**(SMALL | {"dropout_p": 0.0, "init_batch_size": 40}))
     train = data.load("npz", npz_path, "train")
-    state = TrainState(config)
+    state = TrainState(config, tf.distribute.get_strategy())
     before = arrays(state.parameters)
     training.initialize(state, config, train)
     after = arrays(state.parameters)

@@ -14,6 +14,7 @@ from conftest import ROOT
 from small_runs import rows
 
 from pixel_cnn_pp import checkpoint
+from pixel_cnn_pp.files import FolderLock
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +111,29 @@ def test_two_workers_killed_and_resumed_equal_the_run_of_one_process(
     for columns in (2, 3):
         values = [[float(row[columns] or 0) for row in run] for run in (ours, theirs)]
         np.testing.assert_allclose(*values, rtol=5e-3)
+
+
+def test_locked_folder_is_named_by_the_first_worker_and_ends_both(run_of_two, npz_path):
+    folder, *_ = run_of_two
+    lock = FolderLock(str(folder))
+    lock.acquire()
+    ends = [
+        (process.communicate(timeout=120)[1].splitlines()[-1], process.returncode)
+        for process in start_workers(npz_path, folder, "-r")
+    ]
+    lock.release()
+    assert ends == [
+        (
+            f"error: --save_dir={folder}: process {os.getpid()} writes to it; wait "
+            "until it ends, or give another --save_dir.",
+            1,
+        ),
+        (
+            "error: another worker was lost before the first step; start all of them "
+            "again.",
+            1,
+        ),
+    ]
 
 
 def test_workers_that_read_different_images_all_say_so(npz_path, tmp_path):

@@ -106,7 +106,7 @@ def check_room(output_dir: str, n: int, image_bytes: int) -> None:
         )
 
 
-def check_fit(model: PixelCNNPP, images: ImageSet) -> None:
+def check_images(model: PixelCNNPP, images: ImageSet) -> None:
     """Raises ValueError where images or labels are not such as the model takes."""
     if images.image_shape != model.image_shape:
         raise ValueError(

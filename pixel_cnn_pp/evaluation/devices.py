@@ -37,22 +37,22 @@ class Machine:
         """Begin and end of this machine's part of n items in order."""
         return n * self.index // self.count, n * (self.index + 1) // self.count
 
-    def deal(
+    def map(
         self,
         model: PixelCNNPP,
-        make_worker: Callable[[PixelCNNPP, Check], Callable[[Item], Result]],
+        make_function: Callable[[PixelCNNPP, Check], Callable[[Item], Result]],
         items: Iterable[Item],
         num_items: int,
     ) -> Iterator[Result]:
         """The result of each item, in order; the devices take the items in turn.
 
-        Each has a copy of the model, of which `make_worker` makes the function to call,
-        and a thread of its own: what an item gives does not depend on the number of
-        devices. No more than one item per device waits.
+        Each has a thread and a copy of the model, of which `make_function` makes the
+        function to call: what an item gives does not depend on the number of devices.
+        No more than one item per device waits.
         """
         devices = self.devices[:num_items]
         if len(devices) < 2:
-            yield from map(make_worker(model, lambda *_: None), items)
+            yield from map(make_function(model, lambda *_: None), items)
             return
         stopping = threading.Event()
 
@@ -61,22 +61,22 @@ class Machine:
                 raise concurrent.futures.CancelledError
 
         with contextlib.ExitStack() as stack:
-            places = []  # (thread, device, function)
+            workers = []  # (thread, device, function)
             for device, copy in copies_on(devices, model):
                 thread = concurrent.futures.ThreadPoolExecutor(1)
                 stack.callback(thread.shutdown, cancel_futures=True)
-                places.append((thread, device, make_worker(copy, check)))
+                workers.append((thread, device, make_function(copy, check)))
             stack.callback(stopping.set)  # Before the threads are waited for.
             started = collections.deque()
-            for item, (thread, *task) in zip(items, itertools.cycle(places)):
+            for item, (thread, *task) in zip(items, itertools.cycle(workers)):
                 started.append(thread.submit(_run_on, *task, item))
-                if len(started) > len(places):
+                if len(started) > len(workers):
                     yield started.popleft().result()
             while started:
                 yield started.popleft().result()
 
 
-ONE = Machine()
+ONE_MACHINE = Machine()
 
 
 def copies_on(

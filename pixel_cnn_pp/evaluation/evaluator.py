@@ -102,7 +102,7 @@ def score(
     images: ImageSet,
     batch_size: int,
     max_images: int | None = None,
-    machine: devices.Machine = devices.ONE,
+    machine: devices.Machine = devices.ONE_MACHINE,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """bits/dim, float64 [n], and labels [n] or None, of each batch in order.
 
@@ -122,7 +122,7 @@ def score(
         return Evaluator(model, size, strategy).losses_of_batch
 
     batches = Evaluator(model, size, strategy).batches(examples)
-    for losses, labels in machine.deal(model, make_scorer, batches, end - begin):
+    for losses, labels in machine.map(model, make_scorer, batches, end - begin):
         bits = bits_per_dim(losses.astype(np.float64), model.image_shape)
         check_finite(bits)
         yield bits, labels
@@ -132,8 +132,8 @@ def bound_note(model: PixelCNNPP) -> str:
     """What to print of scores that are not exact."""
     if model.is_exact:
         return ""
-    draws = model.objective.num_draws
-    return f"; estimate of an upper bound, mean of {draws} dequantizations"
+    num = model.objective.num_draws
+    return f"; estimate of an upper bound, mean of {num} dequantizations"
 
 
 def check_finite(bits: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Heat maps: the bits of every pixel beside its image, as a PNG and an NPZ."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,19 @@ from pixel_cnn_pp.model import PixelCNNPP
 PERCENTILE = 99  # Of the pixels, at which the colours end: a few are far above.
 
 
+@dataclasses.dataclass(frozen=True)
+class HeatmapSettings:
+    """How heat maps are computed and shown.
+
+    `batch_size`: images that are scored at a time. `high`: bits at which the colours
+    end, see `colour_limits`. A pixel is a square of `scale`×`scale` in the PNG.
+    """
+
+    batch_size: int
+    high: float | None = None
+    scale: int = 1
+
+
 def bits_per_pixel(
     model: PixelCNNPP, images: np.ndarray, labels: np.ndarray | None, batch_size: int
 ) -> np.ndarray:
@@ -20,8 +34,8 @@ def bits_per_pixel(
     bits = []
     for first in range(0, len(images), batch_size):
         part = slice(first, first + batch_size)
-        of_part = None if labels is None else labels[part]
-        nats = -model.log_prob_per_pixel(images[part], of_part).numpy()
+        part_labels = None if labels is None else labels[part]
+        nats = -model.log_prob_per_pixel(images[part], part_labels).numpy()
         bits.append(nats / np.float32(math.log(2.0)))
     return np.concatenate(bits)
 
@@ -56,10 +70,10 @@ def make_figure(
     from matplotlib.figure import Figure
 
     colors = ScalarMappable(Normalize(low, high), colormaps["inferno"])
-    maps = colors.cmap(colors.norm(bits), bytes=True)[..., :3]  # [N, H, W, 3]
-    gap = np.full_like(maps[:, :, :1], 255)
-    shown = np.broadcast_to(image_ops.visible(images), maps.shape)
-    pairs = np.concatenate([shown, gap, maps], axis=2)  # [N, H, 2W + 1, 3]
+    heat_maps = colors.cmap(colors.norm(bits), bytes=True)[..., :3]  # [N, H, W, 3]
+    gap = np.full_like(heat_maps[:, :, :1], 255)
+    images = np.broadcast_to(image_ops.visible(images), heat_maps.shape)
+    pairs = np.concatenate([images, gap, heat_maps], axis=2)  # [N, H, 2W + 1, 3]
     columns = math.ceil(math.sqrt(len(pairs) / 2))
     grid = image_ops.enlarge(image_ops.tile(pairs, columns, border=2), scale)
 
@@ -94,30 +108,32 @@ def save_heatmaps(
     images: ImageSet,
     n: int,
     path: str,
-    batch_size: int,
-    high: float | None = None,
-    scale: int = 1,
+    settings: HeatmapSettings,
     background: Background | None = None,
 ) -> tuple[int, float, float]:
     """Heat maps of the first n images; writes path.png and path.npz.
 
     The NPZ holds originals uint8 [n, H, W, C] and bits float32 [n, H, W]; with a
     background model they are the bits less its own, −log₂ of the likelihood ratio.
-    `high`: bits at which the colours end, see `colour_limits`. Returns the number of
-    images and the limits of the colours. Raises FloatingPointError where bits are NaN
-    or infinite.
+    Returns the number of images and the limits of the colours. Raises
+    FloatingPointError where bits are NaN or infinite.
     """
     originals, labels = evaluator.first_images(model, images, n)
-    bits, label = bits_per_pixel(model, originals, labels, batch_size), "bits per pixel"
+    bits = bits_per_pixel(model, originals, labels, settings.batch_size)
+    label = "bits per pixel"
     if background is not None:
         _, labels = evaluator.first_images(*background, n)
-        bits -= bits_per_pixel(background.model, originals, labels, batch_size)
-        label = "bits less background"  # As long as the smallest picture is high.
+        bits -= bits_per_pixel(background.model, originals, labels, settings.batch_size)
+        label = "bits less background"  # A longer one overflows the smallest picture.
     evaluator.check_finite(bits)
-    low, high = colour_limits(bits, high)
-    shown = image_ops.to_8_bit(originals, model.num_levels)
-    picture = render(make_figure(shown, bits, low, high, scale, label))
+    low, high = colour_limits(bits, settings.high)
+    image_values = image_ops.to_8_bit(originals, model.num_levels)
+    figure = make_figure(image_values, bits, low, high, settings.scale, label)
     image_ops.write_grid(
-        path, picture, originals=originals, bits=bits, num_levels=model.num_levels
+        path,
+        render(figure),
+        originals=originals,
+        bits=bits,
+        num_levels=model.num_levels,
     )
     return len(originals), low, high

@@ -29,11 +29,11 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
     if not contents.startswith(SIGNATURE) or len(contents) < 24:
         raise ValueError(f"{value}: is no PNG; {REMEDY}.")
     # Before it is decoded: a small file can declare a very large picture.
-    found = struct.unpack(">II", contents[16:24])[::-1]
-    if found != tuple(size):
+    mask_size = struct.unpack(">II", contents[16:24])[::-1]
+    if mask_size != tuple(size):
         raise ValueError(
-            f"{value}: is {found[0]}×{found[1]}, and the images are {size[0]}×"
-            f"{size[1]}; give a mask with a pixel for each of theirs."
+            f"{value}: is {mask_size[0]}×{mask_size[1]}, and the images are "
+            f"{size[0]}×{size[1]}; give a mask with a pixel for each of theirs."
         )
     if b"eXIf" in contents:
         raise ValueError(f"{value}: has EXIF data, which can turn it; {REMEDY}.")
@@ -45,7 +45,7 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
         pixels, opacity = pixels[..., :-1], pixels[..., -1]
         if opacity.min() < 255:
             raise ValueError(f"{value}: has transparent pixels; {REMEDY}.")
-    is_white, is_black = ((pixels == level).all(axis=-1) for level in (255, 0))
+    is_white, is_black = (pixels == 255).all(axis=-1), (pixels == 0).all(axis=-1)
     if not (is_white | is_black).all():
         row, column = np.argwhere(~(is_white | is_black))[0].tolist()
         raise ValueError(

@@ -16,6 +16,8 @@ from pixel_cnn_pp.model import PixelCNNPP, Progress
 
 MAX_GRID_IMAGES = 100  # Samples in the PNG; the NPZ holds all.
 UNKNOWN = 128  # Grey, of 0 … 255, for the pixels that are not kept.
+# Cells of a grid before an image's completions: the image, and the part that is kept.
+EXTRA_CELLS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +47,13 @@ def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None
         raise ValueError(f"{value}: this model has no labels; remove the flag.")
     names = model.class_names or ()
     # Class names are in this form, and a shell may give another.
-    labels = [unicodedata.normalize("NFC", label) for label in given or [""]]
+    texts = [unicodedata.normalize("NFC", text) for text in given or [""]]
     try:
         # Where classes have numbers for names, a number is a name.
         by_name = any(name.isdecimal() for name in names)
-        found = [
-            names.index(one) if by_name or one in names else int(one) for one in labels
+        labels = [
+            names.index(text) if by_name or text in names else int(text)
+            for text in texts
         ]
     except ValueError as error:
         raise ValueError(
@@ -58,12 +61,12 @@ def parse_labels(given: list[str] | None, model: PixelCNNPP) -> list[int] | None
             "example 0,1,2"
             + (f"; the classes are {', '.join(names)}." if names else ".")
         ) from error
-    if not all(0 <= label < model.num_labels for label in found):
+    if not all(0 <= label < model.num_labels for label in labels):
         raise ValueError(
             f"{value}: this model has the labels 0 to {model.num_labels - 1}; give "
             "some of these."
         )
-    return found
+    return labels
 
 
 def parse_seed(parts: Sequence[str]) -> tuple[int, int]:
@@ -95,10 +98,10 @@ def tile_rows(images: np.ndarray, num_rows: int) -> np.ndarray:
 
 
 def samples_grid(
-    shown: np.ndarray, scale: int, row_labels: Sequence[int] | None
+    images: np.ndarray, scale: int, row_labels: Sequence[int] | None
 ) -> np.ndarray:
     """Grid, uint8 [H′, W′, C], of 8-bit images, in which each label has a row."""
-    grid = tile_rows(shown, len(row_labels)) if row_labels else image_ops.tile(shown)
+    grid = tile_rows(images, len(row_labels)) if row_labels else image_ops.tile(images)
     return image_ops.enlarge(grid, scale)
 
 
@@ -121,12 +124,12 @@ def save_samples(
     images = model.sample(
         n, arrays.get("labels"), settings.seed, settings.temperature, settings.progress
     ).numpy()
-    shown = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
-    grid = samples_grid(shown, settings.scale, row_labels)
+    grid_images = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
+    grid = samples_grid(grid_images, settings.scale, row_labels)
     image_ops.write_grid(
         path, grid, images=images, num_levels=model.num_levels, **arrays
     )
-    return shown
+    return grid_images
 
 
 def sample_shards(
@@ -164,7 +167,7 @@ def sample_shards(
     with shards.locked(machine.index):
         missing = sorted(set(ours) & set(shards.missing()))
         done = len(ours) - len(missing)
-        for _ in machine.deal(model, make_sampler, missing, len(missing)):
+        for _ in machine.map(model, make_sampler, missing, len(missing)):
             done += 1
             if settings.progress is not None:
                 settings.progress(min(done * size, n), min(len(ours) * size, n))
@@ -175,8 +178,8 @@ def save_grid(model: PixelCNNPP, shards: Shards, path: str, scale: int) -> None:
     """Writes path.png, the first images of the shards."""
     number = min(-(-MAX_GRID_IMAGES // shards.settings["shard_images"]), shards.count)
     images = np.concatenate([shards.read(i)["images"] for i in range(number)])
-    shown = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
-    grid = samples_grid(shown, scale, shards.settings["labels"])
+    grid_images = image_ops.to_8_bit(images[:MAX_GRID_IMAGES], model.num_levels)
+    grid = samples_grid(grid_images, scale, shards.settings["labels"])
     image_ops.write_png(f"{path}.png", grid)
 
 
@@ -206,8 +209,8 @@ def complete_images(
 def completion_cells(
     model: PixelCNNPP, originals: np.ndarray, completions: np.ndarray, keep: np.ndarray
 ) -> np.ndarray:
-    """Cells of a grid, uint8 [n · (2 + M), H, W, C]: for each image the original, the
-    part that is kept, the completions."""
+    """Cells of a grid, uint8 [n · (EXTRA_CELLS + M), H, W, C]: for each image the
+    original, the part that is kept, the completions."""
     cells = np.concatenate(
         [originals[:, None], originals[:, None], completions], axis=1
     )
@@ -234,10 +237,10 @@ def save_completions(
         model, images, n, keep, num_completions, settings
     )
     cells = completion_cells(model, originals, completions, keep)
-    grid = image_ops.enlarge(image_ops.tile(cells, 2 + num_completions), settings.scale)
+    grid = image_ops.tile(cells, EXTRA_CELLS + num_completions)
     image_ops.write_grid(
         path,
-        grid,
+        image_ops.enlarge(grid, settings.scale),
         originals=originals,
         completions=completions,
         num_levels=model.num_levels,

@@ -36,8 +36,8 @@ def open_csv(path: str, columns: Sequence[str] = SCORES) -> Iterator[Callable]:
         ) -> None:
             names = (f"'{n}" if n.startswith(FORMULA_STARTS) else n for n in names)
             labels = [""] * len(scores[0]) if labels is None else labels.tolist()
-            values = (some.tolist() for some in scores)
-            writer.writerows(zip(names, labels, *values, strict=True))
+            columns = (column.tolist() for column in scores)
+            writer.writerows(zip(names, labels, *columns, strict=True))
             file.flush()
 
         yield write_rows
@@ -63,15 +63,15 @@ def write_scores(
             write_rows = stack.enter_context(open_csv(scores_csv, columns))
         for part in parts:
             bits, background = part["bits"], part.get("background")
-            found = [bits]
+            part_scores = [bits]
             if background is not None:
                 ratio = log_likelihood_ratio(bits, background, image_shape)
-                found += [background, ratio]
-            for column, some in zip(columns, found, strict=True):
-                scores[column] += some.tolist()
+                part_scores += [background, ratio]
+            for column, values in zip(columns, part_scores, strict=True):
+                scores[column] += values.tolist()
             if write_rows is not None:
-                of_part = itertools.islice(names, len(bits))
-                write_rows(of_part, part.get("labels"), *found)
+                part_names = itertools.islice(names, len(bits))
+                write_rows(part_names, part.get("labels"), *part_scores)
     if output_json is not None:
         content = {"num_images": len(scores["bits_per_dim"])}
         for column, values in scores.items():

@@ -76,8 +76,8 @@ class Shards:
         lock = FolderLock(self.output_dir, "output_dir", name=f"lock-{number}")
         lock.acquire()
         try:
-            for there in sorted(self.written()):
-                self.read(there)
+            for written in sorted(self.written()):
+                self.read(written)
             yield
         finally:
             lock.release()
@@ -97,16 +97,16 @@ class Shards:
         try:
             with np.load(self.path(number), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in {*file.files, *self.arrays}}
-                found = json.loads(str(arrays.pop("settings")))
-                names = sorted(found | now)
+                then = json.loads(str(arrays.pop("settings")))
+                names = sorted(then | now)
         except _DAMAGE as error:
             raise OSError(
                 f"--output_dir={self.output_dir}: {self.path(number)} is damaged, or "
                 "was not written by this command; remove it."
             ) from error
-        changed = [name for name in names if found.get(name) != now.get(name)]
+        changed = [name for name in names if then.get(name) != now.get(name)]
         if changed:
-            given, had = (listed(changed, values) for values in (now, found))
+            given, had = (listed(changed, values) for values in (now, then))
             raise OSError(
                 f"--output_dir={self.output_dir}: {self.path(number)} was written with "
                 f"{had:.300}, not {given:.300}; give another --output_dir, or remove "

@@ -2,17 +2,17 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
 from pixel_cnn_pp import cluster, memory
+from pixel_cnn_pp.checks import check_matplotlib
 from pixel_cnn_pp.evaluation import checks, evaluator, heatmap, ratio, samples, scores
-from pixel_cnn_pp.evaluation.devices import ONE, Machine
+from pixel_cnn_pp.evaluation.devices import ONE_MACHINE, Machine
 from pixel_cnn_pp.evaluation.mask import read_mask
 from pixel_cnn_pp.evaluation.ratio import Background
 from pixel_cnn_pp.evaluation.shards import Shards, model_id
@@ -69,23 +69,22 @@ class Tasks:
         return [name for name, is_asked in asked.items() if is_asked]
 
     @property
-    def is_sharded(self) -> bool:
+    def shards_samples(self) -> bool:
         """Whether the samples are in several files."""
         return self.num_samples is not None and self.num_samples > self.shard_images
 
     @property
-    def is_scored(self) -> bool:
+    def scores_images(self) -> bool:
         writes_scores = self.output_json is not None or self.scores_csv is not None
         return writes_scores or not self.pictures
 
     @property
-    def gives_bits(self) -> bool:
-        """Whether bits of images are computed."""
-        return self.is_scored or self.heatmap
+    def computes_bits(self) -> bool:
+        return self.scores_images or self.heatmap
 
     @property
     def needs_images(self) -> bool:
-        return self.gives_bits or self.completes
+        return self.computes_bits or self.completes
 
     def check_flags(self) -> None:
         """Raises ValueError or OSError for what is wrong with any model and images."""
@@ -94,7 +93,7 @@ class Tasks:
                 "--output_dir: give the folder for the PNG and NPZ files, for example "
                 "--output_dir=pictures."
             )
-        if self.is_scored and not self.output_dir and cluster.position()[1] > 1:
+        if self.scores_images and not self.output_dir and cluster.position()[1] > 1:
             raise ValueError(
                 "TF_CONFIG: the scores of several machines come together in files; "
                 "give --output_dir, a folder that all of them share."
@@ -107,10 +106,8 @@ class Tasks:
                 f"{self.inpaint_mask}: both say which pixels are kept; give one of the "
                 "two."
             )
-        if self.heatmap and importlib.util.find_spec("matplotlib") is None:
-            raise ValueError(
-                "--heatmap: matplotlib is not installed; pip install -e '.[plots]'."
-            )
+        if self.heatmap:
+            check_matplotlib("--heatmap: ")
         if self.heatmap_max is not None and not 0 < self.heatmap_max < math.inf:
             raise ValueError(
                 f"--heatmap_max={self.heatmap_max}: must be above 0 bits per pixel and "
@@ -125,20 +122,20 @@ class Tasks:
     ) -> None:
         """Raises ValueError for what is wrong with these models or images."""
         if images is not None:
-            checks.check_fit(model, images)
-        if self.gives_bits:
+            checks.check_images(model, images)
+        if self.computes_bits:
             checks.check_likelihood(model, self.dequantization_draws)
             n = min(self.batch_size, self.max_images or math.inf, images.num_images)
             memory.check_batch("batch_size", n, model.config)
             if background is not None:
                 ratio.check_background(self.background_dir, model, background.model)
-                checks.check_fit(*background)
+                checks.check_images(*background)
                 memory.check_batch("batch_size", n, background.model.config)
         if self.num_samples or self.completes:
             model.check_temperature(self.temperature)
             samples.parse_seed(self.seed)
         if self.num_samples:
-            if self.is_sharded:
+            if self.shards_samples:
                 size, flag = self.shard_images, "shard_images"
             else:
                 size, flag = self.num_samples, "num_samples"
@@ -152,21 +149,22 @@ class Tasks:
                     f"{self.num_samples} is fewer than the {len(labels)} labels; give "
                     f"--num_samples={len(labels)} or more."
                 )
-            shown = min(self.num_samples, samples.MAX_GRID_IMAGES)
-            check_png_size(model.image_shape, shown, self._scale(model))
+            n = min(self.num_samples, samples.MAX_GRID_IMAGES)
+            check_png_size(model.image_shape, n, self._scale(model))
         if self.completes:
             self._kept_pixels(model)
-            n = self._num_shown(images) * (2 + self.num_completions)
+            n = self._num_pictured(images)
+            n *= samples.EXTRA_CELLS + self.num_completions
             check_png_size(model.image_shape, n, self._scale(model))
         if self.heatmap:
-            n = self._num_shown(images) * 2
+            n = self._num_pictured(images) * 2  # Each beside its heat map.
             check_png_size(model.image_shape, n, self._scale(model))
 
     def run(
         self,
         model: PixelCNNPP,
         images: ImageSet | None,
-        machine: Machine = ONE,
+        machine: Machine = ONE_MACHINE,
         background: Background | None = None,
     ) -> None:
         """Does everything that is asked for and prints a line for each.
@@ -174,7 +172,7 @@ class Tasks:
         All devices and machines score and sample, the latter in shards; the first alone
         completes images and makes heat maps.
         """
-        if self.is_sharded:
+        if self.shards_samples:
             self._sample_shards(model, machine)
         elif self.num_samples and machine.is_chief:
             self._sample(model)
@@ -182,9 +180,9 @@ class Tasks:
             self._complete(model, images)
         if self.heatmap and machine.is_chief:
             self._map_bits(model, images, background)
-        if self.is_scored:
+        if self.scores_images:
             self._score(model, images, machine, background)
-        if not (machine.is_chief or self.is_sharded or self.is_scored):
+        if not (machine.is_chief or self.shards_samples or self.scores_images):
             print("nothing to do here: the first machine of TF_CONFIG does it alone")
 
     def _scale(self, model: PixelCNNPP) -> int:
@@ -205,7 +203,7 @@ class Tasks:
             )
         return first_rows(self.complete_rows, model.image_shape)
 
-    def _num_shown(self, images: ImageSet) -> int:
+    def _num_pictured(self, images: ImageSet) -> int:
         """The number of images that are completed or mapped."""
         return min(self.max_images or FIRST_IMAGES, images.num_images)
 
@@ -214,7 +212,7 @@ class Tasks:
         return os.path.join(self.output_dir, name)
 
     @contextlib.contextmanager
-    def _settings(self, model: PixelCNNPP) -> Iterator[samples.SampleSettings]:
+    def _sampling(self, model: PixelCNNPP) -> Iterator[samples.SampleSettings]:
         """How to sample, with a progress bar where stderr is a terminal."""
         with tqdm(desc="sampling", unit=" images", disable=None, leave=False) as bar:
 
@@ -228,7 +226,7 @@ class Tasks:
     def _sample(self, model: PixelCNNPP) -> None:
         labels = samples.parse_labels(self.labels, model)
         path = self._path("samples")
-        with self._settings(model) as settings:
+        with self._sampling(model) as settings:
             samples.save_samples(model, self.num_samples, path, settings, labels)
         self._print_samples(model, labels, f"{path}.npz")
 
@@ -236,25 +234,25 @@ class Tasks:
         rows = ""
         if labels is not None:
             in_grid = labels[: min(self.num_samples, samples.MAX_GRID_IMAGES)]
-            shown = [samples.label_text(label, model.class_names) for label in in_grid]
-            rows = f", rows of labels {', '.join(shown)}"
+            texts = [samples.label_text(label, model.class_names) for label in in_grid]
+            rows = f", rows of labels {', '.join(texts)}"
         path = self._path("samples")
         print(f"{self.num_samples} samples{rows}: {path}.png, {npz}")
 
     def _sample_shards(self, model: PixelCNNPP, machine: Machine) -> None:
         labels = samples.parse_labels(self.labels, model)
-        with self._settings(model) as settings:
-            job = {
-                "model": model_id(model),
-                "num_samples": self.num_samples,
-                "shard_images": self.shard_images,
-                "seed": settings.seed,
-                "temperature": self.temperature,
-                "labels": labels,
-            }
-            count = -(-self.num_samples // self.shard_images)
-            shards = Shards(self.output_dir, "samples", count, job, ("images",))
-            ours = samples.sample_shards(model, shards, settings, machine)
+        settings = {  # Files made with other values are rejected.
+            "model": model_id(model),
+            "num_samples": self.num_samples,
+            "shard_images": self.shard_images,
+            "seed": samples.parse_seed(self.seed),
+            "temperature": self.temperature,
+            "labels": labels,
+        }
+        count = -(-self.num_samples // self.shard_images)
+        shards = Shards(self.output_dir, "samples", count, settings, ("images",))
+        with self._sampling(model) as sampling:
+            ours = samples.sample_shards(model, shards, sampling, machine)
         if not machine.is_chief:
             print(f"{ours} of {count} files of samples: {self.output_dir}")
             return
@@ -265,29 +263,20 @@ class Tasks:
 
     def _complete(self, model: PixelCNNPP, images: ImageSet) -> None:
         path = self._path("completions")
-        with self._settings(model) as settings:
+        with self._sampling(model) as settings:
+            n, keep = self._num_pictured(images), self._kept_pixels(model)
             n = samples.save_completions(
-                model,
-                images,
-                self._num_shown(images),
-                self._kept_pixels(model),
-                self.num_completions,
-                path,
-                settings,
+                model, images, n, keep, self.num_completions, path, settings
             )
         print(f"{n} completed images: {path}.png, {path}.npz")
 
-    def _map_bits(self, model: PixelCNNPP, images: ImageSet, background) -> None:
-        path = self._path("heatmaps")
+    def _map_bits(
+        self, model: PixelCNNPP, images: ImageSet, background: Background | None
+    ) -> None:
+        path, scale = self._path("heatmaps"), self._scale(model)
+        settings = heatmap.HeatmapSettings(self.batch_size, self.heatmap_max, scale)
         n, low, high = heatmap.save_heatmaps(
-            model,
-            images,
-            self._num_shown(images),
-            path,
-            self.batch_size,
-            self.heatmap_max,
-            self._scale(model),
-            background,
+            model, images, self._num_pictured(images), path, settings, background
         )
         note = evaluator.bound_note(model)
         if background is not None:
@@ -304,13 +293,14 @@ class Tasks:
         machine: Machine,
         background: Background | None,
     ) -> None:
-        settings = self.batch_size, self.max_images, machine
-        parts = ratio.score_with_background(model, images, background, *settings)
+        parts = ratio.score_with_background(
+            model, images, background, self.batch_size, self.max_images, machine
+        )
         if machine.count == 1:
             self._write_scores(model, images, parts, background)
             return
         n = images.num_images
-        job = {
+        settings = {  # Files made with other values are rejected.
             "model": model_id(model),
             "split": self.split,
             "images": fingerprint(images),
@@ -321,8 +311,8 @@ class Tasks:
             "machines": machine.count,
         }
         if background is not None:
-            job["background"] = model_id(background.model)
-        shards = Shards(self.output_dir, "scores", machine.count, job, ("bits",))
+            settings["background"] = model_id(background.model)
+        shards = Shards(self.output_dir, "scores", machine.count, settings, ("bits",))
         scores.write_shard(parts, machine, shards)
         if not machine.is_chief:
             print(f"scores of this machine: {shards.path(machine.index)}")
@@ -331,15 +321,21 @@ class Tasks:
         self._write_scores(model, images, scores.read_shards(shards), background)
         shards.remove()
 
-    def _write_scores(self, model, images: ImageSet, parts, background) -> None:
-        """Writes and prints the scores, in parts in order."""
-        columns = scores.SCORES if background is None else scores.RATIO_SCORES
+    def _write_scores(
+        self,
+        model: PixelCNNPP,
+        images: ImageSet,
+        parts: Iterable[dict[str, np.ndarray]],
+        background: Background | None,
+    ) -> None:
+        """Writes and prints the scores. `parts`: those of consecutive images."""
+        names = scores.SCORES if background is None else scores.RATIO_SCORES
         paths = self.scores_csv, self.output_json
-        found = scores.write_scores(
-            parts, images.names(), model.image_shape, columns, *paths
+        columns = scores.write_scores(
+            parts, images.names(), model.image_shape, names, *paths
         )
-        means = {name: float(np.mean(values)) for name, values in found.items()}
-        note = f"{len(found['bits_per_dim'])} images{evaluator.bound_note(model)}"
+        means = {name: float(np.mean(values)) for name, values in columns.items()}
+        note = f"{len(columns['bits_per_dim'])} images{evaluator.bound_note(model)}"
         print(f"{self.split} bits_per_dim = {means['bits_per_dim']:.4f} ({note})")
         if background is not None:
             print(

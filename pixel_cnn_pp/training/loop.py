@@ -19,8 +19,8 @@ from pixel_cnn_pp.training.preemption import Diverged, ReadFailed, Stopped, Stop
 from pixel_cnn_pp.training.state import TrainState, seed_for
 from pixel_cnn_pp.training.step import TrainStep
 
-# Held-out images that are completed for TensorBoard, and completions of each, at most.
-COMPLETED = 4
+# At most so many held-out images are completed for TensorBoard, so many times each.
+COMPLETED_IMAGES, COMPLETIONS_EACH = 4, 4
 
 
 class Loop:
@@ -44,10 +44,11 @@ class Loop:
         self.save_dir = save_dir
         self.strategy = strategy
         self.is_chief = distribution.is_chief(self.strategy)
-        self.are_several = distribution.are_several(self.strategy)
+        self.is_multi_worker = distribution.is_multi_worker(self.strategy)
         self.signals = StopSignals(
-            distribution.make_any(self.strategy) if self.are_several else None
+            distribution.make_any(self.strategy) if self.is_multi_worker else None
         )
+        self.is_saved = True  # Whether no step is lost if the run ends now.
         self.writer = checkpoint.BackgroundWriter()
         self.saved_at = time.monotonic()  # When the last checkpoint was made.
         self.train_step = TrainStep(state, config, strategy)
@@ -83,14 +84,14 @@ class Loop:
                 log.show_state("saving")
                 self.writer.wait()
             except (Stopped, ReadFailed) as end:
-                if not self.signals.may_stop_at_once:
+                if not self.is_saved:
                     self._save(log)
                 self.writer.wait()
                 if isinstance(end, ReadFailed):
                     raise
-                if self.are_several:
-                    # None ends before the first has saved: a scheduler may kill the
-                    # others once one has ended.
+                if self.is_multi_worker:
+                    # A barrier: no worker ends before the first has saved, as a
+                    # scheduler may kill the rest once one has ended.
                     self.signals.any_of(False)
                 where = f" at step {log.step}; resume with {self._resume_command}"
                 raise Stopped(end.signum, where) from end
@@ -100,7 +101,8 @@ class Loop:
 
     def _run(self, log: RunLog) -> None:
         if not checkpoint.list_checkpoints(self.save_dir):
-            # It is complete before the first row: rows alone mean that it was lost.
+            # The first checkpoint is complete before the first row is written, so rows
+            # without a checkpoint mean a lost one.
             self._save(log)
         if self._is_finished():
             if self.is_chief and not self._has_steps_left():
@@ -112,18 +114,22 @@ class Loop:
                 self._write_samples(log)
         first_step = log.step + 1
         log.show_state("building the graph")
-        # A run killed after its last step has yet to write its end.
+        # A run killed after its last step still lacks its last row, checkpoint or
+        # samples.
         while self._has_steps_left() or not self._is_finished():
             stops = None
             for batch in self._batches() if self._has_steps_left() else ():
-                # Building the graph, before the first step, can end at once.
+                # While the first step builds its graph, a signal may end the process at
+                # once.
                 self.signals.may_stop_at_once = log.step + 1 == first_step
-                before, stops = stops, self.train_step(batch, self.signals.asked).stops
-                self.signals.may_stop_at_once = False
+                previous_stops = stops
+                stops = self.train_step(batch, self.signals.asked).stops
+                self.signals.may_stop_at_once = self.is_saved = False
                 log.step_done()
                 self._after_step(log)
-                # Of the step before, which is done: this one need not be waited for.
-                self.signals.check_step(before)
+                # Reading the previous step's flag does not wait for the step just
+                # started.
+                self.signals.check_step(previous_stops)
                 if log.step == self.config.max_steps:
                     break
             self._check_divergence(log)
@@ -182,7 +188,8 @@ class Loop:
         if log.step % config.log_interval == 0:
             self._report(log, "interval")
             self._clear("interval_loss", "interval_images")
-        # That of the last step, or of an epoch's, is written with its row.
+        # The checkpoint of the last step, or of an epoch's last step, is written with
+        # its row.
         is_due = self._saves_at(log.step) and log.step != config.max_steps
         if is_due and not self._epoch_is_over():
             self._save(log)
@@ -199,8 +206,8 @@ class Loop:
         return is_due and not self.state.count("bad_steps")
 
     def _end_epoch(self, log: RunLog) -> None:
-        """A row of metrics; every --save_interval epochs samples, and a checkpoint that
-        begins with the next epoch."""
+        """A row of metrics; after epoch 0 and every --save_interval epochs from there,
+        samples and a checkpoint that begins with the next epoch."""
         state = self.state
         epoch = state.count("epoch")
         self._report(log, "epoch", with_held_out=True)
@@ -258,7 +265,7 @@ class Loop:
             log.show_state("testing")
         held_out_loss = self._held_out_loss() if with_held_out else None
         config = self.config
-        step = self.state.counters["step"] - 1
+        step = self.state.counters["step"] - 1  # The rate of the step just done.
         rate = learning_rate_at(step, config.learning_rate, config.lr_decay)
         log.row(train_loss, held_out_loss, float(rate), speed)
         log.restart_clock()
@@ -275,7 +282,7 @@ class Loop:
         if self.is_chief:
             self.writer.write(self.save_dir, log.step, self.state.groups())
         self.saved_at = time.monotonic()
-        self.signals.may_stop_at_once = True
+        self.signals.may_stop_at_once = self.is_saved = True
         log.restart_clock()
 
     def _samples_path(self, step: int) -> str:
@@ -299,18 +306,20 @@ class Loop:
         path = self._samples_path(log.step)
         scale = image_ops.scale_to_see(config.model.image_shape)
         settings = samples.SampleSettings(seed, progress=show_progress, scale=scale)
-        shown = samples.save_samples(model, n, path, settings)
+        grid_images = samples.save_samples(model, n, path, settings)
         if log.events:
-            log.events.grid(log.step, "samples", shown)
+            log.events.grid(log.step, "samples", grid_images)
             log.show_state("completing")
             seed = seed_for(config, prng.COMPLETIONS, log.step).numpy()
-            shape, most = config.model.image_shape, COMPLETED
+            shape = config.model.image_shape
             keep = image_ops.first_rows(shape[0] // 2, shape)
             # No more than the samples: a larger batch might have to be compiled.
-            times = max(1, min(n // most, most))
+            num_images = min(n, COMPLETED_IMAGES)
+            num_each = max(1, min(n // COMPLETED_IMAGES, COMPLETIONS_EACH))
             settings = samples.SampleSettings(seed)
             completed = samples.complete_images(
-                model, self.held_out_images, min(n, most), keep, times, settings
+                model, self.held_out_images, num_images, keep, num_each, settings
             )
             cells = samples.completion_cells(model, *completed, keep)
-            log.events.grid(log.step, "completions", cells, times + 2)
+            columns = samples.EXTRA_CELLS + num_each
+            log.events.grid(log.step, "completions", cells, columns)

@@ -40,7 +40,7 @@ def read_metrics(path: str) -> list[list[str] | None]:
 
 
 def say(line: str) -> None:
-    """Prints a line at once. A run goes on if nobody reads its stdout any more."""
+    """Prints a line at once. A run continues if nobody reads its stdout any more."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     line = line.encode(encoding, "backslashreplace").decode(encoding)
     try:

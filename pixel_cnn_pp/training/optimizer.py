@@ -129,8 +129,8 @@ def learning_rate_at(
 def ema_decay_at(step: tf.Tensor, polyak_decay: float, warmup: bool) -> tf.Tensor:
     """Decay of the EMA in the step after `step` earlier ones.
 
-    With `warmup` min(polyak_decay, (1 + step) / (10 + step)), so that the averages of a
-    short run are of use; the official rule is `polyak_decay` throughout.
+    With `warmup` min(polyak_decay, (1 + step) / (10 + step)), so that the EMA of a
+    short run is of use; the official rule is `polyak_decay` throughout.
     """
     if not warmup:
         return tf.constant(polyak_decay)
@@ -139,17 +139,17 @@ def ema_decay_at(step: tf.Tensor, polyak_decay: float, warmup: bool) -> tf.Tenso
 
 
 def start_ema(
-    averages: dict[str, tf.Variable], parameters: dict[str, tf.Variable]
+    ema_parameters: dict[str, tf.Variable], parameters: dict[str, tf.Variable]
 ) -> None:
     """Sets the EMA parameters to the parameters.
 
     Called after the data-dependent initialisation. Difference from the official code,
-    whose averages start at the values from before it.
+    whose EMA starts at the values from before it.
     """
-    for name, average in averages.items():
-        average.assign(parameters[name])
+    for name, ema in ema_parameters.items():
+        ema.assign(parameters[name])
 
 
-def ema_step(average: tf.Tensor, parameter: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
-    """decay · average + (1 − decay) · parameter."""
-    return average - (1.0 - decay) * (average - parameter)
+def ema_step(ema: tf.Tensor, parameter: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+    """decay · ema + (1 − decay) · parameter."""
+    return ema - (1.0 - decay) * (ema - parameter)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pixel_cnn_pp import cluster
+from pixel_cnn_pp.errors import tensorflow_reason
 
 
 class Stopped(KeyboardInterrupt):
@@ -24,9 +25,8 @@ class ReadFailed(Exception):
     """Images that could be read before cannot be read any more."""
 
     def __init__(self, error: tf.errors.OpError, resume_command: str):
-        # The first line names the error that a data set raised, and its message.
-        first = (error.message or str(error)).splitlines()[0]
-        reason = re.sub(r"^.*?Error: ", "", first)
+        # Without the name of the error that a data set raised.
+        reason = re.sub(r"^.*?Error: ", "", tensorflow_reason(error))
         super().__init__(f"{reason} Restore it and resume with {resume_command}")
 
 

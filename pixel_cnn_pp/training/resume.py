@@ -7,7 +7,7 @@ from pixel_cnn_pp.config import FROM_DATA, MODEL_SETTINGS, NO_FLAGS, Config
 
 # Settings that cannot be changed: the parameters would have other shapes or another
 # beginning, or the images another order. First that which decides on num_labels.
-FIXED = [
+FIXED_SETTINGS = [
     "class_conditional",
     *sorted(MODEL_SETTINGS - {"dropout_p", *FROM_DATA}),
     "official_checkpoint",
@@ -22,7 +22,7 @@ def check_same_run(config: Config, saved: Config, images_are_known: bool) -> Non
     """Raises ValueError that names all with which a run that has the settings `saved`
     cannot be resumed: of the settings, and of the images if they are known."""
     now, then = config.settings(), saved.settings()
-    changed = [name for name in FIXED if now[name] != then[name]]
+    changed = [name for name in FIXED_SETTINGS if now[name] != then[name]]
     problems = []
     if changed:
         given, had = (listed(changed, values, "--") for values in (now, then))

@@ -52,7 +52,7 @@ def start(state: TrainState, config: Config, train: ImageSet) -> None:
     step = state.count("step")
     if config.max_steps is not None and config.max_steps <= step:
         raise ValueError(
-            f"--max_steps={config.max_steps}: steps are counted on from the {step} of "
+            f"--max_steps={config.max_steps}: steps are counted from the {step} of "
             f"{config.official_checkpoint}; give more."
         )
 
@@ -163,16 +163,15 @@ def prepare(
         image_ops.quantized(images, config.model.num_levels)
         for images in (train_images, held_out_images)
     )
-    config = with_images(config, train_images, held_out_images, strategy)
-    is_chief = distribution.is_chief(strategy)
-    if is_chief:
-        print_images(config, train_images, held_out_images, save_dir, strategy)
-    lock = FolderLock(save_dir)
-    if load_params and is_chief:
-        lock.acquire()
-    config, changes = with_run_id(config, save_dir if load_params else None)
-    state = TrainState(config, strategy)
-    with strategy.scope():
+    is_chief, lock = distribution.is_chief(strategy), FolderLock(save_dir)
+    with distribution.naming_lost_workers(strategy), strategy.scope():
+        config = with_images(config, train_images, held_out_images, strategy)
+        if is_chief:
+            print_images(config, train_images, held_out_images, save_dir, strategy)
+        if load_params and is_chief:
+            lock.acquire()
+        config, changes = with_run_id(config, save_dir if load_params else None)
+        state = TrainState(config, strategy)
         if is_chief:
             print_model(state)
         step = None
@@ -183,8 +182,8 @@ def prepare(
             start(state, config, train_images)
         if is_chief and load_params:
             print_resumed(step, changes)
-        if distribution.are_several(strategy):
-            distribution.take_from_first(state.groups(), strategy)
+        if distribution.is_multi_worker(strategy):
+            distribution.broadcast_from_chief(state.groups(), strategy)
         return Loop(
             config, state, train_images, held_out_images, save_dir, lock, strategy
         )
@@ -206,8 +205,8 @@ def with_images(
         "fingerprint": image_ops.fingerprint(train, config.seed),
         "held_out_fingerprint": image_ops.fingerprint(held_out),
     }
-    are_several = distribution.are_several(strategy)
-    if are_several and not distribution.are_alike(strategy, repr(of_images)):
+    is_alone = not distribution.is_multi_worker(strategy)
+    if not (is_alone or distribution.are_alike(strategy, repr(of_images))):
         raise ValueError(
             f"--data_dir={config.data_dir}: another worker of TF_CONFIG has other "
             "images there; give all of them the same."
@@ -235,7 +234,7 @@ def print_images(
     strategy: tf.distribute.Strategy,
 ) -> None:
     """Prints what a run trains on, and where to."""
-    say(f"devices: {distribution.describe(strategy)}")
+    say(f"devices: {distribution.devices_text(strategy)}")
     where = f" in {config.data_dir}" if config.data_dir else ""
     say(
         f"data: {config.data_set}{where}, {train.num_images} training and "

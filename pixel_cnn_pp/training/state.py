@@ -17,15 +17,15 @@ def seed_for(config: Config, purpose: int, step=None) -> tf.Tensor:
 class TrainState:
     """Model, EMA model, optimizer and counters of a run on a strategy's replicas."""
 
-    def __init__(self, config: Config, strategy: tf.distribute.Strategy | None = None):
-        with (strategy or tf.distribute.get_strategy()).scope():
+    def __init__(self, config: Config, strategy: tf.distribute.Strategy):
+        with strategy.scope():
             self.model = PixelCNNPP(
                 **vars(config.model), seed=config.seed, name="model"
             )
             self.model.set_precision(config.precision)
             self.model.set_remat(config.remat)
             self.ema_model = PixelCNNPP(
-                **vars(config.model), initial_weights=False, name="averaged"
+                **vars(config.model), initial_weights=False, name="ema_model"
             )
             jit_compile = distribution.xla_scope(config.jit_compile)
             self.ema_model.set_jit_compile(jit_compile is not False)
