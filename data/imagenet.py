@@ -16,7 +16,7 @@ SIZES = {"imagenet": 32, "imagenet32": 32, "imagenet64": 64}
 def load(
     name: str, data_dir: str | None, split: str, labels: bool, image_size: int | None
 ) -> Source:
-    """Prepares the set where needed; streams it."""
+    """A split, streamed; prepares the data set where needed."""
     size = SIZES[name]
     if labels:
         raise ValueError(

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from data import tfds_builder
 from data.resize import crop_and_resize
-from data.source import ChunkedSource, ReadError, class_name, reason_of, shown
+from data.source import ChunkedSource, ReadError, class_name, printable, short_reason
 from data.tfrecord import Records
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class TfdsSource(ChunkedSource):
             return np.array([self.records.read(i) for i in indices], object)
         except OSError as error:
             raise ReadError(
-                f"{shown(str(error.filename))} cannot be opened, {error.strerror}, but "
-                "it could be read before."
+                f"{printable(str(error.filename))} cannot be opened, {error.strerror}, "
+                "but it could be read before."
             ) from error
 
     def _decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -136,7 +136,7 @@ def find_positions(
                 "last tenth of train, which is then not trained on"
             )
         raise ValueError(
-            f"{name} has no split {shown(tfds_split)} (it has "
+            f"{name} has no split {printable(tfds_split)} (it has "
             f"{', '.join(builder.info.splits)}); {remedy}."
         ) from error
     positions = {}
@@ -242,7 +242,7 @@ def load(
         check_first(source, builder.data_dir)
     except (tf.errors.OpError, OSError, EOFError) as error:
         raise ValueError(
-            f"{builder.data_dir} cannot be read ({reason_of(error)}); remove that "
+            f"{builder.data_dir} cannot be read ({short_reason(error)}); remove that "
             "folder to prepare it again."
         ) from error
     return source
