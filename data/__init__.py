@@ -114,12 +114,13 @@ def load(
     - imagenet, tfds:NAME and TFDS_NAMES: the folder of tensorflow_datasets;
     - shapes: not needed.
 
-    image_size is for shapes, folder, tfds:NAME and TFDS_NAMES: each image is cropped to
-    a square and resized. tfds_split_test is for the latter two: the split to test on,
-    by default 'test'; what it takes of train is not in train. skip_bad_images is for
-    folder: files that cannot be read as images are skipped and reported. test_share is
-    for a folder of images without train/ and test/: about this share of them is the
-    split test, the rest train; without it all are test, and there is no train.
+    image_size is for shapes, and for folder, tfds:NAME and TFDS_NAMES, whose images it
+    crops to a square and resizes. tfds_split_test is for the latter two: the split to
+    test on, by default 'test'; what it takes of train is not in train. skip_bad_images
+    is for folder: files that cannot be read as images are skipped and reported.
+    test_share is for a folder of images without train/ and test/: about this share of
+    them is the split test, the rest train; without it all are test, and there is no
+    train.
 
     Raises ValueError or OSError, in one line, for whatever is not right; no code in a
     file is run. A file that can no longer be read later ends the streaming, see
@@ -143,7 +144,10 @@ def load(
         return cifar.load(name, data_dir, split, labels, image_size)
     if name in imagenet.SIZES:
         return imagenet.load(name, data_dir, split, labels, image_size)
-    return tfds_images.load(name, data_dir, split, labels, image_size, tfds_split_test)
+    tfds_set = tfds_images.TfdsSet(name, name.removeprefix(tfds_images.PREFIX))
+    return tfds_images.load(
+        tfds_set, data_dir, split, labels, image_size, tfds_split_test
+    )
 
 
 def has_labels(name: str, data_dir: str | None, split: str) -> bool:

@@ -147,8 +147,8 @@ def load(
     original = find_original(data_dir) if data_dir is not None else None
     if original is None:
         remedy = f"put {ARCHIVES[PYTHON]} into data_dir."
-        of = name, data_dir, split, labels, image_size
-        return tfds_images.load(*of, tfds_name="cifar10", remedy=remedy)
+        tfds_set = tfds_images.TfdsSet(name, "cifar10", remedy=remedy)
+        return tfds_images.load(tfds_set, data_dir, split, labels, image_size)
     images, all_labels = read_original(*original, split)
     if labels:
         return ArraySource.of(name, split, images, all_labels, CLASS_NAMES)
