@@ -77,8 +77,7 @@ def check_settings(
     test_share: float | None,
     tfds_split_test: str | None,
 ) -> None:
-    """Raises ValueError for a setting that this data set does not take, or a value
-    that none takes."""
+    """Raises ValueError for a setting, or a value of it, that the set does not take."""
     if image_size is not None:
         check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
     if skip_bad_images and name != "folder":

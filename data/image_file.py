@@ -29,18 +29,7 @@ try:
 except ImportError:
     Image = None
 
-EXTENSIONS = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".tif",
-    ".tiff",
-)
+EXTENSIONS = tuple(".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff".split())
 # Pillow's other formats are not tried: some of them start programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_PIXELS = 1 << 26  # 8192×8192.

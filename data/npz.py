@@ -42,7 +42,7 @@ LISTED = 10  # Labels without images that are listed.
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-class NpzFile:
+class NpzFile(contextlib.AbstractContextManager):
     """An open .npz file, whose arrays are checked as they are read."""
 
     def __init__(self, path: str):
@@ -57,9 +57,6 @@ class NpzFile:
             if count > 1:
                 self.zip.close()
                 raise self.error(f"has {count} arrays {printable(key)}")
-
-    def __enter__(self) -> "NpzFile":
-        return self
 
     def __exit__(self, *_) -> None:
         self.zip.close()

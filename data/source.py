@@ -40,7 +40,7 @@ DAMAGE = (
 
 
 def printable(name: str) -> str:
-    """A name or path, escaped if it has line breaks or others not to be printed."""
+    """A name or path in one line: escaped where it has unprintable characters."""
     return name if name.isprintable() else ascii(name)
 
 
@@ -81,7 +81,7 @@ def class_name(text: str) -> str:
 
 
 def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
-    """Order of `num` examples, int64 [num]: as stored without epoch, else random."""
+    """Order of `num` examples, int64 [num]: as stored, or random by (seed, epoch)."""
     if epoch is None:
         return np.arange(num)
     return np.random.default_rng([seed, epoch]).permutation(num)
@@ -90,8 +90,7 @@ def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
 def check_image_size(
     name: str, image_shape: tuple[int, int, int], image_size: int | None
 ) -> None:
-    """Raises ValueError for another image_size than that of a data set whose images
-    are not resized."""
+    """Raises ValueError for another size than that of images that are not resized."""
     h, w, _ = image_shape
     if image_size is not None and (image_size, image_size) != (h, w):
         raise ValueError(
