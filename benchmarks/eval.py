@@ -44,7 +44,7 @@ def main(argv):
     first = seconds(lambda: model.log_prob(images))
     times = [seconds(lambda: model.log_prob(images)) for _ in range(FLAGS.calls)]
     rate = n / float(np.median(times))
-    found = {
+    results = {
         "nr_resnet": FLAGS.nr_resnet,
         "nr_filters": FLAGS.nr_filters,
         "batch_size": n,
@@ -55,7 +55,7 @@ def main(argv):
         "ceiling_gflop_per_s": max(before, ceiling(FLAGS.precision)),
         "first_call_s": first,
     }
-    report.speed(found, **{"first call": f"{first:.0f} s"})
+    report.speed(results, **{"first call": f"{first:.0f} s"})
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(argv):
     while count < wanted:
         count += len(next(batches)["image"])
     rate = count / (time.perf_counter() - start)
-    found = {
+    results = {
         "data_set": FLAGS.data_set,
         "image_shape": source.image_shape,
         "num_images": count,
@@ -54,7 +54,7 @@ def main(argv):
         "first batch": f"{first:.1f} s",
     }
     report.row(columns)
-    report.write(found)
+    report.write(results)
 
 
 if __name__ == "__main__":

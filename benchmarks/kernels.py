@@ -8,7 +8,7 @@ import tempfile
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-# Each kernel is of the first kind that its name has a part of.
+# Of each kind a pattern; a kernel is of the first kind whose pattern is in its name.
 KINDS = {
     "convolutions": "fprop",
     "their gradients by the input": "dgrad",
@@ -29,14 +29,14 @@ def kind_of(kernel: str) -> str:
 
 def profile(work, times: int = 3) -> dict[str, tuple[float, float]]:
     """Number and milliseconds of the kernels of each kind that one call of `work`
-    starts on the first GPU, the mean of some; `work` waits for its result."""
+    starts on the first GPU, the mean of `times` calls; `work` waits for its result."""
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
             for _ in range(times):
                 work()
         (path,) = pathlib.Path(folder).glob("**/*.xplane.pb")
-        found = by_kind(xplane_pb2.XSpace.FromString(path.read_bytes()))
-    return {kind: (number / times, ms / times) for kind, (number, ms) in found.items()}
+        totals = by_kind(xplane_pb2.XSpace.FromString(path.read_bytes()))
+    return {kind: (number / times, ms / times) for kind, (number, ms) in totals.items()}
 
 
 def by_kind(space: xplane_pb2.XSpace) -> dict[str, tuple[int, float]]:
@@ -54,5 +54,5 @@ def by_kind(space: xplane_pb2.XSpace) -> dict[str, tuple[int, float]]:
     for kind, duration in events:
         numbers[kind] += 1
         times[kind] += duration
-    found = {kind: (numbers[kind], times[kind] / 1e9) for kind in KINDS}
-    return found | {"all": (numbers.total(), times.total() / 1e9)}
+    sums = {kind: (numbers[kind], times[kind] / 1e9) for kind in KINDS}
+    return sums | {"all": (numbers.total(), times.total() / 1e9)}

@@ -1,8 +1,7 @@
-"""The official network, loss, Adam and averages as a graph of TensorFlow 2.
+"""The official network, loss, Adam and Polyak averages as a graph of TensorFlow 2.
 
 For official_step.py and official_curve.py, after
-`git clone https://github.com/openai/pixel-cnn DIR`: nothing of the official code is
-changed.
+`git clone https://github.com/openai/pixel-cnn DIR`; the official code is not changed.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
-"""Trains the official network with the official loss, Adam and averages.
+"""Trains the official network with the official loss, Adam and Polyak averages.
 
 After `git clone https://github.com/openai/pixel-cnn DIR`,
 `python benchmarks/official_curve.py --checkout=DIR --data=FILE.npz -q 2 -n 32 -b 16
 -u 100 -p 0` prints the test bits/dim by the raw parameters and by the Polyak averages
-as training goes on. The npz is one that train.py takes: images of 3 channels and 256
-levels; labels are not used.
+during training. The npz is one that train.py takes: images of 3 channels and 256
+pixel values; labels are not used.
 """
 
 import pathlib
@@ -78,12 +78,11 @@ def main(argv):
             training.step(images, rate)
             if step % FLAGS.interval == 0:
                 raw, averaged = bits_per_dim(training, test)
-                found = {"step": step, "raw": raw, "averaged": averaged}
+                curve.append({"step": step, "raw": raw, "averaged": averaged})
                 report.row(
                     {"step": str(step), "raw": f"{raw:.4f}", "EMA": f"{averaged:.4f}"},
-                    is_first=not curve,
+                    is_first=len(curve) == 1,
                 )
-                curve.append(found)
     report.write(curve)
 
 

@@ -52,7 +52,7 @@ def main(argv):
         peak = report.peak_gb()
     rate = n / float(np.median(times))
     gflop = 3 * gflop_per_image(PixelCNNPP(**size))  # As train_step.py counts them.
-    found = {
+    results = {
         **size,
         "batch_size": n,
         "images_per_s": rate,
@@ -61,7 +61,9 @@ def main(argv):
         "first_step_s": first,
         "peak_gb": peak,
     }
-    report.speed(found, **{"first step": f"{first:.0f} s", "memory": f"{peak:.1f} GB"})
+    report.speed(
+        results, **{"first step": f"{first:.0f} s", "memory": f"{peak:.1f} GB"}
+    )
 
 
 if __name__ == "__main__":

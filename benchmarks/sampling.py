@@ -43,7 +43,7 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
     model = PixelCNNPP(nr_resnet=nr_resnet, nr_filters=nr_filters)
     model.round_kernels(FLAGS.kernels)
     first = seconds(lambda: model.sample(n))
-    draw = min(seconds(lambda: model.sample(n)) for _ in range(FLAGS.draws))
+    sampling = min(seconds(lambda: model.sample(n)) for _ in range(FLAGS.draws))
     peak_gb = report.peak_gb()  # Of the sampler, before the full passes.
     # One value of the output: a GPU would take time to copy all of it.
     full_pass = tf.function(lambda x: model(x)[0, 0, 0, 0], autograph=False)
@@ -55,9 +55,9 @@ def measure(nr_resnet: int, nr_filters: int, n: int) -> dict[str, float]:
         "nr_filters": nr_filters,
         "batch": n,
         "full_passes_s": min(passes) * PIXELS,
-        "incremental_s": draw,
-        "ratio": min(passes) * PIXELS / draw,
-        "compile_s": first - draw,
+        "incremental_s": sampling,
+        "ratio": min(passes) * PIXELS / sampling,
+        "compile_s": first - sampling,
         "peak_gb": peak_gb,
     }
 
@@ -72,8 +72,8 @@ def main(argv):
             command = [sys.executable, __file__, f"--measure={size},{n}"]
             command += [f"--kernels={FLAGS.kernels}", f"--tf32={FLAGS.tf32}"]
             command += [f"--full_passes={FLAGS.full_passes}", f"--draws={FLAGS.draws}"]
-            found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-            row = json.loads(found.stdout.splitlines()[-1])
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            row = json.loads(done.stdout.splitlines()[-1])
             columns = {
                 "size": f"{row['nr_resnet']}, {row['nr_filters']}",
                 "batch": f"{row['batch']}",

@@ -104,7 +104,7 @@ def main(argv):
     rate = n / float(np.median(times))
     # Gradients take twice the forward pass.
     gflop = 3 * gflop_per_image(state.model)
-    found = {
+    results = {
         "nr_resnet": config.model.nr_resnet,
         "nr_filters": config.model.nr_filters,
         "batch_size": n,
@@ -122,11 +122,11 @@ def main(argv):
         "peak_gb": peak_gb,
     }
     report.speed(
-        found,
+        results,
         **{
             "first step": f"{first:.0f} s",
-            "memory": f"{found['peak_gb']:.1f} GB",
-            "operations": str(found["operations"]),
+            "memory": f"{results['peak_gb']:.1f} GB",
+            "operations": str(results["operations"]),
         },
     )
 

@@ -8,6 +8,7 @@ from data.validation import divide
 from pixel_cnn_pp.checks import check_integer
 
 __all__ = [
+    "MAX_IMAGE_SIZE",
     "NAMES",
     "SPLITS",
     "ReadError",
@@ -16,8 +17,10 @@ __all__ = [
     "check_name",
     "divide",
     "has_labels",
+    "is_of_tfds",
     "is_resized",
     "load",
+    "main_name",
 ]
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "svhn_cropped", "cifar100")
@@ -41,7 +44,7 @@ def is_of_tfds(name: str) -> bool:
 
 
 def main_name(name: str) -> str:
-    """The name of a data set that has several: cifar10 is cifar."""
+    """One name for a data set that has several: cifar for cifar10."""
     name = name.removeprefix(tfds_images.PREFIX) if is_of_tfds(name) else name
     return {"cifar10": "cifar", "imagenet32": "imagenet"}.get(name, name)
 
@@ -52,7 +55,7 @@ def is_resized(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for the name of a data set that cannot be one."""
+    """Raises ValueError for a name that no data set can have."""
     if name not in NAMES and not is_of_tfds(name):
         raise ValueError(
             f"data set {name!r} is not known; use {', '.join(NAMES)}, or tfds:NAME for "
@@ -61,7 +64,7 @@ def check_name(name: str) -> None:
 
 
 def not_taken(setting: str, name: str, takers: str) -> ValueError:
-    """The error for a setting that is for other data sets."""
+    """The error for a setting that only other data sets take."""
     return ValueError(
         f"--{setting}: {name} does not take it, only {takers}; remove it."
     )
@@ -74,7 +77,7 @@ def check_settings(
     test_share: float | None,
     tfds_split_test: str | None,
 ) -> None:
-    """Raises ValueError for a setting of `load` that is not for this data set."""
+    """Raises ValueError for a setting, or a value of it, that the set does not take."""
     if image_size is not None:
         check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
     if skip_bad_images and name != "folder":
@@ -103,18 +106,24 @@ def load(
 ) -> Source:
     """The split 'train' or 'test' of a data set, checked and ready to stream.
 
-    data_dir is the .npz file of npz; the folder with train/ and test/ of folder; the
-    folder of the original CIFAR-10 archive or of tensorflow_datasets for cifar; that of
-    tensorflow_datasets for imagenet, tfds:NAME and the sets under their names there;
-    shapes needs none. image_size is for shapes, folder and sets of tensorflow_datasets,
-    whose images it crops to a square and resizes. tfds_split_test is the split of such
-    a set to test on, 'test' without it; what it takes of train is not in train.
-    skip_bad_images is for folder: files that cannot be read as images are skipped and
-    reported. test_share is for a folder of images without train/ and test/: about this
-    share of them is the split test, the rest train; without it all are test, and there
-    is no train. Raises ValueError or OSError, in one line, for whatever is not right;
-    no code in a file is run. A file of folder that vanishes later ends the streaming:
-    see ReadError.
+    data_dir is for
+    - npz: the .npz file;
+    - folder: the folder with train/ and test/, or a folder of images;
+    - cifar: the folder of the original archive, or that of tensorflow_datasets;
+    - imagenet, tfds:NAME and TFDS_NAMES: the folder of tensorflow_datasets;
+    - shapes: not needed.
+
+    image_size is for shapes, and for folder, tfds:NAME and TFDS_NAMES, whose images it
+    crops to a square and resizes. tfds_split_test is for the latter two: the split to
+    test on, by default 'test'; what it takes of train is not in train. skip_bad_images
+    is for folder: files that cannot be read as images are skipped and reported.
+    test_share is for a folder of images without train/ and test/: about this share of
+    them is the split test, the rest train; without it all are test, and there is no
+    train.
+
+    Raises ValueError or OSError, in one line, for whatever is not right; no code in a
+    file is run. A file that can no longer be read later ends the streaming, see
+    ReadError.
     """
     check_name(name)
     if split not in SPLITS:
@@ -134,13 +143,16 @@ def load(
         return cifar.load(name, data_dir, split, labels, image_size)
     if name in imagenet.SIZES:
         return imagenet.load(name, data_dir, split, labels, image_size)
-    return tfds_images.load(name, data_dir, split, labels, image_size, tfds_split_test)
+    tfds_set = tfds_images.TfdsSet(name, name.removeprefix(tfds_images.PREFIX))
+    return tfds_images.load(
+        tfds_set, data_dir, split, labels, image_size, tfds_split_test
+    )
 
 
 def has_labels(name: str, data_dir: str | None, split: str) -> bool:
-    """Whether `load` would find labels; where nothing is found, it says what is wrong.
+    """Whether `load` would find labels. Arguments as those of `load`.
 
-    Arguments as those of `load`.
+    False where there is no such data set: `load` says what is wrong.
     """
     data_dir = local_path(data_dir)
     if name == "npz":

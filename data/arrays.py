@@ -25,7 +25,8 @@ class ArraySource(ChunkedSource):
         class_names: tuple[str, ...] | None = None,
         num_levels: int = 256,
     ) -> "ArraySource":
-        """The source of checked arrays; labels, of any integer dtype, need names."""
+        """The source of checked arrays. Labels, of any integer dtype, come with
+        class_names."""
         # On a machine with GPUs tensors go there by default.
         with tf.device("CPU:0"):
             return cls(

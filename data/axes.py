@@ -1,12 +1,12 @@
 """Which axes an array of images has, where its shape tells."""
 
-FEW = 4  # Up to 4 are likely to be channels and unlikely to be pixels.
+FEW = 4  # An axis of this length or less is likely to be channels, not pixels.
 
 
 def find_other_axes(shape: tuple[int, ...]) -> tuple[str, str] | None:
     """Axes likelier than [N, H, W, C] or [N, H, W], and how to get [N, H, W, C].
 
-    None where no others are likelier.
+    None where no other axes are likelier.
     """
     return find_other_3_axes(*shape) if len(shape) == 3 else find_other_4_axes(*shape)
 
@@ -28,9 +28,9 @@ def find_other_4_axes(a: int, b: int, c: int, d: int) -> tuple[str, str] | None:
 
 
 def find_doubt(shape: tuple[int, int, int, int]) -> str | None:
-    """Axes by which images would be square, where [N, H, W, C] makes them no squares.
+    """Other axes that make the images square, where [N, H, W, C] does not.
 
-    Such images exist, so that they are no reason to reject a file.
+    Images that are not square exist: a reason to warn, none to reject a file.
     """
     a, b, c, d = shape
     if a == b != c:
@@ -41,7 +41,7 @@ def find_doubt(shape: tuple[int, int, int, int]) -> str | None:
 
 
 def find_other_3_axes(a: int, b: int, c: int) -> tuple[str, str] | None:
-    """As `find_other_axes`, of a shape [a, b, c]. [a, b, c, 1] is never doubted."""
+    """As `find_other_axes`, of a shape [a, b, c]."""
     if c <= FEW:
         if a <= 4 * b:
             return "one image [H, W, C]", "images[None]"

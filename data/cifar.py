@@ -12,7 +12,7 @@ import numpy as np
 
 from data import cifar_pickle, tfds_images
 from data.arrays import ArraySource
-from data.source import DAMAGE, Source, check_image_size, reason_of
+from data.source import DAMAGE, Source, check_image_size, short_reason
 
 IMAGE_SHAPE = (32, 32, 3)
 CLASS_NAMES = tuple(
@@ -34,7 +34,7 @@ MAX_BATCH = 1 << 27  # Bytes; four times an original batch.
 
 
 def find_original(data_dir: str) -> tuple[str, str] | None:
-    """Path of the original folder or archive, and which version it is; None if none."""
+    """Path of the original folder or archive, and its version, PYTHON or BINARY."""
     for version in (PYTHON, BINARY):
         if os.path.exists(os.path.join(data_dir, BATCHES["test"][0] + SUFFIX[version])):
             return data_dir, version
@@ -80,7 +80,7 @@ def read_batch(path: str) -> bytes:
 
 
 def read_batches(path: str, version: str, split: str) -> dict[str, bytes]:
-    """Contents of each batch of a split by its name for errors, in order."""
+    """Contents of the batches of a split, in order, by the name to use in errors."""
     names = [batch + SUFFIX[version] for batch in BATCHES[split]]
     if os.path.isfile(path):
         members = [f"{version}/{name}" for name in names]
@@ -107,8 +107,8 @@ def parse_python(contents: bytes) -> tuple[np.ndarray, list[int]]:
 PARSE = {PYTHON: parse_python, BINARY: parse_binary}
 
 
-def check_batch(pixels: np.ndarray, labels: list[int]) -> None:
-    """Raises ValueError for what no batch holds."""
+def check_contents(pixels: np.ndarray, labels: list[int]) -> None:
+    """Raises ValueError where a batch does not hold N images and N labels."""
     if pixels.ndim != 2 or pixels.shape[1] != PIXELS or not len(pixels):
         raise ValueError(f"its images are {list(pixels.shape)}, not [N, {PIXELS}]")
     if not (
@@ -127,10 +127,10 @@ def read_original(path: str, version: str, split: str) -> tuple[np.ndarray, np.n
     for source, contents in read_batches(path, version, split).items():
         try:
             batch_pixels, batch_labels = PARSE[version](contents)
-            check_batch(batch_pixels, batch_labels)
+            check_contents(batch_pixels, batch_labels)
         except DAMAGE as error:
             raise ValueError(
-                f"{source} is not a batch of CIFAR-10 ({reason_of(error)}); get the "
+                f"{source} is not a batch of CIFAR-10 ({short_reason(error)}); get the "
                 "original file again."
             ) from error
         pixels.append(batch_pixels)
@@ -142,13 +142,13 @@ def read_original(path: str, version: str, split: str) -> tuple[np.ndarray, np.n
 def load(
     name: str, data_dir: str | None, split: str, labels: bool, image_size: int | None
 ) -> Source:
-    """The split asked for, in memory, or streamed from tensorflow_datasets."""
+    """A split, in memory, or streamed from tensorflow_datasets."""
     check_image_size(name, IMAGE_SHAPE, image_size)
     original = find_original(data_dir) if data_dir is not None else None
     if original is None:
         remedy = f"put {ARCHIVES[PYTHON]} into data_dir."
-        of = name, data_dir, split, labels, image_size
-        return tfds_images.load(*of, tfds_name="cifar10", remedy=remedy)
+        tfds_set = tfds_images.TfdsSet(name, "cifar10", remedy=remedy)
+        return tfds_images.load(tfds_set, data_dir, split, labels, image_size)
     images, all_labels = read_original(*original, split)
     if labels:
         return ArraySource.of(name, split, images, all_labels, CLASS_NAMES)

@@ -19,9 +19,9 @@ NAMES = {
     "_codecs.encode",  # Protocol 2 of Python 3 writes bytes with it.
 }
 MAX_OPCODES = 1_000_000  # An original batch has some 20,000.
-# Numbers of any length, of which many can have one hash: dicts of them are slow.
+# Integers of any length: many of them can have the same hash, so dicts get slow.
 LONG = set("LONG LONG1 LONG4 INT".split())
-# Tuples that hold one another take exponential time to hash, or overflow the stack.
+# Nested tuples can take exponential time to hash, or overflow the stack.
 NESTING = set("TUPLE TUPLE1 TUPLE2 TUPLE3 GET BINGET LONG_BINGET DUP".split())
 MAX_NESTING = 40  # An original batch has 6.
 

@@ -17,7 +17,7 @@ from data import image_file
 from data.image_split import find_files, folder_of
 from data.image_tree import class_of, find_classes, find_images
 from data.resize import crop_and_resize
-from data.source import ReadError, Source, shown, warn_if_quantized
+from data.source import ReadError, Source, printable, warn_if_quantized
 
 NAMED = 3  # Bad files that are named; the others are counted.
 
@@ -50,7 +50,7 @@ class FolderSource(Source):
             if isinstance(error, OSError):
                 reason = f"cannot be opened, {error.strerror}"
             raise ReadError(
-                f"{shown(path)} {reason}, but it could be read before."
+                f"{printable(path)} {reason}, but it could be read before."
             ) from error
         return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 
@@ -72,12 +72,12 @@ class Checked(NamedTuple):
     """What is kept of a file that was decoded once."""
 
     shape: tuple[int, int, int]
-    brightest: int  # Of 16 bits, the upper 8.
+    brightest: int  # The highest pixel value, of 16 bits the upper 8.
     is_16_bit: bool
 
 
 def check_file(path: str) -> Checked | str:
-    """Decodes a file once. Returns what is wrong with a bad one."""
+    """Decodes a file once. Of a bad one, returns what is wrong with it."""
     try:
         pixels, is_16_bit = image_file.read(path, count_rows=True)
     except ValueError as error:
@@ -98,36 +98,37 @@ def check_files(
             if isinstance(checked, Checked):
                 good[file] = checked
             elif skip_bad_images:
-                bad.append(f"{shown(file)} {checked}")
+                bad.append(f"{printable(file)} {checked}")
             else:
                 raise ValueError(
-                    f"{shown(path)} {checked}; repair or remove it, or "
+                    f"{printable(path)} {checked}; repair or remove it, or "
                     "give --skip_bad_images to skip all such files."
                 )
     if not good:
         raise ValueError(
-            f"{shown(root)}: none of its {len(files)} images can be read "
+            f"{printable(root)}: none of its {len(files)} images can be read "
             f"({bad[0]}); put others there."
         )
     if bad:
         named = "; ".join(bad[:NAMED]) + ("; …" if len(bad) > NAMED else "")
         logging.warning(
-            f"{shown(root)}: {len(bad)} of {len(files)} images are skipped: {named}"
+            f"{printable(root)}: {len(bad)} of {len(files)} images are skipped: {named}"
         )
     warn_of_dark_images(root, list(good.values()))
     return good
 
 
 def warn_of_dark_images(root: str, checked: list[Checked]) -> None:
-    """Warns where all images of 16 bits hold values of fewer, such as 12, and where
-    all of 8 bits look quantized."""
+    """Warns where all images of 16 bits use fewer of them, such as 12, or where all
+    images have 8 bits and look quantized."""
     brightest = [c.brightest for c in checked if c.is_16_bit]
     if not brightest:
-        warn_if_quantized(shown(root), max(c.brightest for c in checked))
-    num_bits = 8 + max(brightest, default=255).bit_length()
+        warn_if_quantized(printable(root), max(c.brightest for c in checked))
+        return
+    num_bits = 8 + max(brightest).bit_length()
     if num_bits < 16:
         logging.warning(
-            f"{shown(root)}: its {len(brightest)} images of 16 bits use the lower "
+            f"{printable(root)}: its {len(brightest)} images of 16 bits use the lower "
             f"{num_bits} bits alone, and the upper 8 are kept, so they become dark; "
             f"multiply their values by {1 << (16 - num_bits)}."
         )
@@ -136,27 +137,27 @@ def warn_of_dark_images(root: str, checked: list[Checked]) -> None:
 def warn_of_other_sizes(
     root: str, shapes: dict[str, tuple[int, int, int]], side: int
 ) -> None:
-    """Warns of images that are resized, of which scores say little."""
+    """Warns of images that are resized: their scores say little."""
     resized = [file for file, (h, w, _) in shapes.items() if (h, w) != (side, side)]
     if resized:
         h, w, _ = shapes[resized[0]]
         logging.warning(
-            f"{shown(root)}: {len(resized)} of {len(shapes)} images are cropped to a "
-            f"square and resized to {side}×{side}, the first of them "
-            f"{shown(resized[0])} of {h}×{w}."
+            f"{printable(root)}: {len(resized)} of {len(shapes)} images are cropped to "
+            f"a square and resized to {side}×{side}, the first of them "
+            f"{printable(resized[0])} of {h}×{w}."
         )
 
 
 def one_size(root: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int]:
-    """H and W of all images, which is one."""
+    """H and W of all images. Raises ValueError where they differ."""
     first = next(iter(shapes))
     h, w, _ = shapes[first]
     for file, (other_h, other_w, _) in shapes.items():
         if (other_h, other_w) != (h, w):
             raise ValueError(
-                f"{shown(root)}: {shown(first)} is {h}×{w} but {shown(file)} is "
-                f"{other_h}×{other_w} where images have one size; give image_size=N to "
-                "crop each to a square and resize it to N×N."
+                f"{printable(root)}: {printable(first)} is {h}×{w} but "
+                f"{printable(file)} is {other_h}×{other_w} where images have one size; "
+                "give image_size=N to crop each to a square and resize it to N×N."
             )
     return h, w
 
@@ -164,11 +165,11 @@ def one_size(root: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, i
 def find_labels(
     root: str, files: list[str], class_names: tuple[str, ...]
 ) -> dict[str, int]:
-    """Of each file, the index of the class whose folder it lies in."""
+    """The label of each file: the index of the class in whose folder it lies."""
     index_of = {name: index for index, name in enumerate(class_names)}
     labels = {}
     for file in files:
-        name, path = class_of(file), shown(os.path.join(root, file))
+        name, path = class_of(file), printable(os.path.join(root, file))
         if name is None:
             raise ValueError(
                 f"{path} lies in no class folder, and -c or a class-conditional model "
@@ -177,8 +178,8 @@ def find_labels(
         if name not in index_of:
             raise ValueError(
                 f"{path}: train has no class {name!r} (it has "
-                f"{', '.join(map(shown, class_names)):.200}); add it there or ask for "
-                "no labels."
+                f"{', '.join(map(printable, class_names)):.200}); add it there or ask "
+                "for no labels."
             )
         labels[file] = index_of[name]
     return labels
@@ -189,8 +190,8 @@ def check_classes(root: str, class_names: tuple[str, ...], labels: list[int]) ->
     missing = set(range(len(class_names))) - set(labels)
     if missing:
         raise ValueError(
-            f"{shown(root)}: no image of class {class_names[min(missing)]!r} can be "
-            "read; remove its folder or put other images there."
+            f"{printable(root)}: no image of class {class_names[min(missing)]!r} can "
+            "be read; remove its folder or put other images there."
         )
 
 
@@ -215,13 +216,13 @@ def load(
     skip_bad_images: bool,
     test_share: float | None,
 ) -> FolderSource:
-    """Finds the images, decodes each once, and keeps their paths and labels alone.
+    """Finds the images and decodes each once, to check it; keeps paths and labels.
 
     A folder of images without train/ and test/ is the split test, or with a test_share
     divided into the two by file names.
 
-    With skip_bad_images those that cannot be read are as if they were not there: the
-    order of the others, and num_images, are what they would be without them.
+    With skip_bad_images, files that cannot be read change nothing else: num_images and
+    the order of the others are as if those files did not exist.
     """
     image_file.check_pillow()
     if data_dir is None:

@@ -29,27 +29,16 @@ try:
 except ImportError:
     Image = None
 
-EXTENSIONS = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".tif",
-    ".tiff",
-)
+EXTENSIONS = tuple(".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff".split())
 # Pillow's other formats are not tried: some of them start programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_PIXELS = 1 << 26  # 8192×8192.
-MAX_BYTES = 1 << 29  # More than MAX_PIXELS take uncompressed.
+MAX_BYTES = 1 << 29  # As many as MAX_PIXELS of four channels of 16 bits.
 MAX_SCANS = 100  # Of a progressive JPEG, which has some ten.
-# Errors of the system that will be the same tomorrow, unlike those of a failing disk:
-# broken links, loops of links, files of somebody else.
+# Errors that will be the same tomorrow, unlike those of a failing disk: broken links,
+# loops of links, files of somebody else.
 LASTING = (errno.ENOENT, errno.ELOOP, errno.EACCES)
-# Tags of TIFF; their values for grey whose 0 is white and for planes one by one.
+# Tags of TIFF; PHOTOMETRIC where 0 is white, PLANAR where each channel is a plane.
 PHOTOMETRIC, PLANAR, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 262, 284, 322, 323, 339
 WHITE_IS_ZERO, SEPARATE = 0, 2
 
@@ -88,7 +77,8 @@ def read_bytes(path: str) -> bytes:
 def read(path: str, count_rows: bool = False) -> tuple[np.ndarray, bool]:
     """Pixels uint8 [H, W, 1 or 3] of a file, and whether they had 16 bits.
 
-    `count_rows` rejects a PNG with too few, too, which takes two thirds longer.
+    With `count_rows` a PNG with missing rows is rejected too, which takes two thirds
+    longer.
 
     Raises ValueError, whose text says what is wrong with the file ('is empty'), and
     OSError where the disk fails.
@@ -102,6 +92,7 @@ def read(path: str, count_rows: bool = False) -> tuple[np.ndarray, bool]:
                 if count_rows and image.format == "PNG":
                     tf.io.decode_png(contents)  # Pillow takes missing rows for black.
         if problem is None:
+            # Opened again: after verify() an image cannot be decoded.
             with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
                 return decode(image)
     except Image.DecompressionBombError:
@@ -115,7 +106,7 @@ def read(path: str, count_rows: bool = False) -> tuple[np.ndarray, bool]:
 
 
 def find_problem(image: "Image.Image", contents: bytes) -> str | None:
-    """Why an image that is open, but not decoded, is rejected; None for a good one."""
+    """Why an image, opened and not yet decoded, is rejected; None for a good one."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         return f"has more than {MAX_PIXELS} pixels"
@@ -137,13 +128,13 @@ def find_problem(image: "Image.Image", contents: bytes) -> str | None:
 
 
 def count_pixels(image: "Image.Image") -> tuple[int, int]:
-    """Pixels that strips and tiles of a TIFF hold, and those of the image; each plane
-    counts. Pillow takes missing ones for black."""
+    """Pixels that strips and tiles of a TIFF hold, and pixels that it declares, both
+    over all planes. Pillow takes missing ones for black."""
     width, height = image.size
     planes = len(image.getbands()) if image.tag_v2.get(PLANAR) == SEPARATE else 1
     declared = planes * width * height
     if any(tile.codec_name == "libtiff" for tile in image.tile):
-        return declared, declared  # libtiff looks itself.
+        return declared, declared  # libtiff checks them itself.
     boxes = (tile.extents for tile in image.tile)
     return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes), declared
 
@@ -157,7 +148,7 @@ def decode(image: "Image.Image") -> tuple[np.ndarray, bool]:
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
         pixels = (np.asarray(image) >> (num_bits - 8)).astype(np.uint8)
-        # Pillow inverts those of 8 bits or fewer alone.
+        # Pillow itself inverts images of 8 bits or fewer only.
         pixels = 255 - pixels if is_negative else pixels
     elif image.mode in ("1", "L", "LA") or raw_mode.startswith("LA"):
         pixels = np.asarray(image.convert("L"))
@@ -168,6 +159,8 @@ def decode(image: "Image.Image") -> tuple[np.ndarray, bool]:
 
 
 def raw_mode_of(image: "Image.Image") -> str:
-    """Pillow's name of how pixels are stored, such as 'RGB;16B'; image not decoded."""
+    """Pillow's name of how pixels are stored, such as 'RGB;16B'.
+
+    To be called before the image is decoded, which clears it."""
     arguments = image.tile[0].args if image.tile else ()
     return arguments if isinstance(arguments, str) else str((*arguments, "")[0])

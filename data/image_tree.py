@@ -6,7 +6,7 @@ import heapq
 import os
 
 from data.image_file import EXTENSIONS
-from data.source import class_name, shown
+from data.source import class_name, printable
 
 # Folders that systems and programs make beside the user's own.
 NOT_CLASSES = (  # In small letters: on several systems case does not matter.
@@ -32,13 +32,13 @@ KINDS = 8  # Kinds of skipped entries that are listed; the others are counted.
 
 
 def find_images(root: str) -> tuple[list[str], str]:
-    """Paths below root, relative to it, of all image files, sorted; what was skipped.
+    """Paths of all image files below root, relative to it, sorted; what was skipped.
 
-    Links to folders are followed after all other folders are read, those of classes
-    first, and no folder is read twice, so that loops end.
+    No folder is read twice, so that loops of links end. Links to folders are followed
+    after all folders, those nearest to root first.
     """
     files, skipped = [], collections.Counter()
-    folders, links, seen, classes = [""], [], set(), set()
+    folders, links, seen, top_folders = [""], [], set(), set()
     while folders or links:
         folder = folders.pop() if folders else heapq.heappop(links)[1]
         status = os.stat(os.path.join(root, folder))
@@ -49,7 +49,7 @@ def find_images(root: str) -> tuple[list[str], str]:
         if folder and is_run(os.path.join(root, folder)):
             skipped["folders of runs"] += 1
             continue
-        classes.add(folder.partition(os.sep)[0])
+        top_folders.add(folder.partition(os.sep)[0])
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
                 path = os.path.join(folder, entry.name)
@@ -62,43 +62,45 @@ def find_images(root: str) -> tuple[list[str], str]:
                     heapq.heappush(links, (path.count(os.sep), path))
                 else:
                     folders.append(path)
-    classes -= {"", *(file.partition(os.sep)[0] for file in files)}
-    skipped["folders without images"] = len(classes)
-    return sorted(files), describe(skipped)
+    with_images = {file.partition(os.sep)[0] for file in files}
+    skipped["folders without images"] = len(top_folders - with_images - {""})
+    return sorted(files), describe_skipped(skipped)
 
 
 def why_skipped(entry: os.DirEntry) -> str | None:
-    """What a skipped entry is, in the plural; None for an image or a folder to read.
+    """What kind of entry is skipped, in the plural; None for an image or a folder.
 
-    Hidden files that are no images are '', as nobody misses them.
+    '' for hidden files that are no images, which are not reported.
     """
     if is_folder(entry):
         name = entry.name.lower()
         is_class = not any(fnmatch.fnmatchcase(name, p) for p in NOT_CLASSES)
-        return None if is_class else f"folders {shown(entry.name)}"
+        return None if is_class else f"folders {printable(entry.name)}"
     is_image = entry.name.lower().endswith(EXTENSIONS)
     if entry.name.startswith("."):
         return "hidden images" if is_image else ""
     if is_image:
         return None
     ending = os.path.splitext(entry.name)[1].lower()
-    return f"{shown(ending)} files" if ending else "other files"
+    return f"{printable(ending)} files" if ending else "other files"
 
 
 def is_run(folder: str) -> bool:
-    """Whether it is a run of train.py, which holds samples."""
+    """Whether a folder is a run of train.py, whose images are samples."""
     names = "config.json", "checkpoints"
     return all(os.path.exists(os.path.join(folder, name)) for name in names)
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder or a link to one; False for a broken link."""
+    """Whether an entry is a folder or a link to one.
+
+    False for a link to itself, of which `entry.is_dir()` raises OSError."""
     return entry.is_dir(follow_symlinks=False) or (
         entry.is_symlink() and os.path.isdir(entry)
     )
 
 
-def describe(skipped: collections.Counter) -> str:
+def describe_skipped(skipped: collections.Counter) -> str:
     """Such as '3 hidden images, 1 .txt files', the most frequent first."""
     kinds = [(num, kind) for kind, num in skipped.items() if num and kind]
     kinds.sort(key=lambda item: (-item[0], item[1]))

@@ -16,7 +16,7 @@ SIZES = {"imagenet": 32, "imagenet32": 32, "imagenet64": 64}
 def load(
     name: str, data_dir: str | None, split: str, labels: bool, image_size: int | None
 ) -> Source:
-    """Prepares the set where needed; streams it."""
+    """A split, streamed; prepares the data set where needed."""
     size = SIZES[name]
     if labels:
         raise ValueError(
@@ -26,15 +26,11 @@ def load(
     check_image_size(name, (size, size, 3), image_size)
     tars = [f"{part}_{size}x{size}.tar" for part in ("train", "valid")]
     places = [] if data_dir is None else [os.path.join(data_dir, tar) for tar in tars]
-    return tfds_images.load(
+    tfds_set = tfds_images.TfdsSet(
         name,
-        data_dir,
-        split,
-        labels,
-        image_size,
-        "validation",
         tfds_name=f"downsampled_imagenet/{size}x{size}",
         image_shape=(size, size, 3),
         remedy=f"put {' and '.join(tars)} into data_dir (their address is dead).",
         manual_dir=data_dir if any(map(os.path.exists, places)) else None,
     )
+    return tfds_images.load(tfds_set, data_dir, split, labels, image_size, "validation")

@@ -5,8 +5,12 @@ test_labels, integers [N] from 0; class_names, text [L], by default '0', '1', �
 num_levels, the number of pixel values, by default 256: with it images may be integers
 of any type, for example codes of a VQ-VAE.
 Pickled (object) arrays are never read.
+
+Headers are checked before data are read, as `np.load` cannot: an array of another type,
+4 GB of zeros in a file of 19 MB, takes it 4 GB of memory, and 8 GB without a header.
 """
 
+import collections
 import contextlib
 import os
 import zipfile
@@ -24,21 +28,21 @@ from data.source import (
     SPLITS,
     check_image_size,
     class_name,
-    reason_of,
-    shown,
+    printable,
+    short_reason,
     warn_if_quantized,
 )
 from pixel_cnn_pp.config import MAX_CODES
 from pixel_cnn_pp.images import pixel_dtype
 
-# A label beyond these and beyond the number of images is taken for damage.
+# Without class_names, a label of at least this and the number of images is damage.
 MAX_LABELS = 1000
 LISTED = 10  # Labels without images that are listed.
-# Other compressions are decompressed by zipfile without a limit on their memory.
+# For others zipfile limits no memory: 7 KB of bzip2 take 1.3 GB.
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-class NpzFile:
+class NpzFile(contextlib.AbstractContextManager):
     """An open .npz file, whose arrays are checked as they are read."""
 
     def __init__(self, path: str):
@@ -49,13 +53,10 @@ class NpzFile:
             raise self.error("is not a whole .npz file") from error
         names = self.zip.namelist()
         self.keys = [name[:-4] for name in names if name.endswith(".npy")]
-        for key in self.keys:
-            if self.keys.count(key) > 1:
+        for key, count in collections.Counter(self.keys).items():
+            if count > 1:
                 self.zip.close()
-                raise self.error(f"has {self.keys.count(key)} arrays {shown(key)}")
-
-    def __enter__(self) -> "NpzFile":
-        return self
+                raise self.error(f"has {count} arrays {printable(key)}")
 
     def __exit__(self, *_) -> None:
         self.zip.close()
@@ -65,11 +66,11 @@ class NpzFile:
             "write it with np.savez(path, train_images=…, test_images=…, "
             "train_labels=…, test_labels=…)"
         )
-        return ValueError(f"data_dir={shown(self.path)}: {what}; {remedy}.")
+        return ValueError(f"data_dir={printable(self.path)}: {what}; {remedy}.")
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
-        """The bytes of an array; within, damage ends in one line."""
+        """A stream of the bytes of an array; damage to them ends in one line."""
         try:
             member = self.zip.getinfo(f"{key}.npy")
             if member.compress_type not in COMPRESSIONS:
@@ -77,14 +78,13 @@ class NpzFile:
             with self.zip.open(member) as stream:
                 yield stream
         except DAMAGE as error:
-            raise self.error(f"{key} cannot be read ({reason_of(error)})") from error
+            raise self.error(f"{key} cannot be read ({short_reason(error)})") from error
 
     def read(self, key: str, kind: type, axes: int | None, rule: str) -> np.ndarray:
-        """A whole array of a kind of dtype, with a number of axes where it is given.
-
-        Its header is checked first, so that a wrong one takes no memory."""
+        """An array. Raises ValueError, with the rule that it breaks, for another kind
+        of dtype than `kind` or, where it is given, another number of axes."""
         if key not in self.keys:
-            keys = ", ".join(map(shown, self.keys)) or "no arrays"
+            keys = ", ".join(map(printable, self.keys)) or "no arrays"
             raise self.error(f"has no {key} (it has {keys:.200})")
         with self.open(key) as stream:
             shape, dtype = read_header(stream)
@@ -94,15 +94,14 @@ class NpzFile:
         if axes is not None and len(shape) != axes:
             raise self.error(f"{key} has shape {list(shape)} where {rule}")
         with self.open(key) as stream:
-            # What a header declares is allocated, but touched only as it is read.
+            # Memory of the declared size is reserved, and used only as data are read.
             array = np.lib.format.read_array(stream, allow_pickle=False)
             if stream.read(1) or not array.itemsize:
                 raise ValueError("its shape is not that of its data")
         return array
 
     def images(self, split: str, num_levels: int) -> np.ndarray:
-        """The images of a split, [N, H, W, C] from 0 to num_levels − 1: uint8, or int32
-        for more than 256 pixel values."""
+        """The images of a split, [N, H, W, C], of `pixel_dtype`."""
         key = f"{split}_images"
         if "num_levels" in self.keys:
             images = self.read(key, np.integer, None, "images are integers")
@@ -118,7 +117,7 @@ class NpzFile:
                     f"save values from 0 to {num_levels - 1}",
                 )
         if num_levels == 256:
-            warn_if_quantized(shown(self.path), int(images.max()))
+            warn_if_quantized(printable(self.path), int(images.max()))
         images = images.astype(pixel_dtype(num_levels), copy=False)
         return images if images.ndim == 4 else images[..., None]
 
@@ -150,7 +149,7 @@ class NpzFile:
         return labels
 
     def class_names(self, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
-        """Names of the classes of the labels of the splits, by default the numbers."""
+        """Names of the classes, by default numbers up to the highest label."""
         highest = max(int(array.max(initial=0)) for array in labels.values())
         if "class_names" not in self.keys:
             num_images = sum(map(len, labels.values()))
@@ -188,21 +187,23 @@ class NpzFile:
         if gaps:
             listed = ", ".join(map(str, gaps[:LISTED])) + ", …" * (len(gaps) > LISTED)
             logging.warning(
-                f"{shown(self.path)}: no training image has label {listed} of "
+                f"{printable(self.path)}: no training image has label {listed} of "
                 f"0 … {num_labels - 1}."
             )
 
 
 def read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of an array in NumPy's format."""
-    is_first = np.lib.format.read_magic(stream) == (1, 0)
-    versions = np.lib.format.read_array_header_2_0, np.lib.format.read_array_header_1_0
-    shape, _, dtype = versions[is_first](stream)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
     return shape, dtype
 
 
 def has_labels(path: str | None, split: str) -> bool:
-    """Whether a file holds labels of a split, good ones or not."""
+    """Whether a file holds labels of a split; they are not checked."""
     if path is None or not os.path.isfile(path):
         return False
     with NpzFile(path) as file:
@@ -215,11 +216,11 @@ def check_path(path: str | None) -> None:
     if path is None:
         raise ValueError("npz needs data_dir; give it, for example images.npz.")
     if not os.path.exists(path):
-        raise FileNotFoundError(f"data_dir={shown(path)}: no such file; {rule}.")
+        raise FileNotFoundError(f"data_dir={printable(path)}: no such file; {rule}.")
     if not os.path.isfile(path):
         flags = other_data_set(path)
         remedy = f"; try {flags}" if flags else ""
-        raise ValueError(f"data_dir={shown(path)} is no file; {rule}{remedy}.")
+        raise ValueError(f"data_dir={printable(path)} is no file; {rule}{remedy}.")
 
 
 def load(
@@ -245,7 +246,7 @@ def load(
                 file.warn_of_gaps(split_labels, len(class_names))
         if split == "train" and (doubt := find_doubt(images.shape)):
             logging.warning(
-                f"{shown(path)}: train_images has shape {list(images.shape)}, which "
-                f"could be {doubt}; images are [N, H, W, C]."
+                f"{printable(path)}: train_images has shape {list(images.shape)}, "
+                f"which could be {doubt}; images are [N, H, W, C]."
             )
     return ArraySource.of("npz", split, images, split_labels, class_names, num_levels)

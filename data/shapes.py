@@ -1,8 +1,8 @@
-"""Shapes: coloured shapes on textured grounds, drawn lazily.
+"""Shapes: coloured shapes on textured grounds, each made when it is read.
 
 The scene is laid out in the unit square, so image i is the same scene at every size.
-Every operation on pixels is exactly rounded (no sine, no power), and only plain uniform
-numbers are drawn: the images are the same bytes on every machine.
+Every operation on pixels is exactly rounded (no sine, no power), and random numbers are
+plain uniform ones: the images are the same bytes on every machine.
 """
 
 import dataclasses
@@ -107,7 +107,7 @@ def draw(split: str, index: int, size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ShapesSource(ChunkedSource):
-    """Images drawn from their index; nothing is kept."""
+    """Images that are made from their index; nothing is kept."""
 
     def _take(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
         size = self.image_shape[0]

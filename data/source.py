@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 SPLITS = ("train", "test")
-CHUNK = 64  # Examples read at once: tf.data is slow by the element, not the byte.
+CHUNK = 64  # Examples read at once: tf.data takes its time per element, not per byte.
 
 # What libraries raise for damaged files; none documents a narrower set.
 DAMAGE = (
@@ -39,15 +39,15 @@ DAMAGE = (
 )
 
 
-def shown(name: str) -> str:
-    """A name or path from elsewhere, in one line whatever characters are in it."""
+def printable(name: str) -> str:
+    """A name or path in one line: escaped where it has unprintable characters."""
     return name if name.isprintable() else ascii(name)
 
 
-def reason_of(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """The text of an error, of any length, in one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return shown(text if len(text) <= 300 else f"{text[:300]} …")
+    return printable(text if len(text) <= 300 else f"{text[:300]} …")
 
 
 class ReadError(OSError):
@@ -65,7 +65,7 @@ class ReadError(OSError):
 
 
 def warn_if_quantized(name: str, highest: int) -> None:
-    """Warns where the highest pixel value of all images is no 8-bit image's."""
+    """Warns where the highest pixel value of all images is too low for 8 bits."""
     if 0 < highest < 64:
         logging.warning(
             f"{name}: no pixel value is above {highest} of 255, so the images are very "
@@ -81,7 +81,7 @@ def class_name(text: str) -> str:
 
 
 def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
-    """Order of `num` examples, int64 [num]: as stored, or as (seed, epoch) say."""
+    """Order of `num` examples, int64 [num]: as stored, or random by (seed, epoch)."""
     if epoch is None:
         return np.arange(num)
     return np.random.default_rng([seed, epoch]).permutation(num)
@@ -90,7 +90,7 @@ def permutation(num: int, epoch: int | None, seed: int) -> np.ndarray:
 def check_image_size(
     name: str, image_shape: tuple[int, int, int], image_size: int | None
 ) -> None:
-    """Rejects an image_size other than that of a data set that has its own."""
+    """Raises ValueError for another size than that of images that are not resized."""
     h, w, _ = image_shape
     if image_size is not None and (image_size, image_size) != (h, w):
         raise ValueError(
@@ -131,8 +131,8 @@ class Source(abc.ABC):
     ) -> tf.data.Dataset:
         """Every example once: {'image': [H, W, C]}, with 'label' int32 [] if any.
 
-        As stored where epoch is None, else in an order that follows from (seed, epoch)
-        alone, both 0 or more. `start` skips the first examples of that order.
+        As stored where epoch is None, else in a random order that depends on (seed,
+        epoch) alone, both 0 or more. `start` skips the first examples of that order.
         """
         if not 0 <= start <= self.num_images:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from data.layout import other_data_set
-from data.source import DAMAGE, reason_of, shown
+from data.source import DAMAGE, printable, short_reason
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -21,14 +21,14 @@ def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> Non
     """Raises ValueError for a folder that is not for tensorflow_datasets."""
     if data_dir.encode(errors="ignore").decode() != data_dir:
         raise ValueError(
-            f"data_dir={shown(data_dir)}: tensorflow_datasets needs a name in UTF-8; "
-            "rename the folder."
+            f"data_dir={printable(data_dir)}: tensorflow_datasets needs a name in "
+            "UTF-8; rename the folder."
         )
     if not os.path.exists(data_dir):
         raise FileNotFoundError(
-            f"data_dir={shown(data_dir)}: there is no such folder; to have "
+            f"data_dir={printable(data_dir)}: there is no such folder; to have "
             f"{tfds_name} downloaded into it, make it first: mkdir -p "
-            f"{shown(shlex.quote(data_dir))}."
+            f"{printable(shlex.quote(data_dir))}."
         )
     folder = re.split("[/:]", tfds_name)[0]
     if manual_dir or os.path.isdir(os.path.join(data_dir, folder)):
@@ -36,12 +36,14 @@ def check_data_dir(tfds_name: str, data_dir: str, manual_dir: str | None) -> Non
     flags = other_data_set(data_dir)
     if flags:
         raise ValueError(
-            f"data_dir={shown(data_dir)} has no files of this data set, and nothing is "
-            f"downloaded beside the files there; for your own images give {flags}."
+            f"data_dir={printable(data_dir)} has no files of this data set, and "
+            "nothing is downloaded beside the files there; for your own images give "
+            f"{flags}."
         )
     if os.path.isfile(data_dir):
         raise NotADirectoryError(
-            f"data_dir={shown(data_dir)} is a file; give the folder that it lies in."
+            f"data_dir={printable(data_dir)} is a file; give the folder that it "
+            "lies in."
         )
 
 
@@ -64,13 +66,13 @@ def find(
         close = difflib.get_close_matches(tfds_name, names)
         meant = f"did you mean {' or '.join(close)}? All are" if close else "all are"
         raise ValueError(
-            f"tfds:{shown(tfds_name)}: tensorflow_datasets has no data set of this "
+            f"tfds:{printable(tfds_name)}: tensorflow_datasets has no data set of this "
             f"name; {meant} at {CATALOG}."
         ) from error
     except (*DAMAGE, ImportError) as error:
         raise ValueError(
-            f"tfds:{shown(tfds_name)} is no data set of tensorflow-datasets "
-            f"({reason_of(error)}); all are at {CATALOG}."
+            f"tfds:{printable(tfds_name)} is no data set of tensorflow-datasets "
+            f"({short_reason(error)}); all are at {CATALOG}."
         ) from error
 
 
@@ -99,7 +101,7 @@ def prepare(
     except kinds as error:
         raise FileNotFoundError(
             f"{name} is not prepared in {folder} and cannot be downloaded "
-            f"({reason_of(error)}); {remedy}"
+            f"({short_reason(error)}); {remedy}"
         ) from error
     file_format = builder.info.file_format.value
     if file_format != "tfrecord":

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from data import tfds_builder
 from data.resize import crop_and_resize
-from data.source import ChunkedSource, ReadError, class_name, reason_of, shown
+from data.source import ChunkedSource, ReadError, class_name, printable, short_reason
 from data.tfrecord import Records
 
 if TYPE_CHECKING:
@@ -26,6 +26,17 @@ REMEDY = (
     "try again with a network, or copy the folder from a machine where it is prepared, "
     "and give the tensorflow_datasets folder that it lies in: -i ~/tensorflow_datasets."
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsSet:
+    """A data set by its name here and in tensorflow_datasets."""
+
+    name: str
+    tfds_name: str
+    image_shape: tuple[int, int, int] | None = None  # Where it is not declared there.
+    remedy: str = REMEDY  # Where the set cannot be prepared.
+    manual_dir: str | None = None  # Folder of archives that were put there by hand.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +69,8 @@ class TfdsSource(ChunkedSource):
             return np.array([self.records.read(i) for i in indices], object)
         except OSError as error:
             raise ReadError(
-                f"{shown(str(error.filename))} cannot be opened, {error.strerror}, but "
-                "it could be read before."
+                f"{printable(str(error.filename))} cannot be opened, {error.strerror}, "
+                "but it could be read before."
             ) from error
 
     def _decode(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -76,9 +87,9 @@ class TfdsSource(ChunkedSource):
 def find_keys(
     name: str, builder: "tfds.core.DatasetBuilder", labels: bool
 ) -> tuple[str, ...]:
-    """What the image and, where asked for, the label are called in a data set.
+    """Keys of the image and, where asked for, of the label in an example.
 
-    Raises ValueError for a set that has not one of each, or no images of 8 bits.
+    Raises ValueError for a set without exactly one of each, or without 8-bit images.
     """
     import tensorflow_datasets as tfds
 
@@ -122,9 +133,9 @@ def has_labels(name: str, data_dir: str | None) -> bool:
 def find_positions(
     name: str, builder: "tfds.core.DatasetBuilder", split: str, tfds_split: str
 ) -> dict[str, np.ndarray]:
-    """Of each file that has records of a split, their positions in it, ascending.
+    """The positions of the records of `tfds_split` in each file, ascending.
 
-    tfds_split is 'test', or any split that tensorflow_datasets understands.
+    tfds_split is any that tensorflow_datasets understands, for `split` of `load`.
     """
     try:
         parts = builder.info.splits[tfds_split].file_instructions
@@ -136,27 +147,27 @@ def find_positions(
                 "last tenth of train, which is then not trained on"
             )
         raise ValueError(
-            f"{name} has no split {shown(tfds_split)} (it has "
+            f"{name} has no split {printable(tfds_split)} (it has "
             f"{', '.join(builder.info.splits)}); {remedy}."
         ) from error
     positions = {}
     for part in parts:
-        some = np.arange(part.skip, part.skip + part.take)
-        positions[part.filename] = np.union1d(positions.get(part.filename, some), some)
+        path, added = part.filename, np.arange(part.skip, part.skip + part.take)
+        positions[path] = np.union1d(positions.get(path, added), added)
     return positions
 
 
-def find_split(
+def positions_of_split(
     name: str, builder: "tfds.core.DatasetBuilder", split: str, test: str | None
 ) -> dict[str, np.ndarray]:
-    """As `find_positions`, of test, or of train without what `test` takes of it."""
+    """As `find_positions`, for test, or for train without what `test` takes of it."""
     tfds_split = "train" if split == "train" else test or "test"
     positions = find_positions(name, builder, split, tfds_split)
     if split == "train" and test is not None:
         tested = find_positions(name, builder, "test", test)
         for path in positions.keys() & tested.keys():
             positions[path] = np.setdiff1d(positions[path], tested[path])
-    positions = {path: some for path, some in positions.items() if len(some)}
+    positions = {path: kept for path, kept in positions.items() if len(kept)}
     if not positions:
         raise ValueError(
             f"--tfds_split_test={test}: no image of {name} is left for {split}; give "
@@ -168,7 +179,7 @@ def find_split(
 def find_shape(
     name: str, image: "tfds.features.Image", image_size: int | None
 ) -> tuple[int, int, int]:
-    """The shape of all images, resized if they have to be."""
+    """The shape of all images after resizing, if any."""
     h, w, channels = image.shape
     if image_size is not None:
         return image_size, image_size, channels
@@ -197,32 +208,23 @@ def check_first(source: TfdsSource, folder: str) -> None:
 
 
 def load(
-    name: str,
+    tfds_set: TfdsSet,
     data_dir: str | None,
     split: str,
     labels: bool,
     image_size: int | None,
     tfds_split_test: str | None = None,
-    *,
-    tfds_name: str | None = None,
-    image_shape: tuple[int, int, int] | None = None,
-    remedy: str = REMEDY,
-    manual_dir: str | None = None,
 ) -> TfdsSource:
-    """Finds the set, prepares it where needed, and notes where its records are.
-
-    tfds_name is its name there, by default `name` without tfds:. image_shape is that of
-    all images, for a set that does not tell.
-    """
+    """Finds the set, prepares it where needed, and notes where its records are."""
     import tensorflow_datasets as tfds
 
-    tfds_name = tfds_name or name.removeprefix(PREFIX)
-    builder = tfds_builder.find(tfds_name, data_dir, manual_dir)
+    name, image_shape = tfds_set.name, tfds_set.image_shape
+    builder = tfds_builder.find(tfds_set.tfds_name, data_dir, tfds_set.manual_dir)
     keys = find_keys(name, builder, labels)
     features = builder.info.features
     shape = image_shape or find_shape(name, features[keys[0]], image_size)
-    tfds_builder.prepare(builder, remedy, manual_dir)
-    positions = find_split(name, builder, split, tfds_split_test)
+    tfds_builder.prepare(builder, tfds_set.remedy, tfds_set.manual_dir)
+    positions = positions_of_split(name, builder, split, tfds_split_test)
     names = None
     if labels:
         names = tuple(map(class_name, features[keys[1]].names))
@@ -242,7 +244,7 @@ def load(
         check_first(source, builder.data_dir)
     except (tf.errors.OpError, OSError, EOFError) as error:
         raise ValueError(
-            f"{builder.data_dir} cannot be read ({reason_of(error)}); remove that "
+            f"{builder.data_dir} cannot be read ({short_reason(error)}); remove that "
             "folder to prepare it again."
         ) from error
     return source

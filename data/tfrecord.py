@@ -1,7 +1,7 @@
 """Records of TFRecord files by their index.
 
-TensorFlow reads these files from their start alone. Here the places of all records are
-noted once, so that any order can be read, from anywhere in it.
+TensorFlow reads these files only from their start. Here the places of all records are
+noted once, so that records can be read in any order.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ FOOTER = 4
 
 
 def find_records(path: str) -> np.ndarray:
-    """Where in a file its N records begin, in bytes, and its end: int64 [N + 1].
+    """Offsets in bytes of the N records of a file, and of its end: int64 [N + 1].
 
     Raises EOFError where the file ends within a record.
     """
@@ -34,8 +34,8 @@ def find_records(path: str) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Records:
-    """N records: of each, the number of its file, and its first byte and the next one
-    after it there; all int64 [N]."""
+    """N records: of each the number of its file, and the offsets there of its first
+    byte and of the first byte after it; all int64 [N]."""
 
     paths: tuple[str, ...]
     files: np.ndarray
@@ -44,9 +44,9 @@ class Records:
 
     @classmethod
     def at(cls, positions: dict[str, np.ndarray]) -> "Records":
-        """The records at these positions, counted from 0 and ascending, of each file.
+        """The records at the positions, counted from 0 and ascending, in each file.
 
-        Raises EOFError where a file has not as many, and OSError.
+        Raises EOFError where a file has fewer, and OSError.
         """
         files, begins, ends = [], [], []
         for number, (path, wanted) in enumerate(positions.items()):

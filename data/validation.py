@@ -6,13 +6,13 @@ import numpy as np
 
 from data.source import Source
 
-# Beside the seed, so that no epoch has this permutation.
+# Follows the seed, so that this is the permutation of no epoch.
 PURPOSE = (0, 1)
 
 
 def divide(images: Source, share: float, seed: int) -> tuple[Source, Source]:
-    """The images to train on, and a share of them, rounded to whole images, to validate
-    on. Which these are follows from the seed and the number of images alone.
+    """The images to train on, and those to validate on, which are about this share.
+    Which these are depends on the seed and the number of images alone.
 
     Raises ValueError where the share leaves no image for one of the two.
     """

@@ -50,7 +50,7 @@ def gradient(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def clouds(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random colours at 5×5 points, and what lies between them."""
+    """Random colours at 5×5 points, interpolated between them."""
     place = np.linspace(0, 4, len(image))
     weights = np.maximum(0, 1 - abs(place[:, None] - np.arange(5)))  # [H, 5]
     colours = rng.integers(0, 256, (5, 5, 3))
@@ -70,7 +70,7 @@ KINDS = (clouds, speckled, negative, upside_down, blurred, gradient)
 
 
 def make(kind, num_images: int, size: int) -> np.ndarray:
-    """Images uint8 [N, size, size, 3], of the shapes' test images or of nothing."""
+    """Images of a kind, uint8 [N, size, size, 3]; most are changed shapes."""
     rng = np.random.default_rng([KINDS.index(kind), size])
     images = [shapes.draw("test", i, size) for i in range(num_images)]
     return np.stack([kind(image, rng) for image in images])
@@ -82,9 +82,9 @@ def main(argv):
             raise ValueError("--output_dir: give the folder for the files.")
         check_folder_writable("output_dir", FLAGS.output_dir)
         paths = [os.path.join(FLAGS.output_dir, f"{k.__name__}.npz") for k in KINDS]
-        if there := next(filter(os.path.lexists, paths), None):
+        for path in filter(os.path.lexists, paths):
             raise ValueError(
-                f"--output_dir={FLAGS.output_dir}: {there} exists; give another folder."
+                f"--output_dir={FLAGS.output_dir}: {path} exists; give another folder."
             )
         os.makedirs(FLAGS.output_dir, exist_ok=True)
         for kind, path in zip(KINDS, paths, strict=True):

@@ -1,4 +1,4 @@
-"""Makes a small folder of a run that holds its EMA model alone, to be published.
+"""Makes a small folder of a run, with its EMA model alone, to publish.
 
 `python tools/pretrained.py --save_dir=RUN --output_dir=DIR` writes config.json and one
 checkpoint of the EMA parameters, in a quarter of the bytes. evaluate.py and export.py
@@ -38,9 +38,9 @@ def main(argv):
             raise ValueError(f"--output_dir={FLAGS.output_dir}: exists; give another.")
         check_folder_writable("output_dir", FLAGS.output_dir)
         model, config = checkpoint.load_model(FLAGS.save_dir)
-        # Not always that of the newest, which may be damaged.
-        averages = {"averages": model.tf_variables()}
-        step = checkpoint.read_newest(FLAGS.save_dir, averages, config.run_id)
+        ema_parameters = {"averages": model.tf_variables()}
+        # Its step may not be the newest, whose checkpoint may be damaged.
+        step = checkpoint.read_newest(FLAGS.save_dir, ema_parameters, config.run_id)
         names = tuple(FLAGS.class_names or ()) or config.class_names
         if len(names or ()) != (model.num_labels or 0):
             raise ValueError(
@@ -52,11 +52,11 @@ def main(argv):
                 f"--class_names={','.join(names)}: must be different names, each of a "
                 "letter or more."
             )
-        # The path of the images is one of this machine.
+        # The path of the images has no meaning elsewhere.
         config = dataclasses.replace(config, class_names=names, data_dir="")
         os.makedirs(os.path.join(FLAGS.output_dir, checkpoint.FOLDER))
         config.save(os.path.join(FLAGS.output_dir, checkpoint.CONFIG))
-        checkpoint.write(FLAGS.output_dir, step, averages)
+        checkpoint.write(FLAGS.output_dir, step, ema_parameters)
     print(f"model after step {step}: {FLAGS.output_dir}")
 
 

@@ -21,7 +21,7 @@ flags.DEFINE_string(
     "Scores of training images: measures besides how far from their median the "
     "scores are, up or down.",
 )
-# 1 where OOD images are to score high, −1 where low; the name and unit.
+# Of each column: 1 where OOD images should score high, −1 where low; name and unit.
 COLUMNS = {
     "bits_per_dim": (1, "bits/dim", "bits/dim"),
     "log_likelihood_ratio": (-1, "log-likelihood ratio", "nats"),
@@ -44,7 +44,7 @@ def roc_auc(in_distribution: np.ndarray, ood: np.ndarray) -> float:
 
 
 def read_scores(flag: str, path: str | None, column: str) -> np.ndarray:
-    """A column of a file, float64 [N]; ValueError for a file without."""
+    """A column of a file, float64 [N]. Raises ValueError where it has none."""
     if path is None:
         raise ValueError(f"--{flag}: give a file of evaluate.py --scores_csv.")
     command = "evaluate.py --scores_csv"

@@ -1,4 +1,4 @@
-"""Scores as evaluate.py, with products as a GPU makes them in TensorFloat-32.
+"""Scores as evaluate.py does, with products as a GPU computes them in TensorFloat-32.
 
 `python tools/tf32.py --save_dir=RUN` takes the flags of evaluate.py. The two factors of
 each product of the network are rounded to 10 bits of mantissa; sums stay float32.

@@ -40,7 +40,8 @@ FLAGS = flags.FLAGS
 CODE_SIZE, FILTERS, BATCH_SIZE = 16, 64, 128
 COMMITMENT = 0.25
 CODES, DECODER = "codes.npz", "decoder.keras"
-SHOWN, SCALE = 10, 2  # Images in a row of a picture; PNG pixels of their pixels.
+COLUMNS = 10  # Images in a row of a picture.
+SCALE = 2  # Each pixel is SCALE×SCALE pixels of the PNG.
 
 
 class VectorQuantizer(layers.Layer):
@@ -56,7 +57,7 @@ class VectorQuantizer(layers.Layer):
         self.built = True
 
     def codes(self, z):
-        """Numbers of the nearest vectors, int [N, H, W]."""
+        """Indices of the nearest vectors, int [N, H, W]."""
         vectors = self.codebook.embeddings  # [codes, D]
         distances = ops.sum(vectors**2, axis=-1) - 2 * ops.matmul(
             z, ops.transpose(vectors)
@@ -128,8 +129,8 @@ def perplexity(codes: np.ndarray) -> float:
 
 
 def write_picture(path: str, images: np.ndarray) -> None:
-    """Writes a grid of images, uint8 [N, H, W, C], SHOWN in a row."""
-    grid = image_ops.tile(images, SHOWN)
+    """Writes a grid of images, uint8 [N, H, W, C], COLUMNS in a row."""
+    grid = image_ops.tile(images, COLUMNS)
     image_ops.write_png(path, image_ops.enlarge(grid, SCALE))
 
 
@@ -158,7 +159,7 @@ def train_and_encode() -> None:
     os.makedirs(FLAGS.output_dir, exist_ok=True)
     keras.utils.set_random_seed(FLAGS.seed)
     encoder, quantizer, decoder = train(images["train"], FLAGS.num_codes, FLAGS.epochs)
-    of_codes = keras.Sequential([quantizer.codebook, decoder])
+    code_decoder = keras.Sequential([quantizer.codebook, decoder])
     arrays = {"num_levels": FLAGS.num_codes}
     for split, source in splits.items():
         arrays[f"{split}_images"] = encode(encoder, quantizer, images[split])
@@ -166,23 +167,25 @@ def train_and_encode() -> None:
             arrays[f"{split}_labels"] = source.labels.numpy()
             arrays["class_names"] = np.array(source.class_names)
     codes = arrays["test_images"]
-    decoded = decode(of_codes, codes)
+    decoded = decode(code_decoder, codes)
     error = np.mean((images["test"] - decoded / np.float32(255)) ** 2)
-    print(f"test images: mean squared error {error:.4f}, codes of perplexity ", end="")
-    print(f"{perplexity(codes):.1f}")
-    of_codes.save(os.path.join(FLAGS.output_dir, DECODER))
+    print(
+        f"test images: mean squared error {error:.4f}, codes of perplexity "
+        f"{perplexity(codes):.1f}"
+    )
+    code_decoder.save(os.path.join(FLAGS.output_dir, DECODER))
     path = os.path.join(FLAGS.output_dir, CODES)
     with open_atomic(path, "wb") as file:
         np.savez_compressed(file, **arrays)
     print(f"codes {list(codes.shape[1:])}, num_levels={FLAGS.num_codes}: {path}")
-    originals = np.round(images["test"][:SHOWN] * 255).astype(np.uint8)
+    originals = np.round(images["test"][:COLUMNS] * 255).astype(np.uint8)
     path = os.path.join(FLAGS.output_dir, "reconstructions.png")
-    write_picture(path, np.concatenate([originals, decoded[:SHOWN]]))
+    write_picture(path, np.concatenate([originals, decoded[:COLUMNS]]))
     print(f"test images and their reconstructions: {path}")
 
 
 def num_rows(labels: np.ndarray) -> int:
-    """Length of the shortest list that sample.py cycled through to get these labels."""
+    """Length of the shortest list that gives these labels when it is repeated."""
     n = len(labels)
     return next(
         rows

@@ -19,6 +19,7 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
     ValueError for another size, other colours, EXIF data, and a mask of one colour.
     """
     value = f"--inpaint_mask={path}"
+    # A pipe would be waited for; open() itself names a folder and a missing file.
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise ValueError(f"{value}: is no regular file; give a PNG.")
     try:
@@ -29,11 +30,11 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
     if not contents.startswith(SIGNATURE) or len(contents) < 24:
         raise ValueError(f"{value}: is no PNG; {REMEDY}.")
     # Before it is decoded: a small file can declare a very large picture.
-    mask_size = struct.unpack(">II", contents[16:24])[::-1]
-    if mask_size != tuple(size):
+    width, height = struct.unpack(">II", contents[16:24])
+    if (height, width) != tuple(size):
         raise ValueError(
-            f"{value}: is {mask_size[0]}×{mask_size[1]}, and the images are "
-            f"{size[0]}×{size[1]}; give a mask with a pixel for each of theirs."
+            f"{value}: is {height}×{width}, and the images are {size[0]}×{size[1]}; "
+            "give a mask with a pixel for each of theirs."
         )
     if b"eXIf" in contents:
         raise ValueError(f"{value}: has EXIF data, which can turn it; {REMEDY}.")
@@ -45,7 +46,8 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
         pixels, opacity = pixels[..., :-1], pixels[..., -1]
         if opacity.min() < 255:
             raise ValueError(f"{value}: has transparent pixels; {REMEDY}.")
-    is_white, is_black = (pixels == 255).all(axis=-1), (pixels == 0).all(axis=-1)
+    is_white = (pixels == 255).all(axis=-1)
+    is_black = (pixels == 0).all(axis=-1)
     if not (is_white | is_black).all():
         row, column = np.argwhere(~(is_white | is_black))[0].tolist()
         raise ValueError(
@@ -53,9 +55,11 @@ def read_mask(path: str, size: tuple[int, int]) -> np.ndarray:
             f"{pixels[row, column].tolist()}, neither black nor white; {REMEDY}."
         )
     if is_white.all() or is_black.all():
-        colour, what = ("white", "sampled") if is_white.all() else ("black", "kept")
+        problem = "white, so nothing is sampled"
+        if is_black.all():
+            problem = "black, so nothing is kept"
         raise ValueError(
-            f"{value}: is all {colour}, so nothing is {what}; paint what to keep white "
-            "and what to sample black."
+            f"{value}: is all {problem}; paint what to keep white and what to sample "
+            "black."
         )
     return is_white
