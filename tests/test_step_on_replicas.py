@@ -9,7 +9,7 @@ from pixel_cnn_pp import distribution
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.likelihood import EnergyDistance
 from pixel_cnn_pp.training.state import TrainState
-from pixel_cnn_pp.training.step import TrainStep
+from pixel_cnn_pp.training.step import TrainStep, global_norm
 
 SMALLEST = {"field": "11x5", "nr_filters": 2, "nr_logistic_mix": 1, "dropout_p": 0.0}
 OPTIONS = [
@@ -89,3 +89,8 @@ def test_two_replicas_make_the_plain_step_of_one_and_repeat_it(options, monkeypa
         ours, theirs = second["adam_v", name], expected["adam_v", name]
         error = np.linalg.norm(ours - theirs)
         assert error <= limit * np.linalg.norm(theirs) + 1e-6, name
+
+
+def test_norm_of_all_gradients_is_the_root_of_the_sum_of_squares():
+    tensors = [tf.fill([2, 2], 1.0), tf.fill([3], 2.0), tf.fill([2, 2], 3.0)]
+    assert global_norm(tensors).numpy() == pytest.approx(np.sqrt(4 + 12 + 36))

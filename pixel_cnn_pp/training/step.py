@@ -1,7 +1,8 @@
 """TrainStep: loss, gradients, Adam and EMA of one batch, in one graph."""
 
 import functools
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -61,6 +62,17 @@ def update_all(compute, variables, gradients, scalars: UpdateScalars) -> None:
             variable.assign(value)
 
 
+def global_norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """As tf.linalg.global_norm; tensors of one shape take one operation.
+
+    Compiled for an H100, default size: 29 kernels instead of 759.
+    """
+    groups = defaultdict(list)
+    for tensor in tensors:
+        groups[tuple(tensor.shape)].append(tensor)
+    return tf.linalg.global_norm([tf.stack(group) for group in groups.values()])
+
+
 class Sums(NamedTuple):
     """What a step returns, float32 []: sums over the images of a replica, and then over
     all replicas."""
@@ -80,7 +92,7 @@ class TrainStep:
     of the images from the seed, the step and the replica. The penalty of weight_decay
     is part of the gradients, not of the loss.
 
-    A step with a loss or gradient that is not finite changes no parameter, average,
+    A step with a loss or gradient that is not finite changes no parameter, EMA,
     moment or sum of losses; it is counted in bad_steps and reported by `bad_report`.
 
     Nothing here copies from a GPU to the host, which would wait for the step.
@@ -100,7 +112,7 @@ class TrainStep:
         # XLA compiles gradients, norm and update as a whole; or the elementwise parts
         # of the network and the update of each parameter; or nothing.
         self.compiles_all, self.compiles_parts = scope is True, scope is None
-        self.global_norm = self.compile(tf.linalg.global_norm, self.compiles_all)
+        self.global_norm = self.compile(global_norm, self.compiles_all)
         self.compiled = self.compile(self.step)
         with strategy.scope():
             # Of the bad steps since the last report: their number; step, loss, norm
@@ -110,6 +122,7 @@ class TrainStep:
 
     @staticmethod
     def compile(function: Callable, with_xla: bool = False):
+        """The function as a graph, compiled by XLA or not."""
         return tf.function(function, jit_compile=with_xla, autograph=False)
 
     def __call__(self, batch, stop: bool = False) -> Sums:
