@@ -150,13 +150,14 @@ def _errors_of_damage() -> Iterator[None]:
 
 
 def open_reader(prefix: str):
-    """TensorFlow's reader of a checkpoint, of any path."""
+    """TensorFlow's reader of a checkpoint, of any path; OpError as of `read_tensor`."""
     folder, name = os.path.split(prefix)
     with _errors_of_damage():
         return tf.train.load_checkpoint(os.path.join(tensorflow_path(folder), name))
 
 
-def _read_tensor(reader, key: str) -> np.ndarray:
+def read_tensor(reader, key: str) -> np.ndarray:
+    """A tensor of a checkpoint; OpError if its files are damaged."""
     with _errors_of_damage():
         return reader.get_tensor(key)
 
@@ -184,7 +185,7 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
         for name, variable in variables.items()
     }
     if RUN_ID in shapes:
-        saved_id = int(_read_tensor(reader, RUN_ID))
+        saved_id = int(read_tensor(reader, RUN_ID))
         if run_id and saved_id and saved_id != run_id:
             raise DoesNotFit(
                 f"{prefix}: is a checkpoint of another run; put those of this run "
@@ -198,7 +199,7 @@ def read(prefix: str, groups: Groups, run_id: int = 0) -> None:
         {name: shapes[key] for name, key in keys.items()},
     )
     for name, variable in wanted.items():
-        variable.assign(_read_tensor(reader, keys[name]))
+        variable.assign(read_tensor(reader, keys[name]))
 
 
 def _name(key: str) -> str:

@@ -5,7 +5,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pixel_cnn_pp.checkpoint import check_fit, open_reader
+from pixel_cnn_pp.checkpoint import check_fit, open_reader, read_tensor
+from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.model import PixelCNNPP
 
 _AVERAGE = "/ExponentialMovingAverage"
@@ -19,6 +20,16 @@ def _open(prefix: str):
         raise ValueError(
             f"--official_checkpoint={prefix}: no readable TF1 checkpoint; give the "
             "path up to .ckpt, without .index or .data."
+        ) from error
+
+
+def _read(prefix: str, reader, key: str) -> np.ndarray:
+    try:
+        return read_tensor(reader, key)
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"--official_checkpoint={prefix}: is damaged ({tensorflow_reason(error)}); "
+            "copy it again."
         ) from error
 
 
@@ -121,7 +132,7 @@ def load(model: PixelCNNPP, prefix: str, averaged: bool = True) -> None:
     wanted = {name: list(p.shape) for name, p in model.parameters.items()}
     check_fit(prefix, wanted, saved)
     for name, parameter in model.parameters.items():
-        parameter.assign(reader.get_tensor(f"model/{name}{suffix}"))
+        parameter.assign(_read(prefix, reader, f"model/{name}{suffix}"))
 
 
 def load_adam(
@@ -143,5 +154,5 @@ def load_adam(
     wanted = {"Variable": []} | {key: shape for key, (_, shape) in moments.items()}
     check_fit(prefix, wanted, saved)
     for key, (variable, _) in moments.items():
-        variable.assign(reader.get_tensor(key))
-    return int(np.round(reader.get_tensor("Variable")))
+        variable.assign(_read(prefix, reader, key))
+    return int(np.round(_read(prefix, reader, "Variable")))

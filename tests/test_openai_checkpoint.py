@@ -1,5 +1,8 @@
 """Official checkpoints that do not fit are refused with all that is wrong."""
 
+import pathlib
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,6 +42,21 @@ def test_misfit_lists_what_is_missing_and_what_is_left_over(golden):
         ValueError, match=r"conv2d_0/V \[2, 3, 4, 8\] for \[2, 3, 4, 9\]"
     ):
         openai_checkpoint.load(PixelCNNPP(**arguments), golden.checkpoint)
+
+
+@pytest.mark.parametrize("kept", [0, 10])
+def test_truncated_checkpoint_says_so(kept, golden, tmp_path):
+    for path in pathlib.Path(golden.checkpoint).parent.glob("unconditional.ckpt.*"):
+        shutil.copy(path, tmp_path)
+    prefix = tmp_path / pathlib.Path(golden.checkpoint).name
+    (data,) = tmp_path.glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="is damaged .*; copy it again") as error:
+        openai_checkpoint.build_model(prefix)
+    assert str(error.value).startswith(f"--official_checkpoint={prefix}: ")
+    adam = Adam(golden.model().tf_variables())
+    with pytest.raises(ValueError, match="is damaged"):
+        openai_checkpoint.load_adam(adam.v, adam.mg, prefix)
 
 
 def test_checkpoint_without_ema_says_so(golden, tmp_path):
