@@ -12,17 +12,16 @@ from pixel_cnn_pp.checks import as_array
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.base import set_layers
 from pixel_cnn_pp.layers.blocks import make_block, make_embedding
-from pixel_cnn_pp.layers.convolution import (
-    LayerFactory,
+from pixel_cnn_pp.layers.convolution import LayerFactory
+from pixel_cnn_pp.layers.custom_gradient import recomputed
+from pixel_cnn_pp.layers.heads import make_head
+from pixel_cnn_pp.layers.runners import (
     LayerRunner,
-    WeightNorm,
     call_layer,
     call_with,
     initialize_layer,
 )
-from pixel_cnn_pp.layers.custom_gradient import recomputed
-from pixel_cnn_pp.layers.heads import make_head
-from pixel_cnn_pp.layers.weight_norm import kernels_of
+from pixel_cnn_pp.layers.weight_norm import WeightNorm, kernels_of
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood
 from pixel_cnn_pp.topology import IMAGE, topology
 

@@ -4,10 +4,9 @@ import dataclasses
 
 import tensorflow as tf
 
-from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
+from pixel_cnn_pp.layers.activations import NO_MARGINS, Prepare, pad
 from pixel_cnn_pp.layers.blocks import GatedResnet
-from pixel_cnn_pp.layers.convolution import Prepare, WeightNorm
-from pixel_cnn_pp.layers.weight_norm import kernels_of
+from pixel_cnn_pp.layers.weight_norm import WeightNorm, kernels_of
 from pixel_cnn_pp.network import Network
 from pixel_cnn_pp.sampling.cache import convs_of
 
