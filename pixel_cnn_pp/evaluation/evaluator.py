@@ -132,7 +132,7 @@ def bound_note(model: PixelCNNPP) -> str:
     """What to print of scores that are not exact."""
     if model.is_exact:
         return ""
-    draws = model.objective.num_draws
+    draws = model.dequantization_draws
     return f"; estimate of an upper bound, mean of {draws} dequantizations"
 
 
