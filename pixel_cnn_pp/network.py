@@ -190,7 +190,9 @@ class Network(keras.Model):
         if not self.energy_distance:
             return self.head.forward(run, ul, x)
         noise = self.energy_noise(ops.shape(ul), prng.fold_in(seed, 1))
-        return self.head.forward(run, ul, noise)
+        samples = self.head.forward(run, ul, noise)
+        # The head cannot tell their number in a batch of unknown size.
+        return tf.ensure_shape(samples, [self.objective.num_samples, *[None] * 4])
 
     def energy_noise(self, shape, seed) -> tf.Tensor:
         """Uniform noise in (-1, 1), [num_samples · N, H, W, noise_size], for ul of
