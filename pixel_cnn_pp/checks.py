@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 
 def as_tuple(value):
@@ -22,6 +23,17 @@ def as_array(name: str, values: npt.ArrayLike) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name}: must be one array ({error}).") from error
+
+
+def checked_tensor(
+    value: tf.Tensor, fits: tf.Tensor, message: str, *got: tf.Tensor
+) -> tf.Tensor:
+    """`value` if all of `fits` is true; else InvalidArgumentError, before it is used,
+    with the message and what was got. In a graph this is checked as it runs."""
+    check = tf.debugging.Assert(tf.reduce_all(fits), [message, *got], summarize=16)
+    # Eagerly it is None: it has raised or passed.
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(value)
 
 
 def listed(names: Iterable[str], values: dict, prefix: str = "") -> str:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pixel_cnn_pp.checks import checked_tensor
 from pixel_cnn_pp.errors import tensorflow_reason
 from pixel_cnn_pp.files import FolderLock, Locked, check_folder_writable
-from pixel_cnn_pp.images import first_rows
+from pixel_cnn_pp.images import first_rows, in_range
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.model import PixelCNNPP
 from pixel_cnn_pp.sampling.sampler import MIN_TEMPERATURE, Sampler
@@ -208,10 +209,9 @@ class Serving:
         images = _check_shape(images, [None, *shape], "images")
         if num_levels == 256:
             return images
-        bounds = tf.stack([tf.reduce_min(images), tf.reduce_max(images)])
         rule = f"must have pixel values from 0 to {num_levels - 1}"
-        fits = (bounds[0] >= 0) & (bounds[1] < num_levels)
-        return _check(images, fits, "images", rule, bounds)
+        bounds = tf.stack([tf.reduce_min(images), tf.reduce_max(images)])
+        return _check(images, in_range(images, num_levels), "images", rule, bounds)
 
     def _check_labels_of(self, images, labels):
         labels = self._check_labels(labels)
@@ -220,9 +220,9 @@ class Serving:
 
     def _check_labels(self, labels):
         labels = _check_shape(labels, [None], "labels")
-        fits = tf.reduce_all((labels >= 0) & (labels < self.model.num_labels))
-        rule = f"must be from 0 to {self.model.num_labels - 1}"
-        return _check(labels, fits, "labels", rule)
+        num_labels = self.model.num_labels
+        rule = f"must be from 0 to {num_labels - 1}"
+        return _check(labels, in_range(labels, num_labels), "labels", rule)
 
 
 def _function(function, *specs: tf.TensorSpec):
@@ -230,11 +230,9 @@ def _function(function, *specs: tf.TensorSpec):
 
 
 def _check(value, fits: tf.Tensor, name: str, rule: str, got=None) -> tf.Tensor:
-    """`value` if it fits; else InvalidArgumentError, before it is used."""
+    """`value` if it fits, see `checked_tensor`."""
     got = value if got is None else got
-    check = tf.debugging.Assert(fits, [f"{name} {rule}; got", got], summarize=16)
-    with tf.control_dependencies([check]):
-        return tf.identity(value)
+    return checked_tensor(value, fits, f"{name} {rule}; got", got)
 
 
 def _check_shape(value, shape: list[int | None], name: str) -> tf.Tensor:

@@ -9,12 +9,14 @@ import tensorflow as tf
 
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp import prng
+from pixel_cnn_pp.checks import checked_tensor
+from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers import fusion
 from pixel_cnn_pp.likelihood import bits_per_dim
 from pixel_cnn_pp.network import Network
 
-# Arguments of compile() that are fixed here: the network has its own loss.
-FIXED = ("loss", "loss_weights", "metrics", "weighted_metrics")
+# Arguments of compile() that a model does not take: it has its own loss and metric.
+REJECTED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 class TrainableNetwork(Network):
@@ -29,8 +31,21 @@ class TrainableNetwork(Network):
     steps, which is saved with it, and the replica.
     """
 
-    seed: int  # Of dropout and of the energy distance.
-    fuses: bool  # XLA fuses activation, padding and gating.
+    def __init__(
+        self,
+        config: ModelConfig,
+        seed: int = 0,
+        initial_weights: bool = True,
+        name: str = "trainable_network",
+    ):
+        super().__init__(config, seed if initial_weights else None, name)
+        self.seed = seed  # Of dropout and of the energy distance.
+        self.jit_compiles: bool | None = None  # See `PixelCNNPP.set_jit_compile`.
+
+    @property
+    def fuses(self) -> bool:
+        """Whether XLA compiles activation, padding and gating of the full pass."""
+        return bool(self.jit_compiles)
 
     def fit(self, x=None, y=None, batch_size: int | None = None, *args, **kwargs):
         """As keras.Model.fit; first initialises a model that has initial weights.
@@ -40,7 +55,7 @@ class TrainableNetwork(Network):
         """
         _check_no_weights(kwargs)
         if self.compiled:
-            self._prepare(lambda: _first_batch(x, y, batch_size or 32))
+            self._ensure_initialized(lambda: _first_batch(x, y, batch_size or 32))
         return super().fit(x, y, batch_size, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
@@ -51,13 +66,13 @@ class TrainableNetwork(Network):
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """As keras.Model.train_on_batch; first initialises as `fit` does."""
         if self.compiled:
-            self._prepare(lambda: keras.utils.pack_x_y_sample_weight(x, y))
+            self._ensure_initialized(lambda: keras.utils.pack_x_y_sample_weight(x, y))
         return super().train_on_batch(x, y, *args, **kwargs)
 
-    def _prepare(self, first_batch: Callable) -> None:
-        """Checks what compile() was given, and initialises the model."""
+    def _ensure_initialized(self, first_batch: Callable) -> None:
+        """Checks what compile() was given; initialises a model that is new."""
         given = self.get_compile_config()
-        for name in FIXED:
+        for name in REJECTED:
             if given.get(name) is not None:
                 raise ValueError(
                     f"compile({name}=…): this model has its own loss, the negative "
@@ -172,18 +187,14 @@ class TrainableNetwork(Network):
                 f"{['N', *self.image_shape]}, or the pair (images, labels)."
             )
         images = tf.ensure_shape(images, [None, *self.image_shape])
-        checks = [_check_range("pixel values", images, self.num_levels)]
-        if labels is None or self.num_labels is None:
-            self.check_conditional(labels)
-        else:
-            if not labels.dtype.is_integer or labels.shape.rank != 1:
-                raise ValueError(f"labels {_described(labels)}: must be integers [N].")
-            checks.append(_check_range("labels", labels, self.num_labels))
-            labels = tf.saturate_cast(labels, tf.int32)
-        # Eagerly they are None: they have raised or passed.
-        with tf.control_dependencies([c for c in checks if c is not None]):
-            labels = None if labels is None else tf.identity(labels)
-            return tf.identity(images), labels
+        images = _checked_range("pixel values", images, self.num_levels)
+        self.check_conditional(labels)
+        if labels is None:
+            return images, None
+        if not labels.dtype.is_integer or labels.shape.rank != 1:
+            raise ValueError(f"labels {_described(labels)}: must be integers [N].")
+        labels = _checked_range("labels", labels, self.num_labels)
+        return images, tf.saturate_cast(labels, tf.int32)
 
     def _checked_losses(self, images, labels, **settings) -> tf.Tensor:
         """`image_loss`, NaN where pixel values or labels are out of range: where XLA
@@ -204,12 +215,12 @@ def _check_no_weights(given: dict) -> None:
             raise ValueError(f"{name}: every image counts once; remove it.")
 
 
-def _check_range(name: str, values: tf.Tensor, count: int):
-    """InvalidArgumentError, as it runs, where values are not from 0 to count − 1."""
+def _checked_range(name: str, values: tf.Tensor, count: int) -> tf.Tensor:
+    """`values` if they are from 0 to count − 1, see `checked_tensor`."""
     message = f"{name}: must be from 0 to {count - 1}; lowest and highest are"
-    is_good = tf.reduce_all(image_ops.in_range(values, count))
-    lowest_and_highest = [tf.reduce_min(values), tf.reduce_max(values)]
-    return tf.debugging.Assert(is_good, [message, *lowest_and_highest])
+    fits = image_ops.in_range(values, count)
+    lowest, highest = tf.reduce_min(values), tf.reduce_max(values)
+    return checked_tensor(values, fits, message, lowest, highest)
 
 
 def _described(batch) -> str:

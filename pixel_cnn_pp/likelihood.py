@@ -1,5 +1,6 @@
 """Distributions of pixels: their loss, and sampling from them."""
 
+import abc
 import itertools
 import math
 
@@ -22,22 +23,43 @@ def _pairs(channels: int) -> list[tuple[int, int]]:
     return [(c, j) for c in range(channels) for j in range(c)]
 
 
-def _log_density(centered: tf.Tensor, log_scales: tf.Tensor) -> tf.Tensor:
-    """Of a logistic, at `centered` scales from its mean."""
-    return centered - log_scales - 2.0 * ops.softplus(centered)
+def _log_density(z: tf.Tensor, log_scales: tf.Tensor) -> tf.Tensor:
+    """Log-density of a logistic at z = (x − mean) / scale."""
+    return z - log_scales - 2.0 * ops.softplus(z)
 
 
-class Likelihood:
-    """What the distributions of a pixel have in common; `log_prob` is their own."""
+class Likelihood(abc.ABC):
+    """The distribution of a pixel, given its parameters l from the network.
+
+    num_parameters: D; parameter_channels: [D], the channel of each parameter;
+    noise_size: uniform random numbers per sampled pixel.
+    """
+
+    num_parameters: int
+    parameter_channels: np.ndarray
+    noise_size: int
+
+    @abc.abstractmethod
+    def log_prob(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
+        """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1] under
+        parameters l [N, H, W, D]."""
+
+    @abc.abstractmethod
+    def sample(
+        self, l: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor | float = 1.0
+    ) -> tf.Tensor:
+        """Pixels [..., C] in [-1, 1] from parameters l [..., D] and noise
+        [..., noise_size], uniform in (0, 1)."""
 
     def log_prob_per_pixel(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
-        """Nats [N, H, W] whose negative sum is the loss without a seed."""
+        """The score of each pixel, [N, H, W]: `log_prob`, or for the continuous mixture
+        its mean over fixed offsets."""
         return self.log_prob(x, l)
 
     def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
         """Nats per image, [N]: the official `discretized_mix_logistic_loss`.
 
-        Nothing in it is random, but for the continuous mixture's.
+        Deterministic, except for the continuous mixture with a seed.
         """
         return -ops.sum(self.log_prob_per_pixel(x, l), axis=(1, 2))
 
@@ -49,8 +71,8 @@ class DiscretizedMixLogistic(Likelihood):
     pixel. Salimans et al. 2017, section 2. Its parameters l [N, H, W, D] hold K logits,
     then blocks of K: for each channel its means, its log-scales and one of the
     C(C − 1)/2 blocks of coefficients, in the order (1 ← 0), (2 ← 0), (2 ← 1),
-    (3 ← 0), …, as long as there are any; blocks that find no channel follow at the end
-    (C > 3). For C = 3 this is the official layout.
+    (3 ← 0), …, as long as there are any; for C > 3 the remaining blocks of coefficients
+    follow at the end. For C = 3 this is the official layout.
     """
 
     def __init__(self, channels: int, nr_logistic_mix: int, num_levels: int = 256):
@@ -58,16 +80,16 @@ class DiscretizedMixLogistic(Likelihood):
         self.nr_logistic_mix = nr_logistic_mix
         self.num_levels = num_levels
         # What the blocks of K parameters are, and the channel that they belong to; the
-        # logits count to the first.
+        # logits are assigned to channel 0.
         pairs = [("coefficient", c, j) for c, j in _pairs(channels)]
         self.layout: list[tuple] = [("logit", 0)]
+        # The official layout puts one block of coefficients after a channel's scales.
         for c in range(channels):
             self.layout += [("mean", c), ("log_scale", c), *pairs[c : c + 1]]
         self.layout += pairs[channels:]
         blocks = [c for _, c, *_ in self.layout]
         self.parameter_channels = np.repeat(blocks, nr_logistic_mix)
         self.num_parameters = len(self.parameter_channels)
-        # Uniform numbers per sampled pixel.
         self.noise_size = nr_logistic_mix + channels
 
     def unpack(
@@ -88,10 +110,10 @@ class DiscretizedMixLogistic(Likelihood):
     def log_prob(
         self, x: tf.Tensor, l: tf.Tensor, offsets: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1] under
-        parameters l [N, H, W, D]. Salimans et al. 2017, eq. 2.
+        """See `Likelihood.log_prob`. Salimans et al. 2017, eq. 2.
 
-        `offsets`, [N, H, W, C] in pixel values, are where a density is measured.
+        `offsets`, [N, H, W, C]: added to the pixel values before the density is taken;
+        for densities only.
         """
         logits, means, log_scales, coefficients = self.unpack(l)
         x = ops.cast(x, "float32")[..., None]  # [N, H, W, C, 1]
@@ -106,7 +128,7 @@ class DiscretizedMixLogistic(Likelihood):
         return ops.logsumexp(joint, axis=-1)
 
     def _log_prob_of_bin(self, x, means, log_scales, offsets):
-        """Of the bin around x; `offsets` are for a density alone."""
+        """Of the bin around x, [N, H, W, C, K]."""
         half_width = 1.0 / (self.num_levels - 1)
         inv_stdv = ops.exp(-log_scales)
         centered = x - means
@@ -130,24 +152,24 @@ class DiscretizedMixLogistic(Likelihood):
     def sample(
         self,
         l: tf.Tensor,
-        u: tf.Tensor,
+        noise: tf.Tensor,
         temperature: tf.Tensor | float = 1.0,
         quantize: bool = True,
     ) -> tf.Tensor:
-        """Pixels [..., C] in [-1, 1] from parameters l [..., D].
+        """See `Likelihood.sample`.
 
-        u [..., K + C] in (0, 1) chooses the component (Gumbel-max) and the place in
-        each channel's logistic. The temperature divides the logits and multiplies the
+        The noise chooses the component (Gumbel-max), then the place in each channel's
+        logistic: K + C numbers. The temperature divides the logits and multiplies the
         scales. Each sub-pixel is rounded to its bin at once, so that the sample comes
         from the distribution that `log_prob` measures; `quantize=False` does not round,
         as the official `sample_from_discretized_mix_logistic`.
         """
         logits, means, log_scales, coefficients = self.unpack(l)
         k = self.nr_logistic_mix
-        gumbel = -ops.log(-ops.log(u[..., :k]))
+        gumbel = -ops.log(-ops.log(noise[..., :k]))
         best = ops.argmax(logits / temperature + gumbel, axis=-1)
         chosen = ops.one_hot(best, k, dtype="float32")
-        logistic = ops.log(u[..., k:]) - ops.log(1.0 - u[..., k:])
+        logistic = ops.log(noise[..., k:]) - ops.log(1.0 - noise[..., k:])
 
         def select(block):
             return ops.sum(block * chosen, axis=-1)
@@ -174,25 +196,25 @@ class ContinuousMixLogistic(DiscretizedMixLogistic):
     """
 
     # Dequantizations of an image in evaluation; training takes one a step.
-    num_draws = 8
+    dequantization_draws = 8
 
     def _log_prob_of_bin(self, x, means, log_scales, offsets):
         half_range = (self.num_levels - 1) / 2  # Pixel values per unit of x.
         x = x + ops.expand_dims(offsets, -1) / half_range
-        centered = (x - means) * ops.exp(-log_scales)
-        return _log_density(centered, log_scales) - math.log(half_range)
+        z = (x - means) * ops.exp(-log_scales)
+        return _log_density(z, log_scales) - math.log(half_range)
 
     def log_prob_per_pixel(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
-        """The mean over `num_draws` evenly spread offsets o, [N, H, W].
+        """The mean of `log_prob` over evenly spread offsets o, [N, H, W].
 
         They are the same for every image: a score depends on no other image.
         """
         first = prng.uniform([1, *x.shape[1:]], tf.constant([0, 0]))
         total = 0.0
-        for i in range(self.num_draws):
-            offsets = (first + i / self.num_draws) % 1.0 - 0.5
+        for i in range(self.dequantization_draws):
+            offsets = (first + i / self.dequantization_draws) % 1.0 - 0.5
             total += self.log_prob(x, l, offsets)
-        return total / self.num_draws
+        return total / self.dequantization_draws
 
     def loss(self, x: tf.Tensor, l: tf.Tensor, seed=None) -> tf.Tensor:
         """Estimate of an upper bound on the nats per image, [N].
@@ -220,7 +242,6 @@ class Softmax(Likelihood):
         blocks = [*range(channels), *(c for c, _ in _pairs(channels))]
         self.parameter_channels = np.repeat(blocks, num_levels)
         self.num_parameters = len(self.parameter_channels)
-        # Uniform numbers per sampled pixel.
         self.noise_size = channels
 
     def logits(self, c: int, blocks: list[tf.Tensor], x: list[tf.Tensor]) -> tf.Tensor:
@@ -233,7 +254,6 @@ class Softmax(Likelihood):
         return ops.split(ops.cast(l, "float32"), count, axis=-1)
 
     def log_prob(self, x: tf.Tensor, l: tf.Tensor) -> tf.Tensor:
-        """Log-probability in nats, [N, H, W], of pixels x [N, H, W, C] in [-1, 1]."""
         blocks = self._blocks(l)
         x = ops.unstack(ops.cast(x, "float32"), axis=-1)
         total = 0.0
@@ -245,12 +265,12 @@ class Softmax(Likelihood):
         return total
 
     def sample(
-        self, l: tf.Tensor, u: tf.Tensor, temperature: tf.Tensor | float = 1.0
+        self, l: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor | float = 1.0
     ) -> tf.Tensor:
-        """Pixels [..., C] in [-1, 1] from parameters l [..., D].
+        """See `Likelihood.sample`.
 
-        u [..., C] in (0, 1) is where the cumulative probability of the value is met.
-        The temperature divides the logits.
+        The value of a channel is the first whose cumulative probability reaches the
+        channel's noise. The temperature divides the logits.
         """
         blocks = self._blocks(l)
         x: list[tf.Tensor] = []
@@ -258,7 +278,7 @@ class Softmax(Likelihood):
             p = ops.softmax(self.logits(c, blocks, x) / temperature)
             up_to = ops.cumsum(p, axis=-1)
             # The sum of all is not quite 1 in float32, and must not be passed.
-            below = up_to < u[..., c : c + 1] * up_to[..., -1:]
+            below = up_to < noise[..., c : c + 1] * up_to[..., -1:]
             value = ops.sum(ops.cast(below, "int32"), axis=-1)
             x.append(image_ops.to_float(value, self.num_levels))
         return ops.stack(x, axis=-1)

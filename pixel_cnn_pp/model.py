@@ -19,6 +19,14 @@ from pixel_cnn_pp.likelihood import ContinuousMixLogistic
 from pixel_cnn_pp.sampling.sampler import MIN_TEMPERATURE, Sampler
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
+# What is set after a model is made, by its key in `get_config`: the attribute that has
+# it, the method that sets it.
+RUNTIME_SETTINGS = {
+    "jit_compile": ("jit_compiles", "set_jit_compile"),
+    "remat": ("remat", "set_remat"),
+    "kernels": ("kernel_dtype", "round_kernels"),
+    "dequantization_draws": ("dequantization_draws", "set_dequantization_draws"),
+}
 
 
 @register
@@ -49,24 +57,19 @@ class PixelCNNPP(TrainableNetwork):
     ) -> None:
         config = ModelConfig(*architecture, **settings)
         check_integer("seed", seed, 0, prng.LIMIT - 1)
-        super().__init__(config, seed if initial_weights else None, name)
-        self.seed = seed
+        super().__init__(config, seed, initial_weights, name)
         self.last_seed: tuple[int, int] | None = None
         # Names of the labels of a trained model, where its data set has any.
         self.class_names: tuple[str, ...] | None = None
-        self.jit_compiles: bool | None = None  # See `set_jit_compile`.
         self.supports_jit = self.samples_with_xla  # What Keras asks before fit.
         self.set_precision(getattr(dtype, "name", dtype))  # May be a DTypePolicy.
 
     def get_config(self) -> dict:
         """The arguments that it was made with, and what was set since."""
         set_since = {
-            "jit_compile": self.jit_compiles,
-            "remat": self.remat,
-            "kernels": self.linear_layers[0].rounded_to,
-            "dequantization_draws": getattr(self.objective, "num_draws", None),
-            "class_names": self.class_names,
+            key: getattr(self, name) for key, (name, _) in RUNTIME_SETTINGS.items()
         }
+        set_since["class_names"] = self.class_names
         made_with = {"seed": self.seed, "dtype": self.precision, "name": self.name}
         return dataclasses.asdict(self.config) | made_with | {"set_since": set_since}
 
@@ -76,15 +79,9 @@ class PixelCNNPP(TrainableNetwork):
         config = dict(config)
         since = config.pop("set_since", {})
         model = cls(**config)
-        setters = {
-            "jit_compile": model.set_jit_compile,
-            "remat": model.set_remat,
-            "kernels": model.round_kernels,
-            "dequantization_draws": model.set_dequantization_draws,
-        }
-        for name, setter in setters.items():
-            if since.get(name) is not None:
-                setter(since[name])
+        for key, (_, setter) in RUNTIME_SETTINGS.items():
+            if since.get(key) is not None:
+                getattr(model, setter)(since[key])
         model.class_names = as_tuple(since.get("class_names"))
         return model
 
@@ -126,11 +123,6 @@ class PixelCNNPP(TrainableNetwork):
             self.sampler = Sampler(self, self.samples_with_xla)
 
     @property
-    def fuses(self) -> bool:
-        """Whether XLA compiles activation, padding and gating of the full pass."""
-        return bool(self.jit_compiles)
-
-    @property
     def samples_with_xla(self) -> bool:
         """Whether XLA compiles sampling."""
         return distribution.xla_scope(self.jit_compiles) is not False
@@ -154,9 +146,19 @@ class PixelCNNPP(TrainableNetwork):
         self._retrace()
 
     @property
+    def kernel_dtype(self) -> str:
+        """See `round_kernels`."""
+        return self.linear_layers[0].rounded_to
+
+    @property
     def is_exact(self) -> bool:
         """Whether scores are exact, and not estimates of a bound by dequantization."""
         return not isinstance(self.objective, ContinuousMixLogistic)
+
+    @property
+    def dequantization_draws(self) -> int | None:
+        """See `set_dequantization_draws`; None for a model with exact scores."""
+        return None if self.is_exact else self.objective.dequantization_draws
 
     def set_dequantization_draws(self, draws: int) -> None:
         """Dequantizations per image over which a 'mix_logistic_continuous' model
@@ -168,7 +170,7 @@ class PixelCNNPP(TrainableNetwork):
                 "remove it."
             )
         check_integer("dequantization_draws", draws, 1, 1000)
-        self.objective.num_draws = draws
+        self.objective.dequantization_draws = draws
         self._retrace_scores()
 
     def check_weights(self) -> None:
@@ -297,26 +299,28 @@ class PixelCNNPP(TrainableNetwork):
         keep = np.broadcast_to(mask, (n, height, width))
         return self._sample(images, keep, labels, seed, temperature, progress)
 
-    def _sample(self, images, keep, labels, seed, temperature, progress, number=0):
+    def _sample(self, images, keep, labels, seed, temperature, progress, first=0):
         self.check_temperature(temperature)
         seed = self.last_seed = prng.new_seed() if seed is None else prng.seed_of(seed)
         n, most = len(images), self.sampler.batch_sizes[-1]
         labels = self.check_labels(labels, n)
         labels = np.zeros([n], np.int32) if labels is None else labels
         batches = []
-        for first in range(0, n, most):
-            part = slice(first, first + most)
+        # One call per largest batch, so that `progress` is called in between; the
+        # Sampler divides the rest.
+        for start in range(0, n, most):
+            part = slice(start, start + most)
             batch = self.sampler.sample(
                 tf.constant(images[part]),
                 tf.constant(keep[part]),
                 tf.constant(labels[part]),
                 tf.constant(seed, tf.int32),
                 tf.constant(temperature, tf.float32),
-                tf.constant(number + first),
+                tf.constant(first + start),
             )
             batches.append(batch)
             if progress is not None:
-                progress(min(first + most, n), n)
+                progress(min(start + most, n), n)
         return tf.concat(batches, axis=0)
 
     def check_temperature(self, temperature: float) -> None:

@@ -12,17 +12,16 @@ from pixel_cnn_pp.checks import as_array
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.base import set_layers
 from pixel_cnn_pp.layers.blocks import make_block, make_embedding
-from pixel_cnn_pp.layers.convolution import (
-    LayerFactory,
+from pixel_cnn_pp.layers.convolution import LayerFactory
+from pixel_cnn_pp.layers.custom_gradient import recomputed
+from pixel_cnn_pp.layers.heads import make_head
+from pixel_cnn_pp.layers.runners import (
     LayerRunner,
-    WeightNorm,
     call_layer,
     call_with,
     initialize_layer,
 )
-from pixel_cnn_pp.layers.custom_gradient import recomputed
-from pixel_cnn_pp.layers.heads import make_head
-from pixel_cnn_pp.layers.weight_norm import kernels_of
+from pixel_cnn_pp.layers.weight_norm import WeightNorm, kernels_of
 from pixel_cnn_pp.likelihood import EnergyDistance, make_likelihood
 from pixel_cnn_pp.topology import IMAGE, topology
 
@@ -50,9 +49,9 @@ class Network(keras.Model):
         self.image_dtype = image_ops.pixel_dtype(config.num_levels)
         self.energy_distance = config.energy_distance
         self.topology = topology(config)
-        self.coarsest = max(block.stride for block in self.topology)
+        stride = self.coarsest_stride = max(block.stride for block in self.topology)
         # Height and width of the feature maps of the finest stage, padding included.
-        self.padded_shape = tuple(n + -n % self.coarsest for n in self.image_shape[:2])
+        self.padded_shape = tuple(n + -n % stride for n in self.image_shape[:2])
         make = LayerFactory(seed)
         self.embedding = make_embedding(config, make)
         blocks = [make_block(block, make, config) for block in self.topology]
@@ -78,10 +77,10 @@ class Network(keras.Model):
         self.remat = False
 
     def save_own_variables(self, store):
-        """Nothing: `parameters` are the weights of its layers, which save them."""
+        """Saves nothing itself: `parameters` are weights of its layers."""
 
     def load_own_variables(self, store):
-        """Nothing, see `save_own_variables`."""
+        """Loads nothing itself, see `save_own_variables`."""
 
     def tf_variables(self) -> dict[str, tf.Variable]:
         """The tf.Variables of `parameters`, as checkpoints and optimizers take them."""
@@ -117,8 +116,9 @@ class Network(keras.Model):
 
     def embedded(self, image: tf.Tensor, run: LayerRunner) -> tf.Tensor:
         """What the input layers see of an image and its channel of ones, [N, H, W,
-        C + 1]: pixel values as they are; codes as vectors, [N, H, W, E + 1], which are
-        zero outside the image, as the ones are."""
+        C + 1]: pixel values as they are; codes (class indices, for example of a
+        VQ-VAE) as vectors, [N, H, W, E + 1], zero outside the image, as the ones are.
+        """
         if self.embedding is None:
             return image
         codes, ones = image[..., 0], image[..., 1:]
@@ -141,7 +141,7 @@ class Network(keras.Model):
         # The channel of ones tells the image from its padding.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         x = self.embedded(x, run)
-        below, right = -height % self.coarsest, -width % self.coarsest
+        below, right = -height % self.coarsest_stride, -width % self.coarsest_stride
         if below or right:
             x = ops.pad(x, [[0, 0], [0, below], [0, right], [0, 0]])
 
@@ -156,14 +156,15 @@ class Network(keras.Model):
             inputs = [outputs[i] for i in (block.x, *block.a)]
             run_layer = run if block.x == IMAGE else run_in_dtype
 
-            def run_block(x, *a, index=index, run_layer=run_layer):
+            def compute(x, *a, index=index, run_layer=run_layer):
                 a = ops.concatenate(a, axis=-1) if a else None
                 return self.run_block(index, run_layer, x, a, h, seeds[index])
 
+            # Not in the initialisation, which needs no gradient.
             if self.remat and block.kind == "gated_resnet" and run is call_layer:
                 variables = self.blocks[index].trainable_variables
-                run_block = recomputed(run_block, variables)
-            outputs[index] = ops.cast(run_block(*inputs), "float32")
+                compute = recomputed(compute, variables)
+            outputs[index] = ops.cast(compute(*inputs), "float32")
         ul = outputs[num_blocks - 1]
         return ul[:, :height, :width] if below or right else ul
 
@@ -189,10 +190,13 @@ class Network(keras.Model):
         if not self.energy_distance:
             return self.head.forward(run, ul, x)
         noise = self.energy_noise(ops.shape(ul), prng.fold_in(seed, 1))
-        return self.head.forward(run, ul, noise)
+        samples = self.head.forward(run, ul, noise)
+        # The head cannot tell their number in a batch of unknown size.
+        return tf.ensure_shape(samples, [self.objective.num_samples, *[None] * 4])
 
     def energy_noise(self, shape, seed) -> tf.Tensor:
-        """Uniform noise in [-1, 1), [10·N, H, W, 4], for ul of `shape`."""
+        """Uniform noise in (-1, 1), [num_samples · N, H, W, noise_size], for ul of
+        `shape`."""
         n, height, width, _ = shape
         count = self.objective.num_samples * n
         return 2.0 * prng.uniform((count, height, width, self.noise_size), seed) - 1.0
@@ -237,22 +241,23 @@ class Network(keras.Model):
         return self.objective.loss(x, output, loss_seed)
 
     def sample_pixels(
-        self, ul, u, temperature=1.0, run: LayerRunner = call_layer
+        self, ul, noise, temperature=1.0, run: LayerRunner = call_layer
     ) -> tf.Tensor:
         """Pixels [N, H, W, C] in [-1, 1], rounded to their bins, from ul [N, H, W, F].
 
-        u [N, H, W, noise_size] in (0, 1); see `sample` of the likelihood.
+        noise [N, H, W, noise_size], uniform in (0, 1); see `Likelihood.sample`.
         """
         if self.energy_distance:
-            x = self.head.forward(run, ul, 2.0 * u - 1.0)[0]
+            # One sample per pixel: the noise is for one.
+            x = self.head.forward(run, ul, 2.0 * noise - 1.0)[0]
             return image_ops.round_to_bin(x, self.num_levels)
         # A channel's sample depends on the channels before it alone, so each pass of a
         # head that sees them gets one more channel right.
         channels = self.image_shape[-1]
-        x = ops.zeros_like(u[..., :channels])
+        x = ops.zeros_like(noise[..., :channels])
         for _ in range(channels if self.config.autoregressive_channels else 1):
             l = self.head.forward(run, ul, x)
-            x = self.objective.sample(l, u, temperature)
+            x = self.objective.sample(l, noise, temperature)
         return x
 
     def _check_floats(self, x) -> None:
@@ -298,13 +303,13 @@ class Network(keras.Model):
                 f"images {images.dtype} {list(images.shape)}: this model takes "
                 f"{self.image_dtype} {['N', *self.image_shape]}, N ≥ 1."
             )
+        has_codes = self.embedding is not None
+        remedy = "" if has_codes else "; use pixel_cnn_pp.images.quantize"
         for value in (images.min(), images.max()):
             if not 0 <= value < self.num_levels:
                 raise ValueError(
                     f"pixel value {value}: this model has the values 0 … "
-                    f"{self.num_levels - 1}"
-                    + ("; use pixel_cnn_pp.images.quantize" * (self.embedding is None))
-                    + "."
+                    f"{self.num_levels - 1}{remedy}."
                 )
         return tf.constant(images.astype(self.image_dtype))
 

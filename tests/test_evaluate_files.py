@@ -263,7 +263,7 @@ def test_heat_maps_of_a_bound_are_the_mean_of_the_dequantizations_asked_for(
     printed, load, folder, test_images
 ):
     model = load("bound")
-    model.objective.num_draws = 3
+    model.objective.dequantization_draws = 3
     with np.load(folder / "bound_maps" / "heatmaps.npz") as file:
         nats = -file["bits"].sum(axis=(1, 2)) * math.log(2)
     np.testing.assert_allclose(nats, model.log_prob(test_images[:2]), rtol=1e-5)

@@ -171,9 +171,9 @@ def test_more_dequantizations_bring_the_bound_nearer_to_its_mean(continuous):
     given = random_images(4, continuous)
     found = {}
     for draws in (1, 8, 64, 512):
-        continuous.objective.num_draws = draws
+        continuous.objective.dequantization_draws = draws
         found[draws] = -continuous.image_loss(given).numpy()
-    continuous.objective.num_draws = 8
+    continuous.objective.dequantization_draws = 8
     errors = [np.abs(found[draws] - found[512]).mean() for draws in (1, 8, 64)]
     assert errors[0] > errors[1] > errors[2]
 

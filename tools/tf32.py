@@ -18,7 +18,7 @@ import cli  # Before TensorFlow: it sets its log level.
 import tensorflow as tf
 
 import evaluate
-from pixel_cnn_pp.layers import convolution
+from pixel_cnn_pp.layers import convolution, weight_norm
 
 flags.adopt_module_key_flags(evaluate)
 
@@ -31,7 +31,7 @@ def rounded(x: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(bits & -(1 << DROPPED_BITS), tf.float32)
 
 
-def round_factors(layer: type[convolution.WeightNorm]) -> None:
+def round_factors(layer: type[weight_norm.WeightNorm]) -> None:
     """Makes the layers of a class round the factors of their products."""
     exact = layer.linear
     layer.linear = lambda self, x, kernel: exact(self, rounded(x), rounded(kernel))

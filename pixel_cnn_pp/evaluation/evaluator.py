@@ -132,8 +132,8 @@ def bound_note(model: PixelCNNPP) -> str:
     """What to print of scores that are not exact."""
     if model.is_exact:
         return ""
-    num = model.objective.num_draws
-    return f"; estimate of an upper bound, mean of {num} dequantizations"
+    draws = model.dequantization_draws
+    return f"; estimate of an upper bound, mean of {draws} dequantizations"
 
 
 def check_finite(bits: np.ndarray) -> None:

@@ -307,7 +307,7 @@ class Tasks:
             "num_images": min(self.max_images or n, n),
             "batch_size": self.batch_size,
             "precision": model.precision,
-            "dequantization_draws": getattr(model.objective, "num_draws", None),
+            "dequantization_draws": model.dequantization_draws,
             "machines": machine.count,
         }
         if background is not None:

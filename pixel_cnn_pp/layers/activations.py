@@ -2,7 +2,7 @@
 
 Each function here is one pass over memory, forward and backward, where XLA fuses it
 (`fusion`), and keeps for its gradient only its output, which is the next convolution's
-input, and the dropout mask.
+input, and the dropout mask: 4.2 instead of 4.9 GB in a step of the default size.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from pixel_cnn_pp.layers.custom_gradient import custom_gradient
 
 Margins = tuple[int, int, int]  # Zeros on top, on the left and on the right.
 NO_MARGINS = (0, 0, 0)
+# (x, margins) → the padded input of a layer, see `runners.LayerRunner`.
+Prepare = Callable[[tf.Tensor, Margins], tf.Tensor]
 
 
 def pad(x: tf.Tensor, margins: Margins = NO_MARGINS) -> tf.Tensor:
@@ -53,8 +55,8 @@ def concat_elu(x: tf.Tensor) -> tf.Tensor:
 
 
 def _concat_elu_gradient(upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    by_x, by_minus_x = tf.split(_elu_gradient(upstream, y), 2, axis=-1)
-    return by_x - by_minus_x
+    grad_x, grad_minus_x = tf.split(_elu_gradient(upstream, y), 2, axis=-1)
+    return grad_x - grad_minus_x
 
 
 class Nonlinearity(NamedTuple):
@@ -100,13 +102,14 @@ def activate_and_drop(
     return _activate(x, keep, name=name, margins=margins, scale=1.0 / (1.0 - p))
 
 
+# `mask` is empty or one tensor: custom_gradient takes tensors by position.
 @custom_gradient
 def _activate(x, *mask, **settings):
     y = _forward(x, *mask, **settings)
 
     def gradient(upstream):
-        by_x = _backward(upstream, y, *mask, **settings)
-        return (by_x, None) if mask else by_x
+        grad_x = _backward(upstream, y, *mask, **settings)
+        return (grad_x, None) if mask else grad_x
 
     return y, gradient
 
@@ -143,5 +146,5 @@ def _add_gated(x, ab):
 def _gates_gradient(upstream, ab):
     a, b = tf.split(ab, 2, axis=-1)
     upstream, gate = tf.cast(upstream, ab.dtype), tf.sigmoid(b)
-    by_b = upstream * a * gate * (1.0 - gate)
-    return tf.concat([upstream * gate, by_b], axis=-1)
+    grad_b = upstream * a * gate * (1.0 - gate)
+    return tf.concat([upstream * gate, grad_b], axis=-1)

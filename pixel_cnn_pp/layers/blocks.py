@@ -6,6 +6,7 @@ from keras import ops
 
 from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.activations import (
+    NO_MARGINS,
     NONLINEARITIES,
     Margins,
     activate,
@@ -20,11 +21,10 @@ from pixel_cnn_pp.layers.convolution import (
     DownRightShiftedConv2D,
     DownShiftedConv2D,
     LayerFactory,
-    LayerRunner,
-    call_layer,
     down_shift,
     right_shift,
 )
+from pixel_cnn_pp.layers.runners import LayerRunner, call_layer
 from pixel_cnn_pp.topology import Block
 
 
@@ -41,10 +41,10 @@ def make_block(
             block.stream,
             size,
             f,
-            config.resnet_nonlinearity,
-            len(block.a) * f,
-            config.num_labels,
-            config.dropout_p,
+            nonlinearity=config.resnet_nonlinearity,
+            skip_channels=len(block.a) * f,
+            num_labels=config.num_labels,
+            dropout_p=config.dropout_p,
             make=make,
         )
     conv, deconv = CONVS[block.stream]
@@ -166,11 +166,11 @@ class GatedResnet(ComposedLayer):
         that of `self.project`. Nothing is dropped without `dropout_seed`, int32 [2].
         """
 
-        def activate_inner(c1, *margins):
+        def activate_inner(c1, margins: Margins):
             name, p = self.nonlinearity, self.dropout_p
             if p == 0 or dropout_seed is None:
-                return activate(c1, name, *margins)
-            return activate_and_drop(c1, name, p, dropout_seed, *margins)
+                return activate(c1, name, margins)
+            return activate_and_drop(c1, name, p, dropout_seed, margins)
 
         c1 = run(self.conv_1, x, self.activate)
         if self.nin is not None:
@@ -180,8 +180,8 @@ class GatedResnet(ComposedLayer):
             c2 = c2 + ops.cast(projected, c2.dtype)
         return add_gated(x, c2)
 
-    def activate(self, x: tf.Tensor, *margins: Margins) -> tf.Tensor:
-        return activate(x, self.nonlinearity, *margins)
+    def activate(self, x: tf.Tensor, margins: Margins = NO_MARGINS) -> tf.Tensor:
+        return activate(x, self.nonlinearity, margins)
 
 
 @register

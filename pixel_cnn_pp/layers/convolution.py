@@ -1,9 +1,6 @@
 """Layers: weight-normalised dense, conv and deconv, and their shifted forms."""
 
-import abc
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -11,52 +8,7 @@ from keras import ops
 
 from pixel_cnn_pp.layers.activations import NO_MARGINS, Margins, pad
 from pixel_cnn_pp.layers.base import WeightedLayer, register
-from pixel_cnn_pp.layers.weight_norm import kernels_of
-
-Prepare = Callable[[tf.Tensor, Margins], tf.Tensor]
-
-
-class LayerRunner(Protocol):
-    """How a block runs its weight-normalised layers: run(layer, x) → the output.
-
-    Blocks and heads never call a layer themselves. They are given a runner, so that one
-    forward pass per block serves the whole image (`call_layer`), the data-dependent
-    initialisation (`initialize_layer`) and the row and pixel steps of the sampler.
-
-    prepare(x, margins) pads x for the layer, and may apply the activation and dropout
-    on the way. Its result is the input of the linear map, which the gradient needs too,
-    so it is held in memory once.
-    """
-
-    def __call__(
-        self, layer: "WeightNorm", x: tf.Tensor, prepare: Prepare = pad
-    ) -> tf.Tensor: ...
-
-
-def call_layer(layer, x, prepare: Prepare = pad) -> tf.Tensor:
-    """The runner of training and scoring."""
-    return layer(x, prepare=prepare)
-
-
-def call_with(kernels: dict[str, tf.Tensor]) -> LayerRunner:
-    """`call_layer` with the kernels of all layers, from `kernels_of`."""
-
-    def run(layer, x, prepare: Prepare = pad):
-        return layer(x, prepare=prepare, kernel=kernels[layer.name])
-
-    return run
-
-
-def initialize_layer(layer, x, prepare: Prepare = pad) -> tf.Tensor:
-    """The runner that sets g and b of each layer from its output first."""
-    return layer.initialize(x, prepare=prepare)
-
-
-def initial_weights(seed: int | None) -> keras.initializers.Initializer:
-    """Normal with standard deviation .05, as in the official code; zeros for None."""
-    if seed is None:
-        return keras.initializers.Zeros()
-    return keras.initializers.RandomNormal(stddev=0.05, seed=seed)
+from pixel_cnn_pp.layers.weight_norm import WeightNorm, initial_weights
 
 
 def down_shift(x: tf.Tensor) -> tf.Tensor:
@@ -69,85 +21,6 @@ def right_shift(x: tf.Tensor) -> tf.Tensor:
     """Shifts [N, H, W, F] one column to the right; the first column becomes zero."""
     kept = tf.slice(x, [0, 0, 0, 0], [-1, -1, x.shape[2] - 1, -1])
     return pad(kept, (0, 1, 0))
-
-
-class WeightNorm(WeightedLayer, abc.ABC):
-    """Linear map with the kernel g · V / ‖V‖ and the bias b. Salimans & Kingma 2016.
-
-    The kernel is computed in float32, rounded to `rounded_to` ('float32' or
-    'bfloat16') and applied in the type of the input.
-
-    A subclass defines the shape of V (`kernel_shape`, `unit_axis`), the linear map
-    (`linear`), the padding of its input (`padding`) and the crop of its output
-    (`crop`).
-    """
-
-    settings = ("units", "init_scale", "seed")
-    kind = ""
-    unit_axis = -1
-    rounded_to = "float32"
-
-    def __init__(
-        self, units: int, init_scale: float = 1.0, seed: int | None = 0, **kwargs
-    ):
-        super().__init__(autocast=False, **kwargs)
-        self.units = units
-        self.init_scale = init_scale
-        self.seed = seed
-
-    def build(self, input_shape):
-        shape, initial = self.kernel_shape(input_shape[-1]), initial_weights(self.seed)
-        self.V = self.add_weight(name="V", shape=shape, initializer=initial)
-        self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones")
-        self.b = self.add_weight(name="b", shape=(self.units,), initializer="zeros")
-
-    def kernel(self) -> tf.Tensor:
-        """g · V / ‖V‖, the norm over all axes but the one of the output units."""
-        return kernels_of([self])[self.name]
-
-    @abc.abstractmethod
-    def kernel_shape(self, in_channels: int) -> tuple[int, ...]:
-        """Shape of V."""
-
-    @abc.abstractmethod
-    def linear(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Applies a kernel to a padded input."""
-
-    def output(self, x: tf.Tensor, kernel: tf.Tensor | None = None) -> tf.Tensor:
-        """The linear map of a padded input, with its bias."""
-        kernel = self.kernel() if kernel is None else kernel
-        y = self.linear(x, ops.cast(kernel, x.dtype))
-        b = tf.convert_to_tensor(self.b.value)
-        return tf.nn.bias_add(y, tf.cast(b, y.dtype))
-
-    def padding(self) -> Margins:
-        """Zeros around the input of the linear map: top, left, right."""
-        return NO_MARGINS
-
-    def crop(self, y: tf.Tensor) -> tf.Tensor:
-        return y
-
-    def call(self, x, prepare: Prepare = pad, kernel=None):
-        """The linear map of prepare(x, margins), see `LayerRunner`, cropped.
-
-        `kernel`: its own, where that was computed before.
-        """
-        return self.crop(self.output(prepare(x, self.padding()), kernel))
-
-    def initialize(self, x: tf.Tensor, prepare: Prepare = pad) -> tf.Tensor:
-        """Sets g and b so that each unit's output on prepare(x) has mean 0 and standard
-        deviation `init_scale`; returns that output. The moments are taken before the
-        crop, as in the official code."""
-        y = self.output(prepare(x, self.padding()))
-        mean, variance = ops.moments(y, axes=list(range(len(y.shape) - 1)))
-        # Difference from the official code, which multiplies by 1e5: a unit that is
-        # constant on these images (as in u where the image is one pixel of the coarsest
-        # stage) keeps its scale.
-        varies = variance > 1e-10
-        scale = ops.where(varies, self.init_scale / ops.sqrt(variance + 1e-10), 1.0)
-        self.g.assign(self.g * scale)
-        self.b.assign(self.b - mean * scale)
-        return self(x, prepare=prepare)
 
 
 @register
@@ -176,7 +49,8 @@ class _Spatial(WeightNorm):
         self.strides = tuple(strides)
 
     def margins(self) -> Margins:
-        """Padding of a conv, mirrored crop of a deconv: top, left, right; none here."""
+        """How far a conv sees above, to the left and to the right: its padding. The
+        crop of a deconv is mirrored. None here."""
         return NO_MARGINS
 
 
@@ -215,6 +89,8 @@ class Deconv2D(_Spatial):
         return tf.nn.conv2d_transpose(x, kernel, shape, self.strides, padding="VALID")
 
     def crop(self, y):
+        # Mirrored: the zeros that a conv would put on top are cut off at the bottom,
+        # left and right swapped.
         bottom, right, left = self.margins()
         height, width = y.shape[1:3]
         size = [-1, height - bottom, width - left - right, -1]
@@ -302,6 +178,7 @@ class LayerFactory:
         self._counts[layer_class.kind] += 1
         seed = self.seed
         if seed is not None:
+            # A prime, so that layers of nearby seeds differ.
             seed = seed * 1_000_003 + len(self.layers)
         layer = layer_class(units, name=name, seed=seed, **kwargs)
         layer.build((None, None, None, in_channels))

@@ -10,7 +10,8 @@ from pixel_cnn_pp.config import ModelConfig
 from pixel_cnn_pp.layers.activations import activate
 from pixel_cnn_pp.layers.base import register, set_layers
 from pixel_cnn_pp.layers.blocks import ComposedLayer, GatedResnet
-from pixel_cnn_pp.layers.convolution import Dense, LayerFactory, LayerRunner, call_layer
+from pixel_cnn_pp.layers.convolution import Dense, LayerFactory
+from pixel_cnn_pp.layers.runners import LayerRunner, call_layer
 
 
 def make_head(
@@ -87,8 +88,15 @@ class ChannelsHead(ComposedLayer):
         resnets, nins = [], []
         for c, units in enumerate(np.bincount(parameter_channels)):
             if c:
-                resnet = "ul", (1, 1), nr_filters, nonlinearity, c
-                resnets.append(GatedResnet(*resnet, make=self.make))
+                resnet = GatedResnet(
+                    "ul",
+                    (1, 1),
+                    nr_filters,
+                    nonlinearity=nonlinearity,
+                    skip_channels=c,
+                    make=self.make,
+                )
+                resnets.append(resnet)
             nins.append(self.make(Dense, nr_filters, int(units)))
         set_layers(self, "resnets", resnets)
         set_layers(self, "nins", nins)
@@ -136,7 +144,8 @@ class EnergyHead(ComposedLayer):
         return self.forward(call_layer, ul, noise)
 
     def forward(self, run: LayerRunner, ul: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """ul [N, H, W, F], noise [S·N, H, W, 4] in [-1, 1) → [S, N, H, W, C]."""
+        """ul [N, H, W, F], noise [S·N, H, W, noise_channels] in (-1, 1) → samples
+        [S, N, H, W, C]."""
         f = run(self.nin_ul, ops.elu(ul))
         shape = (-1, *ops.shape(f))
         f = f + ops.reshape(run(self.nin_noise, noise), shape)  # [S, N, H, W, 64]

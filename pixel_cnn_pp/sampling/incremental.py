@@ -8,16 +8,12 @@ row's first pixel; the rest of a pixel's conv is one matrix product. Blocks of t
 coarser stages run only where their stride divides row and column.
 """
 
-import itertools
-from collections.abc import Iterable
-
 import tensorflow as tf
 from keras import ops
 
 from pixel_cnn_pp.sampling.cache import Cache, empty_cache, image_margins, keep_shapes
 from pixel_cnn_pp.sampling.kernels import FoldedNetwork
-from pixel_cnn_pp.sampling.steps import PixelStep, RowStep
-from pixel_cnn_pp.topology import Block
+from pixel_cnn_pp.sampling.steps import PixelStep, RowStep, nest
 
 
 class IncrementalPass:
@@ -63,19 +59,3 @@ class IncrementalPass:
         _, width, channels = self.network.image_shape
         top, left, _ = self.margins
         return cache["image"][:, top:, left : left + width, :channels]
-
-
-def nest(topology: list[Block], indices: Iterable[int], stride: int) -> list:
-    """The blocks as a tree: an int is a block that runs at this stride, a triple
-    (stride, blocks, their tree) a sequence of blocks that run at a coarser one."""
-    tree = []
-    for runs_here, group in itertools.groupby(
-        indices, lambda index: topology[index].run_stride == stride
-    ):
-        group = list(group)
-        if runs_here:
-            tree += group
-        else:
-            coarser = min(topology[index].run_stride for index in group)
-            tree.append((coarser, group, nest(topology, group, coarser)))
-    return tree

@@ -4,10 +4,9 @@ import dataclasses
 
 import tensorflow as tf
 
-from pixel_cnn_pp.layers.activations import NO_MARGINS, pad
+from pixel_cnn_pp.layers.activations import NO_MARGINS, Prepare, pad
 from pixel_cnn_pp.layers.blocks import GatedResnet
-from pixel_cnn_pp.layers.convolution import Prepare, WeightNorm
-from pixel_cnn_pp.layers.weight_norm import kernels_of
+from pixel_cnn_pp.layers.weight_norm import WeightNorm, kernels_of
 from pixel_cnn_pp.network import Network
 from pixel_cnn_pp.sampling.cache import convs_of
 
@@ -20,8 +19,9 @@ def fold_kernels(network: Network) -> Kernels:
     Those of ul are split into the part applied to a whole row at once, 'NAME/row', and
     the part applied to a pixel, 'NAME/pixel': for a conv the kernel's rows above and
     its last row, for a skip connection the input channels of u and those of ul. The
-    latter go below 'pixel' of the block's first conv: one product yields the sum. All
-    are stored in the type that the network's kernels are rounded to.
+    part of a skip connection's kernel for ul is appended to the rows of conv_1's
+    'pixel' kernel, so that one product yields both sums. All are stored in the type
+    that the network's kernels are rounded to.
     """
     kernels, unfolded = {}, kernels_of(network.linear_layers)
     for layer in network.linear_layers:
@@ -41,7 +41,7 @@ def fold_kernels(network: Network) -> Kernels:
             kernels[f"{conv.name}/pixel"] = tf.reshape(kernel[-1], [-1, conv.units])
         if convs and block.kind == "gated_resnet":
             units, num_inputs = layer.nin.units, len(block.a)
-            # Input channels are ordered [widening, input, unit].
+            # Input channels are [half of concat_elu, index in block.a, filter].
             kernel = tf.reshape(pop(layer.nin), [-1, num_inputs, units, units])
             num_u = [network.topology[a].stream for a in block.a].count("u")
             row, pixel = (

@@ -15,8 +15,9 @@ MIN_TEMPERATURE = 1e-6
 BATCH_SIZES = (1, 4, 16, 64)
 # On a GPU, whose time for a pixel hardly grows with the batch.
 GPU_BATCH_SIZES = (*BATCH_SIZES, 256, 1024)
-# More images than these are sampled in the next larger batch.
-FILLED_FROM = (1, 8, 32, 128, 512)
+# With more images left than entry k, a batch of size k + 1 in the list is used, partly
+# filled.
+LARGER_BATCH_ABOVE = (1, 8, 32, 128, 512)
 
 
 class Sampler:
@@ -45,7 +46,7 @@ class Sampler:
             input_signature=[images, keep, labels, seed, temperature, number],
             autograph=False,
         )
-        self._sample_batch = tf.function(
+        self._compiled_batch = tf.function(
             self._sample_batch, autograph=False, jit_compile=jit_compile
         )
 
@@ -57,12 +58,13 @@ class Sampler:
         def sample_next(start, samples):
             # A larger batch, partly filled, where that costs less than several smaller.
             left = total - start
-            filled_from = FILLED_FROM[: len(self.batch_sizes) - 1]
-            choice = tf.reduce_sum(tf.cast(left > filled_from, tf.int32))
+            limits = LARGER_BATCH_ABOVE[: len(self.batch_sizes) - 1]
+            choice = tf.reduce_sum(tf.cast(left > limits, tf.int32))
             index = start + tf.range(tf.gather(self.batch_sizes, choice))
+            # Places beyond the last image repeat it, and are cut off below.
             source = tf.minimum(index, total - 1)
             shape = (*network.image_shape[:2], network.noise_size)
-            batch = self._sample_batch(
+            batch = self._compiled_batch(
                 kernels,
                 conditions_of(network, tf.gather(labels, source)),
                 prng.uniform_per_image(first + index, shape, seed),
@@ -81,7 +83,7 @@ class Sampler:
         )
         return samples
 
-    def _sample_batch(self, kernels, conditions, u, images, keep, temperature):
+    def _sample_batch(self, kernels, conditions, noise, images, keep, temperature):
         network = self.network
         height, width, _ = network.image_shape
         n = tf.shape(images)[0]
@@ -94,7 +96,9 @@ class Sampler:
                 return tf.slice(values, [0, i, j, 0], [n, 1, 1, values.shape[-1]])
 
             ul, cache = net.features(cache, i, j)
-            pixel = network.sample_pixels(ul, here(u), temperature, folded.run_plain)
+            pixel = network.sample_pixels(
+                ul, here(noise), temperature, folded.run_plain
+            )
             pixel = tf.where(here(keep[..., None]), here(x), pixel)
             return i, j + 1, net.set_pixel(cache, i, j, pixel)
 

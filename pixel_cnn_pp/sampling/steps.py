@@ -1,6 +1,9 @@
 """Steps of the incremental pass: the blocks of u on a row, those of ul on a pixel."""
 
 import abc
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import tensorflow as tf
 from keras import ops
@@ -17,6 +20,31 @@ from pixel_cnn_pp.sampling.cache import (
     row_layouts,
 )
 from pixel_cnn_pp.sampling.kernels import FoldedNetwork
+from pixel_cnn_pp.topology import Block
+
+
+class Coarser(NamedTuple):
+    """Consecutive blocks that run at a coarser stride than those around them."""
+
+    stride: int
+    blocks: list[int]
+    tree: list  # The same, see `nest`.
+
+
+def nest(topology: list[Block], indices: Iterable[int], stride: int) -> list:
+    """The blocks as a tree: an int is a block that runs at this stride, `Coarser` a
+    sequence of blocks that run at a coarser one."""
+    tree = []
+    for runs_here, group in itertools.groupby(
+        indices, lambda index: topology[index].run_stride == stride
+    ):
+        group = list(group)
+        if runs_here:
+            tree += group
+        else:
+            coarser = min(topology[index].run_stride for index in group)
+            tree.append(Coarser(coarser, group, nest(topology, group, coarser)))
+    return tree
 
 
 class _Step(abc.ABC):
@@ -40,9 +68,8 @@ class _Step(abc.ABC):
         """Whether blocks that run at this stride run in this step."""
 
     @abc.abstractmethod
-    def store_input(self, index: int, conv: Conv2D, x, cache: Cache) -> None:
-        """Stores x, the input of a conv of block `index`, in the cache, or keeps it
-        for `store_row`."""
+    def store_input(self, index: int, outputs: dict, cache: Cache) -> None:
+        """Stores the input of block `index`, a strided conv."""
 
     @abc.abstractmethod
     def store_row(self, stride: int, cache: Cache) -> None:
@@ -67,22 +94,23 @@ class _Step(abc.ABC):
             if isinstance(item, int):
                 outputs[item] = self.run_block(item, outputs, cache)
                 continue
-            coarser_stride, indices, coarser = item
-            for index in indices:
+            # A strided conv reads finer rows that the loop below skips, so they are
+            # stored in every step.
+            for index in item.blocks:
                 block = self.topology[index]
                 if block.kind == "conv" and block.x in outputs:
-                    self.store_input(index, self.blocks[index], outputs[block.x], cache)
+                    self.store_input(index, outputs, cache)
 
-            def body(count, before, tree=coarser, stride=coarser_stride, outer=cache):
+            def body(count, before, coarser=item, outer=cache):
                 after = outer | before
-                self.run(tree, after, stride, outputs)
+                self.run(coarser.tree, after, coarser.stride, outputs)
                 return count + 1, keep_shapes(before, after)
 
-            keys = [k for index in indices for k in cache_shapes(self.network, index)]
+            keys = [k for i in item.blocks for k in cache_shapes(self.network, i)]
             for layout in self.layouts.values():
-                if layout.stride >= coarser_stride:
-                    keys += [layout.row, layout.left]
-            iterations = tf.cast(self.runs_here(coarser_stride), tf.int32)
+                if layout.stride >= item.stride:
+                    keys += [layout.row_key, layout.left_key]
+            iterations = tf.cast(self.runs_here(item.stride), tf.int32)
             _, changed = tf.while_loop(
                 lambda count, _, iterations=iterations: count < iterations,
                 body,
@@ -118,18 +146,18 @@ class _Step(abc.ABC):
         row = self.i // block.stride % layer.strides[0]
         return self.read(cache[f"{layer.name}/output"], row, block.stride)
 
-    def run_input(self, layer: ShiftedInput, cache: Cache, above: bool) -> tf.Tensor:
+    def run_input(self, layer: ShiftedInput, cache: Cache, is_above: bool) -> tf.Tensor:
         """The convs of an input layer that see only rows above, or the others."""
-        top, left, _ = image_margins(self.network)
+        margin_top, margin_left, _ = image_margins(self.network)
         column, count = self.columns(1)
         total = 0.0
-        for conv, (down, across), (reach, before, _) in input_parts(layer):
-            if (down > 0) != above:
+        for conv, (down, across), (above, left, _) in input_parts(layer):
+            if (down > 0) != is_above:
                 continue
             rows, columns = conv.filter_size
             window = tf.slice(
                 cache["image"],
-                [0, self.i + top - reach, column + left - before, 0],
+                [0, self.i + margin_top - above, column + margin_left - left, 0],
                 [self.folded.n, rows, count + columns - 1, cache["image"].shape[-1]],
             )
             window = self.network.embedded(window, self.folded.run_plain)
@@ -149,25 +177,34 @@ class RowStep(_Step):
     def runs_here(self, stride):
         return self.i % stride == 0
 
-    def store_input(self, index, conv, x, cache):
-        """Shifts the rows up; the last one is u's new row, or ul's row above."""
-        key = f"{conv.name}/rows"
-        if key not in cache:
-            return
-        if self.topology[index].stream == "u":
-            _, left, right = conv.margins()
-            new = pad(x, (0, left, right))
+    def store_input(self, index, outputs, cache):
+        block, conv = self.topology[index], self.blocks[index]
+        if block.stream == "u":
+            self.push_row_of_u(conv, outputs[block.x], cache)
         else:
+            self.push_row_of_ul(index, conv, cache)
+
+    def push_row_of_u(self, conv: Conv2D, x: tf.Tensor, cache: Cache) -> None:
+        """Shifts the rows of a conv's input up; x, this row, becomes the last."""
+        key, (_, left, right) = f"{conv.name}/rows", conv.margins()
+        new = pad(x, (0, left, right))
+        cache[key] = ops.concatenate([cache[key][:, 1:], new], axis=1)
+
+    def push_row_of_ul(self, index: int, conv: Conv2D, cache: Cache) -> None:
+        """Shifts the rows of a conv's input up; the row above, whose pixels are done,
+        becomes the last."""
+        key = f"{conv.name}/rows"
+        if key in cache:
             layout = self.layouts[self.topology[index].input_stride]
             first, count = layout.channels[conv.name]
             columns = cache[key].shape[2]
-            new = cache[layout.row][:, :, -columns:, first : first + count]
-        cache[key] = ops.concatenate([cache[key][:, 1:], new], axis=1)
+            new = cache[layout.row_key][:, :, -columns:, first : first + count]
+            cache[key] = ops.concatenate([cache[key][:, 1:], new], axis=1)
 
     def store_row(self, stride, cache):
         """Nothing is kept; no pixel of ul is done in this row."""
         if layout := self.layouts.get(stride):
-            cache[layout.left] = tf.zeros_like(cache[layout.left])
+            cache[layout.left_key] = tf.zeros_like(cache[layout.left_key])
 
     def run_block(self, index, outputs, cache):
         block, layer = self.topology[index], self.blocks[index]
@@ -175,7 +212,7 @@ class RowStep(_Step):
             self.precompute(index, outputs, cache)
             return None
         if block.kind == "input":
-            return self.run_input(layer, cache, above=True)
+            return self.run_input(layer, cache, is_above=True)
         if block.kind == "conv":
             return self.folded.run_plain(layer, cache[f"{layer.name}/rows"])
         x = self.read_inputs([block.x], outputs, cache)
@@ -186,7 +223,7 @@ class RowStep(_Step):
         def run_layer(part, x, prepare=pad):
             x = prepare(x, NO_MARGINS)
             if isinstance(part, Conv2D):
-                self.store_input(index, part, x, cache)
+                self.push_row_of_u(part, x, cache)
                 x = cache[f"{part.name}/rows"]
             return self.folded.run_plain(part, x)
 
@@ -197,13 +234,13 @@ class RowStep(_Step):
         """The part of a block of ul that depends on u and on the rows above."""
         block, layer = self.topology[index], self.blocks[index]
         if block.kind == "input":
-            y = self.run_input(layer, cache, above=True)
+            y = self.run_input(layer, cache, is_above=True)
             cache[f"{layer.name}/precomputed"] = y
         if block.kind == "conv":
             self.precompute_conv(layer, cache)
         if block.kind == "gated_resnet":
             for conv in (layer.conv_1, layer.conv_2):
-                self.store_input(index, conv, None, cache)
+                self.push_row_of_ul(index, conv, cache)
             a = self.read_inputs(self.skip_connections(index, "u"), outputs, cache)
             kernel = self.folded.kernel(layer.nin, "row")
             from_u = layer.nin.linear(layer.activate(a), kernel)
@@ -226,7 +263,7 @@ class PixelStep(_Step):
         """j: the column."""
         super().__init__(folded, i)
         self.j = j
-        self.inputs: dict[str, tf.Tensor] = {}
+        self.inputs: dict[str, tf.Tensor] = {}  # By conv, until `store_row`.
 
     def columns(self, stride):
         return self.j // stride, 1
@@ -234,17 +271,19 @@ class PixelStep(_Step):
     def runs_here(self, stride):
         return (self.i % stride == 0) & (self.j % stride == 0)
 
-    def store_input(self, index, conv, x, cache):
-        self.inputs[conv.name] = x
+    def store_input(self, index, outputs, cache):
+        block = self.topology[index]
+        if block.stream == "ul":
+            self.inputs[self.blocks[index].name] = outputs[block.x]
 
     def store_row(self, stride, cache):
         """Puts the pixel's inputs into the row."""
         if layout := self.layouts.get(stride):
             x = ops.concatenate([self.inputs[name] for name in layout.channels], -1)
             start = [0, 0, self.j // stride + layout.margin, 0]
-            cache[layout.row] = ops.slice_update(cache[layout.row], start, x)
-            left = ops.concatenate([cache[layout.left], x], axis=2)
-            cache[layout.left] = left[:, :, 1:]
+            cache[layout.row_key] = ops.slice_update(cache[layout.row_key], start, x)
+            left = ops.concatenate([cache[layout.left_key], x], axis=2)
+            cache[layout.left_key] = left[:, :, 1:]
 
     def run_block(self, index, outputs, cache):
         block, layer = self.topology[index], self.blocks[index]
@@ -252,7 +291,7 @@ class PixelStep(_Step):
             return None
         if block.kind == "input":
             precomputed = self.read(cache[f"{layer.name}/precomputed"], 0, 1)
-            return precomputed + self.run_input(layer, cache, above=False)
+            return precomputed + self.run_input(layer, cache, is_above=False)
         if block.kind == "conv":
             return self.run_conv(index, layer, [outputs[block.x]], cache)
         x = self.read_inputs([block.x], outputs, cache)
@@ -262,13 +301,13 @@ class PixelStep(_Step):
             cache[key] = ops.slice_update(cache[key], [0, 0, column, 0], y)
             return None
         from_ul = self.skip_connections(index, "ul")
-        a = self.read_inputs(from_ul, outputs, cache) if from_ul else x[..., :0]
+        a = self.read_inputs(from_ul, outputs, cache) if from_ul else None
 
         def run_layer(part, x, prepare=pad):
             if part is layer.nin:
-                return 0.0  # conv_1 adds it.
-            x = prepare(x, NO_MARGINS)
-            self.store_input(index, part, x, cache)
+                # Its product with ul is part of conv_1's; that with u is precomputed.
+                return 0.0
+            x = self.inputs[part.name] = prepare(x, NO_MARGINS)
             with_nin = from_ul and part is layer.conv_1
             inputs = [x, layer.activate(a)] if with_nin else [x]
             return self.run_conv(index, part, inputs, cache)
@@ -283,7 +322,7 @@ class PixelStep(_Step):
         if columns > 1:
             layout = self.layouts[block.input_stride]
             first, count = layout.channels[conv.name]
-            left = cache[layout.left][:, :, 1 - columns :, first : first + count]
+            left = cache[layout.left_key][:, :, 1 - columns :, first : first + count]
             inputs = [left, *inputs]
         n = self.folded.n
         x = tf.concat(
