@@ -78,7 +78,8 @@ class RowLayout:
     'row/STRIDE', [1, columns, channels]: those of the finished pixels of the row, of
     all convs side by side, so that a pixel is one write: 74 GPU kernels a pixel instead
     of 118. 'left/STRIDE', [1, margin, channels]: a copy of the pixels to the left,
-    because XLA copies a tensor that is read and written in one iteration.
+    because XLA copies a tensor that is read and written in one iteration (-q 2 -n 32
+    on a CPU: 16 images in 0.27 s instead of 0.36).
     """
 
     stride: int
