@@ -214,10 +214,8 @@ def test_precision_set_after_compile_takes_effect(fitted):
 
 
 def test_energy_distance_trains_and_has_no_bits():
-    # In a graph, for batches of 5 and 3: of unknown size.
-    model = compiled(eagerly=False, energy_distance=True)
-    data = {"batch_size": 5, "validation_data": IMAGES[:8]}
-    history = model.fit(IMAGES[:8], verbose=0, **data)
+    model = compiled(energy_distance=True)
+    history = model.fit(IMAGES[:8], verbose=0, validation_data=IMAGES[:8])
     assert history.history.keys() == {"loss", "val_loss"}
     assert np.isfinite(history.history["val_loss"]).all()
     with pytest.raises(ValueError, match="no likelihood"):

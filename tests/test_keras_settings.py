@@ -291,12 +291,14 @@ def test_command_line_names_settings_that_keras_cannot_read(settings, tmp_path):
     assert "Traceback" not in "".join(lines)
 
 
-def test_command_line_trains_the_same_under_any_keras_settings(run_command, tmp_path):
+def test_command_line_trains_the_same_under_any_keras_settings(
+    run_command, npz_path, tmp_path
+):
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}'
     )
     line = (
-        "-d shapes --image_size=8 --field=11x5 -n 2 -m 1 -b 2 -u 2 --max_steps=1 -ns 0 "
+        f"-d npz -i {npz_path} --field=11x5 -n 2 -m 1 -b 2 -u 2 --max_steps=1 -ns 0 "
         "--nojit_compile"
     )
     default = command_lines.run("train.py", f"{line} -o default", tmp_path)

@@ -190,3 +190,10 @@ def test_training_takes_another_dequantization_with_every_seed(continuous):
         np.repeat(given[:1], 2, axis=0), training=True, seed=tf.constant([1, 0])
     )
     assert repeated[0] != repeated[1]
+
+
+def test_keras_evaluates_a_smaller_last_batch_of_an_energy_distance_model():
+    model = initialized((4, 4, 3), energy_distance=True, field="11x5")
+    model.compile()
+    images = random_images(3, model)
+    assert np.isfinite(model.evaluate(images, batch_size=2, verbose=0))

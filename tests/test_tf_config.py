@@ -81,11 +81,11 @@ def test_signal_to_the_second_worker_ends_both_after_the_first_has_saved(
 
 def test_worker_that_never_comes_ends_the_wait_in_one_line(npz_path, tmp_path):
     addresses = free_addresses(2)
-    code, lines = end(start(npz_path, tmp_path, addresses, 0, "--worker_timeout=3"))
+    code, lines = end(start(npz_path, tmp_path, addresses, 0, "--worker_timeout=2"))
     assert code == 1
     waiting, error = lines
     assert waiting == f"waiting for {addresses[1]}"
-    assert error.startswith(f"error: TF_CONFIG: {addresses[1]} did not answer for 3 s")
+    assert error.startswith(f"error: TF_CONFIG: {addresses[1]} did not answer for 2 s")
     assert "--worker_timeout" in error
     assert not (tmp_path / "run").exists()
 
