@@ -48,9 +48,7 @@ def steps_on(
         start_ema(state.ema_parameters, state.parameters)
         step = TrainStep(state, config, strategy)
         examples = tf.data.Dataset.from_tensor_slices({"image": images})
-        batches = strategy.experimental_distribute_dataset(
-            examples.repeat(steps).batch(16)
-        )
+        batches = distribution.distribute(examples.repeat(steps).batch(16), strategy)
         losses = [float(step(batch).loss) for batch in batches]
     return state, losses
 

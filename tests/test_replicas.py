@@ -67,7 +67,7 @@ def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_see
         try:
             dataset = tf.data.Dataset.from_tensors({"image": images}).unbatch()
             batches = dataset.repeat(2).batch(16)
-            for batch in strategy.experimental_distribute_dataset(batches):
+            for batch in distribution.distribute(batches, strategy):
                 step(batch)
         finally:
             prng.keep_mask = seen
