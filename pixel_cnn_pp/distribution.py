@@ -3,10 +3,12 @@
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from pixel_cnn_pp import cluster
@@ -20,6 +22,10 @@ class WorkerLost(Exception):
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
+def is_of_lost_worker(error: tf.errors.OpError) -> bool:
+    return isinstance(error, LOST) or "Collective ops is aborted" in error.message
+
+
 @contextlib.contextmanager
 def naming_lost_workers(
     strategy: tf.distribute.Strategy,
@@ -29,8 +35,8 @@ def naming_lost_workers(
     `details` when, and what to do."""
     try:
         yield
-    except LOST as error:
-        if not is_multi_worker(strategy):
+    except tf.errors.OpError as error:
+        if not (is_multi_worker(strategy) and is_of_lost_worker(error)):
             raise
         raise WorkerLost(f"another worker was lost {details()}") from error
 
@@ -180,8 +186,8 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 def distribute(
     batches: tf.data.Dataset, strategy: tf.distribute.Strategy
 ) -> Iterator[dict]:
-    """Global batches, dicts of tensors, split among the replicas of all workers in
-    order.
+    """Yields global batches, dicts of tensors whose number of images the replicas
+    divide, split among the replicas of all workers in order.
 
     Without the threads by which tf.data tunes itself: the end of an iteration can wait
     for them, up to a minute. With experimental_distribute_dataset each device has one,
@@ -229,22 +235,26 @@ def broadcast_from_chief(
         variable.assign(value)
 
 
-def are_alike(strategy: tf.distribute.Strategy, text: str) -> bool:
-    """Whether the text, which each worker has for itself, is the same on all."""
+def differing(strategy: tf.distribute.Strategy, texts: dict[str, str]) -> list[str]:
+    """Names of the texts, which each worker has for itself, that are not the same on
+    all."""
     # As many bits as float32 is exact to.
-    number = int(hashlib.sha256(text.encode()).hexdigest()[:6], 16)
+    hashes = [hashlib.sha256(text.encode()).hexdigest()[:6] for text in texts.values()]
+    numbers = np.array([int(digits, 16) for digits in hashes], np.float32)
     with strategy.scope():
-        of_chief = tf.Variable(float(number))
+        of_chief = tf.Variable(numbers)
     broadcast_from_chief({"": {"": of_chief}}, strategy)
-    return not make_any(strategy)(of_chief.numpy() != number)
+    differs = make_any(strategy)(of_chief.numpy() != numbers)
+    return list(itertools.compress(texts, differs))
 
 
-def make_any(strategy: tf.distribute.Strategy):
-    """A function that tells every worker whether a bool is True on any of them."""
+def make_any(strategy: tf.distribute.Strategy) -> Callable:
+    """A function that tells every worker which of its bools, a scalar or an array, are
+    True on any of them."""
 
     @tf.function(autograph=False)
-    def total(flag):
-        counts = strategy.run(tf.identity, args=(flag,))
+    def total(flags):
+        counts = strategy.run(tf.identity, args=(flags,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, counts, axis=None)
 
-    return lambda flag: int(total(tf.constant(int(flag)))) > 0
+    return lambda flags: total(tf.cast(flags, tf.int32)).numpy() > 0

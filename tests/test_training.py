@@ -1,5 +1,7 @@
 """What a run writes, and what it rejects."""
 
+import ctypes
+import gc
 import itertools
 import os
 import re
@@ -161,9 +163,13 @@ def test_folder_that_cannot_be_written_to_is_rejected_before_anything_is_made(
 def test_memory_does_not_grow_over_150_steps(npz_path, tmp_path, monkeypatch):
     pages = []
     step_done = metrics.RunLog.step_done
+    give_back = ctypes.CDLL(None).malloc_trim  # What is free, but kept by malloc.
 
     def count_pages(log):
         step_done(log)
+        if log.step % 10 == 0:
+            gc.collect()
+        give_back(0)
         with open("/proc/self/statm") as file:
             pages.append(int(file.read().split()[1]))
 
@@ -172,7 +178,7 @@ def test_memory_does_not_grow_over_150_steps(npz_path, tmp_path, monkeypatch):
     run(npz_path, tmp_path, max_steps=150, save_interval=5)
     assert len(pages) == 150
     megabytes = np.array(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    assert megabytes[-40:].mean() - megabytes[40:80].mean() < 3
+    assert megabytes[-40:].mean() - megabytes[40:80].mean() < 1
 
 
 @pytest.mark.parametrize("replicas", [1, 4])

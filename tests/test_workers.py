@@ -33,9 +33,9 @@ def free_addresses(n):
         return [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
 
 
-def start_workers(npz_path, save_dir, *flags, second=None):
-    """Two processes of train.py, four images a step on each, on the same images, or the
-    second on others."""
+def start_workers(npz_path, save_dir, *flags, second=()):
+    """Two processes of train.py, four images a step on each, the second with more
+    flags."""
     addresses = free_addresses(2)
     started = []
     for index in range(2):
@@ -44,7 +44,7 @@ def start_workers(npz_path, save_dir, *flags, second=None):
         started.append(
             Child(
                 *(ROOT / "train.py", *RUN.split(), "-b", 4),
-                *("-i", (index and second) or npz_path, "-o", save_dir, *flags),
+                *("-i", npz_path, "-o", save_dir, *flags, *(second if index else ())),
                 environment=os.environ | {"TF_CONFIG": json.dumps(config)},
             )
         )
@@ -141,12 +141,28 @@ def test_workers_that_read_different_images_all_say_so(npz_path, tmp_path):
         arrays = dict(file)
     arrays["train_images"] = arrays["train_images"][::-1]
     np.savez(tmp_path / "other.npz", **arrays)
-    started = start_workers(npz_path, tmp_path / "run", second=tmp_path / "other.npz")
-    for process, path in zip(started, (npz_path, tmp_path / "other.npz"), strict=True):
+    other = tmp_path / "other.npz"
+    started = start_workers(npz_path, tmp_path / "run", second=["-i", other])
+    for process, path in zip(started, (npz_path, other), strict=True):
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 1
         assert stderr.splitlines()[-1] == (
             f"error: --data_dir={path}: another worker of TF_CONFIG has other images "
             "there; give all of them the same."
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_that_have_different_settings_all_say_so(npz_path, tmp_path):
+    # What may differ: where the images are, how long to wait.
+    second = ["--worker_timeout=599", "--learning_rate=0.1"]
+    started = start_workers(npz_path, tmp_path / "run", second=second)
+    for process, rate in zip(started, ("0.001", "0.1"), strict=True):
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 1
+        line = stderr.splitlines()[-1]
+        assert line == (
+            f"error: --learning_rate={rate}: another worker of TF_CONFIG has another "
+            "value; give all of them the same."
         )
     assert not (tmp_path / "run").exists()

@@ -176,9 +176,9 @@ class Loop:
         """Within, TensorFlow's errors of images become ReadFailed."""
         try:
             yield
-        except distribution.LOST:
-            raise
         except tf.errors.OpError as error:
+            if distribution.is_of_lost_worker(error):
+                raise
             raise ReadFailed(error, self._resume_command) from error
 
     def _after_step(self, log: RunLog) -> None:

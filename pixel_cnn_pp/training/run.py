@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pixel_cnn_pp import checkpoint, distribution, memory, openai_checkpoint
 from pixel_cnn_pp import images as image_ops
+from pixel_cnn_pp.checks import listed
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.files import FolderLock, check_folder_writable
 from pixel_cnn_pp.images import ImageSet
@@ -18,6 +19,16 @@ from pixel_cnn_pp.training.metrics import METRICS, read_metrics, say
 from pixel_cnn_pp.training.optimizer import start_ema
 from pixel_cnn_pp.training.resume import changes_since, check_same_run
 from pixel_cnn_pp.training.state import TrainState, seed_for
+
+# Settings that each worker may have for itself: where the images are, its GPUs, and how
+# long to wait.
+OF_A_WORKER = (
+    "data_set",
+    "data_dir",
+    "official_checkpoint",
+    "nr_gpu",
+    "worker_timeout",
+)
 
 
 def initialize(state: TrainState, config: Config, train: ImageSet) -> None:
@@ -197,7 +208,8 @@ def with_images(
 ) -> Config:
     """The config with what follows from the images and the number of replicas.
 
-    Raises ValueError, on all workers, where they have read different images.
+    Raises ValueError, on all workers, where they have read different images or have
+    other settings.
     """
     of_images = {
         "num_images": train.num_images,
@@ -205,14 +217,30 @@ def with_images(
         "fingerprint": image_ops.fingerprint(train, config.seed),
         "held_out_fingerprint": image_ops.fingerprint(held_out),
     }
-    is_alone = not distribution.is_multi_worker(strategy)
-    if not (is_alone or distribution.are_alike(strategy, repr(of_images))):
+    if distribution.is_multi_worker(strategy):
+        check_workers_are_alike(config, of_images, strategy)
+    images_per_step = config.step_images(strategy.num_replicas_in_sync)
+    return dataclasses.replace(config, images_per_step=images_per_step, **of_images)
+
+
+def check_workers_are_alike(
+    config: Config, of_images: dict, strategy: tf.distribute.Strategy
+) -> None:
+    """Raises ValueError, on all workers, where their images or settings differ."""
+    settings = config.settings()
+    names = sorted(set(settings) - set(OF_A_WORKER))
+    texts = {"images": repr(of_images)} | {n: repr(settings[n]) for n in names}
+    differing = distribution.differing(strategy, texts)
+    if "images" in differing:
         raise ValueError(
             f"--data_dir={config.data_dir}: another worker of TF_CONFIG has other "
             "images there; give all of them the same."
         )
-    images_per_step = config.step_images(strategy.num_replicas_in_sync)
-    return dataclasses.replace(config, images_per_step=images_per_step, **of_images)
+    if differing:
+        raise ValueError(
+            f"{listed(differing, settings, '--')}: another worker of TF_CONFIG has "
+            "another value; give all of them the same."
+        )
 
 
 def with_run_id(config: Config, resumed: str | None) -> tuple[Config, list[str]]:
