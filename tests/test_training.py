@@ -206,3 +206,16 @@ def test_replicas_take_a_batch_in_order_and_no_thread_tunes_the_input(
         for first in (0, 8)
     ]
     assert tunes == [False]
+
+
+@pytest.mark.parametrize(
+    "error, is_lost",
+    [
+        (tf.errors.UnavailableError(None, None, "socket closed"), True),
+        (tf.errors.InternalError(None, None, "Collective ops is aborted by: x"), True),
+        (tf.errors.InternalError(None, None, "out of registers"), False),
+        (tf.errors.UnknownError(None, None, "ReadError: a.png is gone"), False),
+    ],
+)
+def test_only_errors_of_lost_workers_are_taken_for_one(error, is_lost):
+    assert distribution.is_of_lost_worker(error) == is_lost

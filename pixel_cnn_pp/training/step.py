@@ -270,7 +270,7 @@ class TrainStep:
         compiled = self.compile(new_values, self.compiles_parts)
         by_shape = {
             g.shape: compiled.get_concrete_function([g] * 4, g, scalars)
-            for g in gradients
+            for g in dict.fromkeys(gradients)  # Each shape once.
         }
         return functools.partial(
             update_all, lambda old, g, scalars: by_shape[g.shape](old, g, scalars)
