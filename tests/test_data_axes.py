@@ -73,3 +73,13 @@ def test_images_that_would_be_squares_by_other_axes_are_reported(
     (record,) = caplog.records
     expected = f"train_images has shape {list(shape)}, which could be {other}; images"
     assert expected in record.getMessage()
+
+
+def test_grey_images_without_a_channel_axis_get_one(tmp_path):
+    images = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
+    path = str(tmp_path / "images.npz")
+    np.savez(path, train_images=images)
+    source = data.load("npz", path, "train")
+    assert source.image_shape == (6, 5, 1)
+    stored = [example["image"] for example in source.examples().as_numpy_iterator()]
+    np.testing.assert_array_equal(stored, images[..., None])

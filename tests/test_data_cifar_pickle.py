@@ -31,7 +31,9 @@ def test_pickled_code_is_rejected_and_not_run(tmp_path):
         bad = {"data": Malicious(marker), "labels": [0]}
         contents["cifar-10-batches-py/test_batch"] = pickle.dumps(bad, protocol)
         data_dir = unpacked(tmp_path / str(protocol), contents)
-        with pytest.raises(ValueError, match=f"asks for .*mkdir|{MANY}") as error:
+        # Protocol 0 writes the label as an integer of any length, which comes first.
+        reason = MANY if protocol == 0 else "asks for (posix|nt|os).mkdir"
+        with pytest.raises(ValueError, match=reason) as error:
             data.load("cifar", data_dir, "test")
         assert "\n" not in str(error.value)
         assert not os.path.exists(marker)

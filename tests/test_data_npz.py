@@ -81,14 +81,6 @@ def test_no_gap_is_no_line(npz_path, caplog):
     assert not caplog.records
 
 
-def test_grey_images_without_a_channel_axis_get_one(tmp_path):
-    images = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
-    path = write(tmp_path, train_images=images, test_images=images)
-    source = data.load("npz", path, "train")
-    assert source.image_shape == (6, 5, 1)
-    np.testing.assert_array_equal(read(source)["image"], images[..., None])
-
-
 def test_arrays_in_column_order_are_read_alike(tmp_path):
     path = write(tmp_path, train_images=np.asfortranarray(IMAGES))
     np.testing.assert_array_equal(
@@ -105,12 +97,14 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
     "arrays, message",
     [
         ({"train_images": IMAGES / 255}, "train_images is float64 where images are"),
+        ({"train_images": IMAGES * np.nan}, "train_images is float64 where images are"),
         ({"train_images": IMAGES[0, 0]}, r"train_images has shape \[3, 2\] where"),
         ({"train_images": IMAGES[:0]}, "it holds no images"),
         ({"train_images": np.array([None])}, "train_images is object where images"),
         ({"train_labels": np.arange(3)}, "3 labels for 4 images"),
         ({"train_labels": np.array([0, 1, -1, 0])}, "train_labels holds -1"),
         ({"test_labels": np.array([0, 1, 2**40, 0])}, "label 1099511627776 in a file"),
+        ({"train_labels": np.array([0, 1, 2**31 - 2, 0])}, "label 2147483646 in a fi"),
         ({"train_labels": np.array([0, 1, 3_000_000, 0])}, "of 8 images; number the"),
         ({"train_labels": np.array([2**64 - 1] * 4, np.uint64)}, f"label {2**64 - 1} "),
         ({"train_labels": np.array([0, 1, 1000, 0])}, "label 1000 .* class_names="),
@@ -120,6 +114,7 @@ def test_a_file_with_one_split_gives_that_split(tmp_path):
         ({"class_names": np.array(list("abcdea"))}, "has 5 different names where the"),
         ({"class_names": np.array(["a"] * 6, object)}, "class_names is object where"),
         ({"train_labels": np.zeros(4)}, "train_labels is float64 where"),
+        ({"train_labels": np.full(4, np.nan)}, "train_labels is float64 where"),
         ({"train_labels": np.zeros(4, bool)}, "train_labels is bool where"),
         ({"train_labels": np.zeros((4, 1), int)}, r"has shape \[4, 1\] where"),
         ({"train_labels": np.array([0, 1, 2, None])}, "train_labels is object where"),

@@ -1,4 +1,4 @@
-"""Official checkpoints that do not fit are refused with all that is wrong."""
+"""Official checkpoints that do not fit are rejected with all that is wrong."""
 
 import pathlib
 import shutil
