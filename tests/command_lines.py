@@ -35,15 +35,17 @@ SCRIPTS = (
 # Modules that define flags for the scripts.
 MODULES = {path.stem for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]}
 
-# TensorFlow writes these to stderr as it starts, whatever its log level.
-STARTUP_NOTE = re.compile(
+# How lines begin that TensorFlow writes to stderr whatever its log level: as it starts,
+# and, of several lines, where a worker has ended before this one.
+LINE_OF_TENSORFLOW = re.compile(
     r"[IWE]0000 00:00:|WARNING: All log messages before absl::|To enable the following "
+    "|Additional GRPC error information from remote target |:UNKNOWN:Error received "
 )
 
 
 def own_lines(stderr: str) -> list[str]:
     """What the program itself wrote to stderr."""
-    return [line for line in stderr.splitlines() if not STARTUP_NOTE.match(line)]
+    return [line for line in stderr.splitlines() if not LINE_OF_TENSORFLOW.match(line)]
 
 
 def contents_of(folder: pathlib.Path) -> dict[str, bytes | None]:
