@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import socket
 import time
@@ -11,7 +12,7 @@ import pytest
 from child_processes import Child
 from command_lines import own_lines
 from conftest import ROOT
-from test_workers import free_addresses
+from test_cluster import free_addresses
 
 from pixel_cnn_pp import checkpoint, cluster, distribution
 
@@ -129,10 +130,10 @@ def peer_that_ends(npz_path, tmp_path):
 
 
 def test_worker_whose_peer_ends_as_it_starts_ends_in_one_line(peer_that_ends, tmp_path):
-    code, lines = end(peer_that_ends("--worker_timeout=5"))
+    code, lines = end(peer_that_ends("--worker_timeout=2"))
     assert code == -signal.SIGKILL
     assert lines == [
-        "error: TF_CONFIG: the workers did not start together within 5 s; one of them "
+        "error: TF_CONFIG: the workers did not start together within 2 s; one of them "
         "has ended since it answered. Start train.py on all again, or wait longer with "
         "--worker_timeout."
     ]
@@ -141,7 +142,12 @@ def test_worker_whose_peer_ends_as_it_starts_ends_in_one_line(peer_that_ends, tm
 
 def test_signal_ends_a_worker_whose_peer_ends_as_it_starts(peer_that_ends):
     process = peer_that_ends()
-    time.sleep(5)
+    # It starts another process, and then waits within TensorFlow.
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not children.read_text():
+        assert process.poll() is None, process.read("stderr")
+        time.sleep(0.05)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == -signal.SIGINT
 
