@@ -115,10 +115,8 @@ def remove_left_overs(parent: str) -> None:
         # Locked by a process that exports, or another user's: not ours to remove.
         with contextlib.suppress(OSError):
             if is_staging(folder):
-                lock = FolderLock(folder)
-                lock.acquire()
-                shutil.rmtree(folder)
-                lock.release()
+                with FolderLock(folder):
+                    shutil.rmtree(folder)
 
 
 class Serving:

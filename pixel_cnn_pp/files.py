@@ -67,7 +67,8 @@ class Locked(OSError):
 
 
 class FolderLock:
-    """Keeps other processes from writing to a folder, until this one ends.
+    """Keeps others from writing to a folder: within a `with` block, or from `acquire`
+    to `release` or the end of the process.
 
     `flag` and `path` are what a user gave, for the error. Locks of other names keep
     each other from nothing.
@@ -115,6 +116,13 @@ class FolderLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *_):
+        self.release()
 
 
 def is_address(path: str) -> bool:

@@ -22,7 +22,7 @@ import tensorflow as tf
 # Building graphs makes many objects that live as long as their graph: by default
 # Python looks through them for a tenth of the tests' time.
 gc.freeze()
-gc.set_threshold(100_000, 50, 50)
+gc.set_threshold(20_000, 20, 20)
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],

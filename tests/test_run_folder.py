@@ -149,6 +149,14 @@ def test_files_of_others_in_the_folder_are_left_alone(npz_path, tmp_path, name):
     assert (tmp_path / name).read_text() == "epoch,loss\n1,2.5\n"
 
 
+def test_rejected_resume_gives_the_folder_back(run, npz_path, tmp_path):
+    folder = copy_of(run, tmp_path)
+    with pytest.raises(ValueError, match="--seed=9") as kept:  # As a notebook keeps it.
+        resume(npz_path, folder, seed=9)
+    assert resume(npz_path, folder).count("step") == 5
+    assert kept.tb
+
+
 def test_lock_that_is_no_text_is_left_alone(tmp_path):
     (tmp_path / "lock").write_bytes(b"\xff\0")
     with pytest.raises(OSError, match="lock is there and no lock of this program"):

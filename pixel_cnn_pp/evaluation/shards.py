@@ -73,14 +73,10 @@ class Shards:
         Raises Locked, and OSError where files are there that are not of these.
         """
         os.makedirs(self.output_dir, exist_ok=True)
-        lock = FolderLock(self.output_dir, "output_dir", name=f"lock-{number}")
-        lock.acquire()
-        try:
+        with FolderLock(self.output_dir, "output_dir", name=f"lock-{number}"):
             for written in sorted(self.written()):
                 self.read(written)
             yield
-        finally:
-            lock.release()
 
     def missing(self) -> list[int]:
         return sorted(set(range(self.count)) - self.written())

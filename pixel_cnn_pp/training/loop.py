@@ -11,7 +11,6 @@ from pixel_cnn_pp import checkpoint, distribution, prng
 from pixel_cnn_pp import images as image_ops
 from pixel_cnn_pp.config import Config
 from pixel_cnn_pp.evaluation import evaluator, samples
-from pixel_cnn_pp.files import FolderLock
 from pixel_cnn_pp.images import ImageSet
 from pixel_cnn_pp.training.metrics import RunLog
 from pixel_cnn_pp.training.optimizer import learning_rate_at
@@ -24,7 +23,8 @@ COMPLETED_IMAGES, COMPLETIONS_EACH = 4, 4
 
 
 class Loop:
-    """The loop over steps and epochs, and what it writes under `save_dir`."""
+    """The loop over steps and epochs, and what it writes under `save_dir`, which `lock`
+    keeps others from meanwhile."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Loop:
         train_images: ImageSet,
         held_out_images: ImageSet,
         save_dir: str,
-        lock: FolderLock,
+        lock: contextlib.AbstractContextManager,
         strategy: tf.distribute.Strategy,
     ):
         self.config = config
@@ -69,35 +69,39 @@ class Loop:
         """
         if self.is_chief:
             os.makedirs(os.path.join(self.save_dir, checkpoint.FOLDER), exist_ok=True)
-            self.lock.acquire()
-            self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
-            checkpoint.set_aside_newer(self.save_dir, self.state.count("step"))
-        folder = self.save_dir if self.is_chief else None
-        log = RunLog(folder, self.config, self.state, self._last_step())
-        names_lost = distribution.naming_lost_workers(
-            self.strategy,
-            lambda: f"at step {log.step}; start all of them again with --resume.",
-        )
-        with self.strategy.scope(), self.signals, log, names_lost:
-            try:
-                self._run(log)
-                log.show_state("saving")
-                self.writer.wait()
-            except (Stopped, ReadFailed) as end:
-                if not self.is_saved:
-                    self._save(log)
-                self.writer.wait()
-                if isinstance(end, ReadFailed):
-                    raise
-                if self.is_multi_worker:
-                    # A barrier: no worker ends before the first has saved, as a
-                    # scheduler may kill the rest once one has ended.
-                    self.signals.any_of(False)
-                where = f" at step {log.step}; resume with {self._resume_command}"
-                raise Stopped(end.signum, where) from end
-            finally:
-                self.writer.close()
-                self.lock.release()
+        with self.lock:
+            if self.is_chief:
+                self.config.save(os.path.join(self.save_dir, checkpoint.CONFIG))
+                checkpoint.set_aside_newer(self.save_dir, self.state.count("step"))
+            folder = self.save_dir if self.is_chief else None
+            log = RunLog(folder, self.config, self.state, self._last_step())
+            names_lost = distribution.naming_lost_workers(
+                self.strategy,
+                lambda: f"at step {log.step}; start all of them again with --resume.",
+            )
+            with self.strategy.scope(), self.signals, log, names_lost:
+                self._run_and_save(log)
+
+    def _run_and_save(self, log: RunLog) -> None:
+        """Trains to the end, or saves where a signal or images that are lost end it."""
+        try:
+            self._run(log)
+            log.show_state("saving")
+            self.writer.wait()
+        except (Stopped, ReadFailed) as end:
+            if not self.is_saved:
+                self._save(log)
+            self.writer.wait()
+            if isinstance(end, ReadFailed):
+                raise
+            if self.is_multi_worker:
+                # A barrier: no worker ends before the first has saved, as a scheduler
+                # may kill the rest once one has ended.
+                self.signals.any_of(False)
+            where = f" at step {log.step}; resume with {self._resume_command}"
+            raise Stopped(end.signum, where) from end
+        finally:
+            self.writer.close()
 
     def _run(self, log: RunLog) -> None:
         if not checkpoint.list_checkpoints(self.save_dir):

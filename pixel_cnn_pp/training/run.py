@@ -1,5 +1,6 @@
 """A training run: checked, then started or resumed."""
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -174,13 +175,18 @@ def prepare(
         image_ops.quantized(images, config.model.num_levels)
         for images in (train_images, held_out_images)
     )
-    is_chief, lock = distribution.is_chief(strategy), FolderLock(save_dir)
-    with distribution.naming_lost_workers(strategy), strategy.scope():
+    is_chief = distribution.is_chief(strategy)
+    lock = FolderLock(save_dir) if is_chief else contextlib.nullcontext()
+    with (
+        distribution.naming_lost_workers(strategy),
+        strategy.scope(),
+        contextlib.ExitStack() as unless_ready,
+    ):
         config = with_images(config, train_images, held_out_images, strategy)
         if is_chief:
             print_images(config, train_images, held_out_images, save_dir, strategy)
-        if load_params and is_chief:
-            lock.acquire()
+        if load_params:
+            unless_ready.enter_context(lock)
         config, changes = with_run_id(config, save_dir if load_params else None)
         state = TrainState(config, strategy)
         if is_chief:
@@ -195,6 +201,7 @@ def prepare(
             print_resumed(step, changes)
         if distribution.is_multi_worker(strategy):
             distribution.broadcast_from_chief(state.groups(), strategy)
+        unless_ready.pop_all()
         return Loop(
             config, state, train_images, held_out_images, save_dir, lock, strategy
         )
