@@ -1,18 +1,33 @@
 """What the tests share: data sets, commands, runs of train.py."""
 
 import functools
+import gc
+import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import tensorflow_settings  # Before TensorFlow is used.
-from tensorflow_settings import ROOT
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def pytest_collectstart():
+    """Sets up TensorFlow before a test file imports it. Not in xdist's own process,
+    which runs no tests: its workers would wait for it."""
+    import tensorflow_settings  # noqa: F401
+
+
+def pytest_sessionfinish():
+    """Python need not look once more through all that the tests have left."""
+    gc.freeze()
 
 
 @pytest.fixture
 def with_xla(monkeypatch):
     """Within, XLA compiles what it compiles by default."""
+    import tensorflow_settings
+
     from pixel_cnn_pp import distribution
 
     monkeypatch.setattr(distribution, "xla_scope", tensorflow_settings.default_scope)
@@ -41,6 +56,7 @@ def npz_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_command():
     """Runs Python as a user does, with TensorFlow's defaults."""
+    import tensorflow_settings
 
     def run(*arguments, cwd=ROOT, timeout=300, **environment):
         command = [sys.executable, *map(str, arguments)]
