@@ -38,8 +38,34 @@ def test_replicas_make_the_update_that_one_makes_of_all_their_images(
             assert error <= 2e-4 * np.linalg.norm(ones[name]) + 1e-7, (group, name)
 
 
-def test_replicas_hold_the_same_parameters_after_training_with_dropout():
-    state, _ = steps_on(2, 8, 0.5, random_batch(16), **SMALLEST)
+@pytest.fixture(scope="module")
+def steps_with_dropout():
+    """The state of two replicas after two steps on sixteen images that are all the
+    same, and the masks of dropout."""
+    images = np.repeat(random_batch(1), 16, axis=0)
+    masks = []
+    strategy = distribution.make_strategy(2)
+    changes = {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}
+    config = Config.of(**(SMALL | SMALLEST | changes))
+    state = TrainState(config, strategy)
+    keep_mask = prng.keep_mask
+
+    def record(shape, p, seed):
+        mask = keep_mask(shape, p, seed)
+        tf.py_function(lambda m: masks.append(m.numpy().tobytes()), [mask], [])
+        return mask
+
+    with strategy.scope(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prng, "keep_mask", record)
+        step = TrainStep(state, config, strategy)
+        dataset = tf.data.Dataset.from_tensors({"image": images}).unbatch()
+        for batch in distribution.distribute(dataset.repeat(2).batch(16), strategy):
+            step(batch)
+    return state, masks
+
+
+def test_replicas_hold_the_same_parameters_after_steps_with_dropout(steps_with_dropout):
+    state, _ = steps_with_dropout
     for group in ("parameters", "averages", "adam_v", "adam_mg"):
         for name, variable in state.groups()[group].items():
             copies = variable.values
@@ -47,30 +73,8 @@ def test_replicas_hold_the_same_parameters_after_training_with_dropout():
             np.testing.assert_array_equal(copies[0], copies[1], err_msg=name)
 
 
-def test_dropout_masks_differ_between_replicas_and_steps_and_repeat_with_the_seed():
-    images = np.repeat(random_batch(1), 16, axis=0)
-    masks = []
-    strategy = distribution.make_strategy(2)
-    changes = {"nr_gpu": 2, "batch_size": 8, "dropout_p": 0.5}
-    config = Config.of(**(SMALL | SMALLEST | changes))
-    state = TrainState(config, strategy)
-    with strategy.scope():
-        step = TrainStep(state, config, tf.distribute.get_strategy())
-        seen = prng.keep_mask
-
-        def record(shape, p, seed):
-            mask = seen(shape, p, seed)
-            tf.py_function(lambda m: masks.append(m.numpy().tobytes()), [mask], [])
-            return mask
-
-        prng.keep_mask = record
-        try:
-            dataset = tf.data.Dataset.from_tensors({"image": images}).unbatch()
-            batches = dataset.repeat(2).batch(16)
-            for batch in distribution.distribute(batches, strategy):
-                step(batch)
-        finally:
-            prng.keep_mask = seen
+def test_dropout_masks_differ_between_replicas_and_steps(steps_with_dropout):
+    state, masks = steps_with_dropout
     # Blocks × replicas × steps: no two alike.
     blocks = sum(b.kind == "gated_resnet" for b in state.model.topology)
     assert len(masks) == blocks * 2 * 2

@@ -58,6 +58,15 @@ def test_step_with_dropout_is_the_same_with(option, rtol, plain_step):
     assert_same_step(ours, plain_step[0.5], rtol)
 
 
+@pytest.mark.slow
+def test_same_seed_repeats_steps_with_dropout(plain_step):
+    state, losses = plain_step[0.5]
+    again, same = steps_on(1, 16, 0.5, random_batch(16), **FIELD)
+    assert losses == same
+    for name, value in arrays(state.parameters).items():
+        np.testing.assert_array_equal(value, again.parameters[name])
+
+
 def training_gradients(model, images, labels=None):
     with tf.GradientTape() as tape:
         losses = model.image_loss(images, labels, training=True, seed=(1, 2))
