@@ -2,14 +2,12 @@
 
 import functools
 import gc
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-
-ROOT = pathlib.Path(__file__).parent.parent
+from child_processes import ROOT
 
 
 def pytest_collectstart():

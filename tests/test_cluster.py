@@ -1,10 +1,7 @@
 """Two workers on the loopback address train as one process does, and come back."""
 
-import json
 import os
-import socket
 import time
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ import tensorflow as tf
 from child_processes import Child, run
 from conftest import ROOT
 from small_runs import rows
+from workers import free_addresses, tf_config
 
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.files import FolderLock
@@ -25,27 +23,17 @@ RUN = (
 )
 
 
-def free_addresses(n):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-
-
 def start_workers(npz_path, save_dir, *flags, second=()):
     """Two processes of train.py, four images a step on each, the second with more
     flags."""
     addresses = free_addresses(2)
     started = []
     for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = {"cluster": {"worker": addresses}, "task": task}
         started.append(
             Child(
                 *(ROOT / "train.py", *RUN.split(), "-b", 4),
                 *("-i", npz_path, "-o", save_dir, *flags, *(second if index else ())),
-                environment=os.environ | {"TF_CONFIG": json.dumps(config)},
+                environment=os.environ | {"TF_CONFIG": tf_config(addresses, index)},
             )
         )
     return started
@@ -115,13 +103,11 @@ def test_two_workers_killed_and_resumed_equal_the_run_of_one_process(
 
 def test_locked_folder_is_named_by_the_first_worker_and_ends_both(run_of_two, npz_path):
     folder, *_ = run_of_two
-    lock = FolderLock(str(folder))
-    lock.acquire()
-    ends = [
-        (process.communicate(timeout=120)[1].splitlines()[-1], process.returncode)
-        for process in start_workers(npz_path, folder, "-r")
-    ]
-    lock.release()
+    with FolderLock(str(folder)):
+        ends = [
+            (process.communicate(timeout=120)[1].splitlines()[-1], process.returncode)
+            for process in start_workers(npz_path, folder, "-r")
+        ]
     assert ends == [
         (
             f"error: --save_dir={folder}: process {os.getpid()} writes to it; wait "

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from small_runs import write_untrained
+from workers import tf_config
 
 from pixel_cnn_pp import checkpoint, cluster
 from pixel_cnn_pp.evaluation import checks, devices, shards
@@ -45,9 +46,7 @@ def as_worker(monkeypatch):
     """Sets TF_CONFIG to that of one of two workers."""
 
     def set_config(index, jobs=("a:2222", "b:2222")):
-        task = {"type": "worker", "index": index}
-        config = {"cluster": {"worker": list(jobs)}, "task": task}
-        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        monkeypatch.setenv("TF_CONFIG", tf_config(jobs, index))
 
     return set_config
 

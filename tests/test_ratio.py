@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_models import random_images
 from small_runs import write_untrained
+from workers import tf_config
 
 from pixel_cnn_pp import checkpoint
 from pixel_cnn_pp.evaluation.ratio import log_likelihood_ratio
@@ -116,10 +117,8 @@ def test_machines_join_their_ratios(batch_size, evaluate, folder, monkeypatch):
     line = f"-o plain --background_dir=background -b {batch_size} --output_json="
     output = f"--output_dir=joined{batch_size}"
     assert evaluate(f"{line}whole.json", folder).returncode == 0
-    workers = {"worker": ["a:1", "b:1"]}
     for index in (1, 0):
-        task = {"cluster": workers, "task": {"type": "worker", "index": index}}
-        monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+        monkeypatch.setenv("TF_CONFIG", tf_config(["a:1", "b:1"], index))
         done = evaluate(f"{line}joined.json {output}", folder)
         assert done.returncode == 0, done.stderr
         if index == 1:

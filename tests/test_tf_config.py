@@ -12,7 +12,7 @@ import pytest
 from child_processes import Child
 from command_lines import own_lines
 from conftest import ROOT
-from test_cluster import free_addresses
+from workers import free_addresses, tf_config
 
 from pixel_cnn_pp import checkpoint, cluster, distribution
 
@@ -35,12 +35,10 @@ runpy.run_path({root!r} + "/train.py", run_name="__main__")
 
 def start(npz_path, folder, addresses, index, *flags, script=(ROOT / "train.py",)):
     """train.py as one of the workers, for one step."""
-    task = {"type": "worker", "index": index}
-    config = {"cluster": {"worker": addresses}, "task": task}
     return Child(
         *(*script, *LINE.split(), "--max_steps=1"),
         *("-i", npz_path, "-o", folder / "run", *flags),
-        environment=os.environ | {"TF_CONFIG": json.dumps(config)},
+        environment=os.environ | {"TF_CONFIG": tf_config(addresses, index)},
     )
 
 
@@ -153,11 +151,7 @@ def test_signal_ends_a_worker_whose_peer_ends_as_it_starts(peer_that_ends):
 
 
 def in_environment(monkeypatch, workers, index=0):
-    config = {
-        "cluster": {"worker": workers},
-        "task": {"type": "worker", "index": index},
-    }
-    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    monkeypatch.setenv("TF_CONFIG", tf_config(workers, index))
 
 
 # 192.0.2.0/24 belongs to no machine, and .invalid to no network.
